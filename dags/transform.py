@@ -1,0 +1,54 @@
+"""The dbt project as an Airflow DAG: a task a model and snapshot, tests after each (Cosmos)."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from cosmos import (
+    DbtDag,
+    ExecutionConfig,
+    ExecutionMode,
+    ProfileConfig,
+    ProjectConfig,
+    RenderConfig,
+)
+from cosmos.constants import LoadMode, TestBehavior
+from orchestration import DEFAULT_ARGS, WAREHOUSE_POOL, dbt_target, project, transform_schedule
+
+from ingestion.catalog import load_catalog
+
+found = project()
+
+# WATCHER runs dbt once and lets the tasks mirror its nodes; LOCAL starts dbt for every task.
+mode = ExecutionMode(os.environ.get("MILLRACE_DBT_EXECUTION", "watcher"))
+# A writer of the warehouse takes a slot of its pool: WATCHER's one dbt process, or every task.
+writer = {"pool": WAREHOUSE_POOL}
+
+transform = DbtDag(
+    dag_id="transform",
+    description="dbt: staging → intermediate → snapshots and marts, tested",
+    schedule=transform_schedule(load_catalog(found.manifest_path)),
+    start_date=datetime(2020, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=["dbt"],
+    project_config=ProjectConfig(
+        dbt_project_path=found.folder,
+        manifest_path=found.manifest_path,
+        install_dbt_deps=False,
+    ),
+    profile_config=ProfileConfig(
+        profile_name="millrace",
+        target_name=dbt_target(),
+        profiles_yml_filepath=found.profiles_folder / "profiles.yml",
+    ),
+    render_config=RenderConfig(
+        load_method=LoadMode.DBT_MANIFEST,
+        test_behavior=TestBehavior.AFTER_EACH,
+        exclude=["resource_type:unit_test"],
+    ),
+    execution_config=ExecutionConfig(execution_mode=mode, setup_operator_args=writer),
+    operator_args={"poke_interval": 1} if mode is ExecutionMode.WATCHER else writer,
+)

@@ -1,0 +1,104 @@
+"""The Arrow types that travel through Millrace, and their spelling in a manifest.
+
+Every source maps its types to these, and every warehouse maps these to its own.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+
+_PLAIN: tuple[pa.DataType, ...] = (
+    pa.bool_(),
+    pa.int8(),
+    pa.int16(),
+    pa.int32(),
+    pa.int64(),
+    pa.uint8(),
+    pa.uint16(),
+    pa.uint32(),
+    pa.uint64(),
+    pa.float32(),
+    pa.float64(),
+    pa.string(),
+    pa.binary(),
+    pa.date32(),
+    pa.timestamp("us"),
+    pa.timestamp("us", "UTC"),
+)
+_BY_NAME = {str(type_): type_ for type_ in _PLAIN}
+_DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
+
+
+def from_name(name: str) -> pa.DataType:
+    """The type that ``str`` spelled so, e.g. ``decimal128(10, 2)``.
+
+    Raises:
+        ValueError: not one of the types that travel through Millrace.
+    """
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if match := _DECIMAL.fullmatch(name):
+        return pa.decimal128(int(match[1]), int(match[2]))
+    raise ValueError(f"no type is called {name!r}")
+
+
+def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The narrowest of these types that holds every value of both, or None if none does."""
+    if one == other:
+        return one
+    candidates = [one, other, pa.int16(), pa.int32(), pa.int64(), pa.float64()]
+    if decimal := _common_decimal(one, other):
+        candidates.append(decimal)
+    return next(
+        (type_ for type_ in candidates if _holds(type_, one) and _holds(type_, other)), None
+    )
+
+
+def _holds(wide: pa.DataType, narrow: pa.DataType) -> bool:
+    if wide == narrow:
+        return True
+    if pa.types.is_decimal(wide):
+        if digits := _digits(narrow):
+            return bool(
+                wide.scale >= digits[1] and wide.precision - wide.scale >= digits[0] - digits[1]
+            )
+        return False
+    if pa.types.is_integer(narrow):
+        if pa.types.is_integer(wide):
+            signed_wide, signed_narrow = (
+                pa.types.is_signed_integer(wide),
+                pa.types.is_signed_integer(narrow),
+            )
+            if signed_wide == signed_narrow:
+                return bool(wide.bit_width > narrow.bit_width)
+            return bool(signed_wide and wide.bit_width > narrow.bit_width)
+        # A double counts exactly up to 2**53.
+        return bool(wide == pa.float64() and narrow.bit_width <= 32)
+    if wide == pa.float64():
+        return bool(narrow == pa.float32())
+    return bool(wide == pa.timestamp("us") and narrow == pa.date32())
+
+
+def _digits(type_: pa.DataType) -> tuple[int, int] | None:
+    """(precision, scale) that a decimal needs to hold every value of an exact number type."""
+    if pa.types.is_decimal(type_):
+        return type_.precision, type_.scale
+    if pa.types.is_integer(type_):
+        widest = (
+            2**type_.bit_width
+            if pa.types.is_unsigned_integer(type_)
+            else 2 ** (type_.bit_width - 1)
+        )
+        return len(str(widest)), 0
+    return None
+
+
+def _common_decimal(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    first, second = _digits(one), _digits(other)
+    if first is None or second is None:
+        return None
+    scale = max(first[1], second[1])
+    precision = scale + max(first[0] - first[1], second[0] - second[1])
+    return pa.decimal128(precision, scale) if precision <= 38 else None

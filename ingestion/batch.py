@@ -1,0 +1,100 @@
+"""A batch: one table and a half-open interval of its cursor column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A half-open interval ``[start, end)`` in UTC; ``None`` leaves that side open.
+
+    Raises:
+        ValueError: a bound without a time zone, or bounds in the wrong order.
+    """
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for bound in (self.start, self.end):
+            if bound is not None and bound.tzinfo is None:
+                raise ValueError(f"an interval's bounds carry a time zone; {bound} has none")
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            raise ValueError(f"an interval ends after it starts; {self.start} ≥ {self.end}")
+
+    @property
+    def slug(self) -> str:
+        """The interval as one path component, e.g. ``20261001T000000Z_20261002T000000Z``."""
+        if self.start is None and self.end is None:
+            return "full"
+        start = "beginning" if self.start is None else _slug(self.start)
+        end = "now" if self.end is None else _slug(self.end)
+        return f"{start}_{end}"
+
+    def __str__(self) -> str:
+        if self.start is None and self.end is None:
+            return "the whole table"
+        start = "the beginning" if self.start is None else _text(self.start)
+        end = "now" if self.end is None else _text(self.end)
+        return f"{start} to {end}"
+
+
+WHOLE_TABLE = Interval()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is extracted, landed and loaded as one.
+
+    Attributes:
+        table: ``<source>.<table>`` as dbt declares it, e.g. ``mysql.nps``.
+        interval: The interval of the table's cursor; ``WHOLE_TABLE`` for a full refresh.
+    """
+
+    table: str
+    interval: Interval = WHOLE_TABLE
+
+    @property
+    def id(self) -> str:
+        """Names the batch's rows in the raw table and in the ledger."""
+        return self.interval.slug
+
+    def to_json(self) -> dict[str, str | None]:
+        """The batch as plain JSON: what Airflow's tasks hand each other."""
+        start, end = self.interval.start, self.interval.end
+        return {
+            "table": self.table,
+            "start": start.isoformat() if start else None,
+            "end": end.isoformat() if end else None,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, str | None]) -> Batch:
+        """Read what ``to_json`` wrote."""
+        return cls(
+            table=str(value["table"]),
+            interval=Interval(parse_time(value["start"]), parse_time(value["end"])),
+        )
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """ISO 8601 to an aware UTC time; a time without a zone is UTC.
+
+    Raises:
+        ValueError: not ISO 8601.
+    """
+    if text is None:
+        return None
+    value = datetime.fromisoformat(text)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _slug(time: datetime) -> str:
+    form = "%Y%m%dT%H%M%S.%fZ" if time.microsecond else "%Y%m%dT%H%M%SZ"
+    return time.astimezone(UTC).strftime(form)
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,250 @@
+"""The dbt manifest, read as declarations: which tables are ingested, and how.
+
+A source table with an ``ingest`` block in its meta is an extraction job. The source's own block
+gives defaults; the table's block adds to it key by key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ingestion.errors import DeclarationError, ProjectError
+
+MANIFEST_SCHEMA = "https://schemas.getdbt.com/dbt/manifest/v12.json"
+
+
+class Pii(StrEnum):
+    """What happens to a column with personal data before it is landed."""
+
+    HASH = "hash"
+    DROP = "drop"
+    MASK = "mask"
+
+
+class IngestOptions(BaseModel):
+    """What every kind of source declares.
+
+    Attributes:
+        connection: Id of the Airflow connection with the credentials.
+        schedule: Cron expression or preset of the table's DAG.
+        primary_key: Columns that name a row.
+        cursor: Column whose intervals make the batches; without it, each batch is the whole table.
+        min_rows: A batch with fewer rows is refused. A whole table must have one row at least,
+            unless told; an interval may be empty.
+        new_columns: What to do with a column that the raw table does not have yet.
+        missing_columns: What to do when a column of the raw table no longer comes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    connection: str
+    schedule: str = "@daily"
+    primary_key: tuple[str, ...] = Field(min_length=1)
+    cursor: str | None = None
+    min_rows: int | None = Field(default=None, ge=0)
+    new_columns: Literal["add", "ignore", "refuse"] = "add"
+    missing_columns: Literal["refuse", "keep"] = "refuse"
+
+    @field_validator("primary_key", mode="before")
+    @classmethod
+    def _one_column_is_a_key(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class MySQLOptions(IngestOptions):
+    """A table of a MySQL or MariaDB server.
+
+    Attributes:
+        table: ``database.table``, or ``table`` in the connection's database.
+    """
+
+    kind: Literal["mysql"]
+    table: str = Field(pattern=r"^[^.`]+(\.[^.`]+)?$")
+
+
+_KINDS: dict[str, type[IngestOptions]] = {"mysql": MySQLOptions}
+
+
+@dataclass(frozen=True)
+class IngestTable:
+    """A source table that Millrace ingests.
+
+    Attributes:
+        source: Name of the dbt source.
+        name: Name of the table in that source.
+        schema: The raw table's schema.
+        identifier: The raw table's name there.
+        options: The validated ``ingest`` block.
+        pii: Policy by column name.
+        file: Where it is declared, relative to the dbt project.
+    """
+
+    source: str
+    name: str
+    schema: str
+    identifier: str
+    options: IngestOptions
+    pii: Mapping[str, Pii] = field(default_factory=dict)
+    file: str = ""
+
+    @property
+    def key(self) -> str:
+        """``<source>.<table>``: what the command line and the ledger call it."""
+        return f"{self.source}.{self.name}"
+
+    @property
+    def is_full_refresh(self) -> bool:
+        """Whether each batch is the whole table."""
+        return self.options.cursor is None
+
+    @property
+    def min_rows(self) -> int:
+        """Fewer rows in one batch are refused."""
+        if self.options.min_rows is not None:
+            return self.options.min_rows
+        return 1 if self.is_full_refresh else 0
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that the dbt project declares to Millrace."""
+
+    tables: tuple[IngestTable, ...]
+
+    def table(self, key: str) -> IngestTable:
+        """The table called ``<source>.<table>``.
+
+        Raises:
+            DeclarationError: none is.
+        """
+        for table in self.tables:
+            if table.key == key:
+                return table
+        raise DeclarationError(
+            f"No source table '{key}' with an `ingest` block is declared.",
+            fix=_did_you_mean(key, [table.key for table in self.tables], "Declared"),
+        )
+
+
+def load_catalog(manifest_path: Path) -> Catalog:
+    """Read and validate dbt's manifest.
+
+    Args:
+        manifest_path: ``manifest.json`` in dbt's target folder.
+
+    Returns:
+        The declarations, ordered by key.
+
+    Raises:
+        ProjectError: there is no manifest, or not one that this version understands.
+        DeclarationError: a block has an unknown, missing or unfit key.
+    """
+    try:
+        manifest = json.loads(manifest_path.read_text())
+    except FileNotFoundError:
+        raise ProjectError(
+            f"There is no dbt manifest at {manifest_path}.",
+            fix="Run `dbt parse --project-dir dbt_project --profiles-dir .`.",
+        ) from None
+    except ValueError as error:
+        raise ProjectError(
+            f"{manifest_path} is not JSON: {error}.",
+            fix="Delete it and run `dbt parse --project-dir dbt_project --profiles-dir .`.",
+        ) from error
+    version = manifest.get("metadata", {}).get("dbt_schema_version")
+    if version != MANIFEST_SCHEMA:
+        raise ProjectError(
+            f"{manifest_path} was written by another version of dbt "
+            f"(its schema is {version}; {MANIFEST_SCHEMA} is understood).",
+            fix="Run `dbt parse` with the dbt of this environment (`uv run dbt --version`).",
+        )
+    nodes = sorted(manifest["sources"].values(), key=lambda node: str(node["unique_id"]))
+    return Catalog(tables=tuple(_tables(nodes)))
+
+
+def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
+    for node in nodes:
+        # dbt replaces the source's meta by the table's, key by key, and keeps the former.
+        of_source = node.get("source_meta", {}).get("ingest") or {}
+        of_table = node.get("meta", {}).get("ingest")
+        if of_table is None:
+            continue
+        where = f"{node['original_file_path']}: source table {node['source_name']}.{node['name']}"
+        for block in (of_source, of_table):
+            if not isinstance(block, Mapping):
+                raise DeclarationError(
+                    f"{where}: meta.ingest is {block!r}, not a block of keys.",
+                    fix="Write it as in docs/adding-a-source.md.",
+                )
+        yield IngestTable(
+            source=node["source_name"],
+            name=node["name"],
+            schema=node["schema"],
+            identifier=node["identifier"],
+            options=_options({**of_source, **of_table}, where),
+            pii=_pii(node["columns"], where),
+            file=node["original_file_path"],
+        )
+
+
+def _options(block: Mapping[str, Any], where: str) -> IngestOptions:
+    kind = block.get("kind")
+    model = _KINDS.get(str(kind))
+    if model is None:
+        raise DeclarationError(
+            f"{where}: meta.ingest.kind is {kind!r}."
+            if "kind" in block
+            else f"{where}: meta.ingest lacks the key 'kind'.",
+            fix=_did_you_mean(str(kind), list(_KINDS), "Kinds"),
+        )
+    try:
+        return model.model_validate(block)
+    except ValidationError as error:
+        raise _explain(error, model, where) from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str) -> DeclarationError:
+    """All problems of one block in one message; the way out of the first unknown key."""
+    allowed = list(model.model_fields)
+    fix = f"Allowed: {', '.join(allowed)}."
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"has an unknown key '{key}'")
+            fix = _did_you_mean(key, allowed, "Allowed")
+        elif problem["type"] == "missing":
+            problems.append(f"lacks the key '{key}'")
+        else:
+            problems.append(f"has {key}: {problem['input']!r}: {problem['msg']}")
+    return DeclarationError(f"{where}: meta.ingest {'; '.join(problems)}.", fix=fix)
+
+
+def _pii(columns: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Pii]:
+    policies = {}
+    for name, column in columns.items():
+        policy = column.get("meta", {}).get("pii")
+        if policy is None:
+            continue
+        if policy not in set(Pii):
+            raise DeclarationError(
+                f"{where}: column {name}: meta.pii is {policy!r}.",
+                fix=_did_you_mean(str(policy), list(Pii), "Allowed"),
+            )
+        policies[name] = Pii(policy)
+    return policies
+
+
+def _did_you_mean(word: str, known: list[str], label: str) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    listing = f"{label}: {', '.join(known) or 'none'}."
+    return f"Did you mean '{close[0]}'? {listing}" if close else listing

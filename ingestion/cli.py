@@ -1,0 +1,237 @@
+"""The command ``millrace``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ingestion import connections
+from ingestion.batch import Interval, parse_time
+from ingestion.catalog import IngestTable
+from ingestion.errors import MillraceError
+from ingestion.pipeline import Pipeline
+from ingestion.project import Project
+from ingestion.warehouses.base import LedgerRow
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class _Time(click.ParamType[datetime]):
+    """A date or time in ISO 8601; without a zone, UTC."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            parsed = parse_time(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write 2026-10-01 or 2026-10-01T06:30", param, ctx)
+        if parsed is None:
+            self.fail("a time is needed", param, ctx)
+        return parsed
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Say what is done, step by step.")
+@click.version_option(package_name="millrace")
+@click.pass_context
+def cli(ctx: click.Context, verbose: bool) -> None:
+    r"""Carry tables from their sources into the warehouse of the dbt project.
+
+    What is carried is declared in dbt: every source table with an `ingest` block in its meta.
+    Credentials come from AIRFLOW_CONN_<ID> variables, the landing from LANDING_URL, and the
+    warehouse is the dbt target (TARGET).
+
+    \b
+    Start with:
+      millrace check                 does everything answer?
+      millrace list                  what is declared?
+      millrace ingest mysql.nps      load what is new
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    project = Project.find()
+    with _working("parsing the dbt project") if project.is_stale() else _quiet():
+        project.ensure_manifest()
+    ctx.obj = Pipeline(project, connections.from_environment)
+
+
+@cli.command("list")
+@click.pass_obj
+def list_tables(pipeline: Pipeline) -> None:
+    """Show every declared source table and its last batch."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE", "LAST BATCH", "ROWS", "LOADED"):
+        table.add_column(heading, justify="right" if heading == "ROWS" else "left", no_wrap=True)
+    for declared in pipeline.catalog.tables:
+        last = next(reversed(pipeline.warehouse.batches(declared)), None)
+        table.add_row(
+            declared.key,
+            declared.options.kind,
+            ", ".join(declared.options.primary_key),
+            declared.options.cursor or "full refresh",
+            declared.options.schedule,
+            *_last_batch(last),
+        )
+    out.print(table)
+
+
+@cli.command()
+@click.pass_obj
+def check(pipeline: Pipeline) -> None:
+    """Try each connection, the landing and the warehouse: works, or why not."""
+    checks: list[tuple[str, Callable[[], object]]] = [
+        (f"connection {conn_id}", lambda first=tables[0]: pipeline.source(first).check())  # type: ignore[misc]
+        for conn_id, tables in _by_connection(pipeline.catalog.tables).items()
+    ]
+    checks.append(("landing", lambda: pipeline.landing.check() or pipeline.landing.url))  # type: ignore[func-returns-value]
+    checks.append(("warehouse", lambda: pipeline.warehouse.check()))
+    failed = False
+    for name, run in checks:
+        try:
+            found = run()
+        except MillraceError as error:
+            failed = True
+            out.print(f"[red]✗[/red] {name}")
+            _print_error(error, out)
+        else:
+            out.print(f"[green]✓[/green] {name}" + (f": {found}" if found else ""), soft_wrap=True)
+    if failed:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
+@click.option("--from", "start", type=_Time(), help="Start of the interval, inclusive. UTC.")
+@click.option("--to", "end", type=_Time(), help="End of the interval, exclusive. UTC.")
+@click.option("--all", "everything", is_flag=True, help="The table from its beginning.")
+@click.pass_obj
+def ingest(
+    pipeline: Pipeline,
+    tables: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    everything: bool,
+) -> None:
+    r"""Extract, land and load one batch of each TABLE (all that are declared, unless named).
+
+    \b
+    Without options, a batch goes from the end of the last one until now, and the first one
+    takes everything. A table without a cursor is always read whole.
+      millrace ingest                                          whatever is new
+      millrace ingest mysql.nps --from 2026-10-01 --to 2026-10-02
+      millrace ingest mysql.nps --all                          everything again
+
+    Loading an interval twice leaves what loading it once leaves.
+    """
+    if everything and (start or end):
+        raise click.UsageError("--all takes the whole table: leave out --from and --to")
+    if start and end and start >= end:
+        raise click.UsageError("--from must be before --to")
+    chosen = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
+    for table in chosen:
+        interval = _interval(pipeline, table, start, end, everything)
+        began = time.monotonic()
+        with _rows_landed(table.key) as progress:
+            row = pipeline.ingest(table, interval, progress)
+        took = time.monotonic() - began
+        out.print(
+            f"[green]✓[/green] {table.key}: {row.rows:,} rows ({_bytes(row.size)}), "
+            f"{Interval(row.start, row.end)}, {took:.1f} s",
+            soft_wrap=True,
+        )
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends in a message, not in a stack trace."""
+    try:
+        cli(standalone_mode=True)
+    except MillraceError as error:
+        _print_error(error, err)
+        sys.exit(1)
+
+
+def _interval(
+    pipeline: Pipeline,
+    table: IngestTable,
+    start: datetime | None,
+    end: datetime | None,
+    everything: bool,
+) -> Interval | None:
+    """None: from the end of the last batch until now."""
+    if table.is_full_refresh or not (everything or start or end):
+        return None
+    return Interval(start, end or pipeline.source(table).now())
+
+
+def _by_connection(tables: tuple[IngestTable, ...]) -> dict[str, list[IngestTable]]:
+    grouped: dict[str, list[IngestTable]] = {}
+    for table in tables:
+        grouped.setdefault(table.options.connection, []).append(table)
+    return grouped
+
+
+def _last_batch(row: LedgerRow | None) -> tuple[str, str, str]:
+    if row is None:
+        return "never", "", ""
+    return str(Interval(row.start, row.end)), f"{row.rows:,}", f"{row.loaded_at:%Y-%m-%d %H:%M}"
+
+
+def _print_error(error: MillraceError, console: Console) -> None:
+    # Markup would swallow square brackets of a message.
+    console.print("Error:", style="bold red", end=" ")
+    console.print(error.message, markup=False, soft_wrap=True)
+    console.print(f"  → {error.fix}", markup=False, soft_wrap=True)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+@contextmanager
+def _working(what: str) -> Iterator[None]:
+    with err.status(what):
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _rows_landed(key: str) -> Iterator[Callable[[int, int], None]]:
+    """A live line with the rows landed so far, on a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(key)
+
+        def landed(rows: int, size: int) -> None:
+            progress.update(task, description=f"{key}: {rows:,} rows, {_bytes(size)}")
+
+        yield landed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Everything that can go wrong in a way its reader can mend.
+
+    MillraceError
+    ├── DeclarationError         what the dbt project declares does not make sense
+    ├── ProjectError             the dbt project or its manifest cannot be read
+    ├── ConnectionNotFound       no credentials under that connection id
+    ├── SourceError
+    │   ├── SourceUnavailable    the server is down, or refuses us
+    │   ├── SourceMismatch       what is declared is not there: table, column, key
+    │   ├── TooFewRows           less came than the declaration allows
+    │   └── ValueDoesNotFit      a value that its column's type cannot hold
+    ├── LandingError
+    │   ├── LandingUnavailable   the bucket or folder is missing, or refuses us
+    │   ├── ManifestNotFound     an attempt that was never committed
+    │   └── PartCorrupt          a Parquet part that is not what the manifest says
+    └── WarehouseError
+        ├── WarehouseUnavailable the warehouse is down, or refuses us
+        ├── WarehouseLocked      another process holds it
+        ├── SchemaConflict       the batch does not fit the raw table
+        └── CountMismatch        loaded rows and the manifest differ
+
+A message says what happened and where; ``fix`` says what the reader can do.
+"""
+
+
+class MillraceError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        message: What happened, and where.
+        fix: What the reader can do about it.
+        may_pass: Whether trying again later may help without anybody mending anything.
+    """
+
+    may_pass = False
+
+    def __init__(self, message: str, *, fix: str) -> None:
+        super().__init__(message, fix)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.fix}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword arguments do not survive the default: Airflow pickles errors across processes.
+        return _rebuild, (type(self), self.message, self.fix)
+
+
+def _rebuild(kind: type[MillraceError], message: str, fix: str) -> MillraceError:
+    return kind(message, fix=fix)
+
+
+class DeclarationError(MillraceError):
+    """What the dbt project declares does not make sense."""
+
+
+class ProjectError(MillraceError):
+    """The dbt project or its manifest cannot be read."""
+
+
+class ConnectionNotFound(MillraceError):
+    """No credentials under that connection id."""
+
+
+class SourceError(MillraceError):
+    """Reading from a source failed."""
+
+
+class SourceUnavailable(SourceError):
+    """The server is down, or refuses us."""
+
+    may_pass = True
+
+
+class SourceMismatch(SourceError):
+    """What is declared is not there: a table, a column, a key."""
+
+
+class TooFewRows(SourceError):
+    """Less came than the declaration allows."""
+
+
+class ValueDoesNotFit(SourceError):
+    """A value that its column's type cannot hold."""
+
+
+class LandingError(MillraceError):
+    """Writing to or reading from the landing failed."""
+
+
+class LandingUnavailable(LandingError):
+    """The bucket or folder is missing, or refuses us."""
+
+    may_pass = True
+
+
+class ManifestNotFound(LandingError):
+    """An attempt that was never committed."""
+
+
+class PartCorrupt(LandingError):
+    """A Parquet part that is not what the manifest says."""
+
+
+class WarehouseError(MillraceError):
+    """Loading into the warehouse failed."""
+
+
+class WarehouseUnavailable(WarehouseError):
+    """The warehouse is down, or refuses us."""
+
+    may_pass = True
+
+
+class WarehouseLocked(WarehouseUnavailable):
+    """Another process holds the warehouse."""
+
+
+class SchemaConflict(WarehouseError):
+    """The batch does not fit the raw table without losing something."""
+
+
+class CountMismatch(WarehouseError):
+    """The rows loaded are not the rows that the manifest promises."""

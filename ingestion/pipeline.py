@@ -1,0 +1,153 @@
+"""The verbs. A batch is planned, extracted and landed, and loaded; ``ingest`` does all three.
+
+Airflow runs the three as tasks of their own, so that a failed load does not read the source
+again; the command line runs ``ingest``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+from ingestion import pii
+from ingestion.batch import WHOLE_TABLE, Batch, Interval
+from ingestion.catalog import Catalog, IngestTable, load_catalog
+from ingestion.connections import Connection, Resolver
+from ingestion.errors import ConnectionNotFound, LandingUnavailable, TooFewRows
+from ingestion.landing.landing import Landing, Progress
+from ingestion.manifest import Manifest
+from ingestion.project import Project
+from ingestion.sources.base import Source, open_source
+from ingestion.warehouses.base import LedgerRow, Warehouse, open_warehouse
+
+log = logging.getLogger(__name__)
+
+LANDING_VARIABLE = "LANDING_URL"
+LANDING_CONNECTION = "aws_landing"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages of one project, opened as they are needed.
+
+    Attributes:
+        project: The dbt project that declares everything.
+        connection: Finds credentials.
+    """
+
+    project: Project
+    connection: Resolver
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """What the project declares."""
+        return load_catalog(self.project.manifest_path)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The warehouse of the dbt target."""
+        return open_warehouse(self.project.credentials())
+
+    @cached_property
+    def landing(self) -> Landing:
+        """The landing that ``LANDING_URL`` names.
+
+        Raises:
+            LandingUnavailable: the variable is not set, or the landing cannot be opened.
+        """
+        url = os.environ.get(LANDING_VARIABLE)
+        if not url:
+            raise LandingUnavailable(
+                f"{LANDING_VARIABLE} is not set.",
+                fix=f"Set {LANDING_VARIABLE} to s3://bucket/prefix or file:///folder.",
+            )
+        return Landing(url, self._landing_connection() if url.startswith("s3://") else None)
+
+    def source(self, table: IngestTable) -> Source:
+        """The source that a table is read from."""
+        return open_source(table.options.kind, self.connection(table.options.connection))
+
+    def plan(self, table: IngestTable, interval: Interval | None = None) -> Batch:
+        """Decide what the next batch of a table is.
+
+        Args:
+            table: The table.
+            interval: What is asked for; without it, from the end of the last batch until now.
+
+        Returns:
+            The whole table without a cursor; on the first batch, everything before the
+            interval's end; otherwise the interval.
+        """
+        if table.is_full_refresh:
+            return Batch(table.key, WHOLE_TABLE)
+        loaded = self.warehouse.batches(table)
+        if interval is None:
+            ends = [row.end for row in loaded if row.end is not None]
+            interval = Interval(max(ends, default=None), self.source(table).now())
+        if not loaded:
+            return Batch(table.key, Interval(None, interval.end))
+        return Batch(table.key, interval)
+
+    def extract(
+        self, table: IngestTable, batch: Batch, progress: Progress | None = None
+    ) -> Manifest:
+        """Read a batch from its source and land it.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+            TooFewRows: fewer rows than the declaration allows; nothing is committed.
+            LandingError: the landing cannot be written.
+        """
+
+        def enough(rows: int) -> None:
+            if rows < table.min_rows:
+                raise TooFewRows(
+                    f"{table.key} has {rows:,} rows for {batch.interval}; "
+                    f"at least {table.min_rows:,} are expected.",
+                    fix="Look at the source. If so few are right, declare `min_rows: "
+                    f"{rows}` for the table. The warehouse keeps what it has.",
+                )
+
+        with self.source(table).extract(
+            table, batch.interval, without=pii.dropped_columns(table)
+        ) as extraction:
+            schema = pii.protected_schema(extraction.schema, table)
+            rows = pii.protect(extraction.batches, table, os.environ.get(pii.SALT_VARIABLE))
+            manifest = self.landing.write(batch, schema, rows, min_rows=enough, progress=progress)
+        log.info(
+            "%s: landed %s rows, %s bytes: %s",
+            *(table.key, f"{manifest.rows:,}", f"{manifest.size:,}", manifest.url),
+        )
+        return manifest
+
+    def load(self, table: IngestTable, manifest_url: str) -> LedgerRow:
+        """Load what was landed.
+
+        Raises:
+            LandingError: the manifest or a part is missing or damaged.
+            WarehouseError: the warehouse refuses it; it is as it was before.
+        """
+        manifest = self.landing.read_manifest(manifest_url)
+        row = self.warehouse.load(table, manifest, self.landing.local_copy)
+        log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
+        return row
+
+    def ingest(
+        self,
+        table: IngestTable,
+        interval: Interval | None = None,
+        progress: Progress | None = None,
+    ) -> LedgerRow:
+        """Plan, extract and load one batch of a table."""
+        batch = self.plan(table, interval)
+        manifest = self.extract(table, batch, progress)
+        return self.load(table, manifest.url)
+
+    def _landing_connection(self) -> Connection | None:
+        """None where none is declared: boto3 then looks for credentials in its own way."""
+        try:
+            return self.connection(LANDING_CONNECTION)
+        except ConnectionNotFound:
+            return None

@@ -1,0 +1,76 @@
+"""What every source can do, and how one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from ingestion.batch import Interval
+from ingestion.catalog import IngestTable
+from ingestion.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from ingestion.connections import Connection
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Rows on their way out of a source.
+
+    Attributes:
+        schema: The columns.
+        batches: The rows as record batches of that schema, made as they are asked for: never a
+            whole table in memory.
+    """
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+class Source(Protocol):
+    """A place that rows are read from."""
+
+    def check(self) -> None:
+        """Connect.
+
+        Raises:
+            SourceUnavailable: the source is down, or refuses us.
+        """
+
+    def now(self) -> datetime:
+        """The source's own clock, in UTC: cursors are written by it."""
+
+    def extract(
+        self, table: IngestTable, interval: Interval, *, without: frozenset[str] = frozenset()
+    ) -> AbstractContextManager[Extraction]:
+        """Read a table's rows of an interval, as of one moment.
+
+        Args:
+            table: What is declared.
+            interval: Of the table's cursor; the whole table where it has no bounds.
+            without: Columns that must not be read at all.
+
+        Raises:
+            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceMismatch: a declared table, column or key is not there.
+            ValueDoesNotFit: a value that its column's type cannot hold.
+        """
+
+
+def open_source(kind: str, connection: Connection) -> Source:
+    """The source of a kind.
+
+    Raises:
+        DeclarationError: there is no such kind.
+    """
+    # Imported here: each kind brings a client library that the others do not need.
+    if kind == "mysql":
+        from ingestion.sources.mysql import MySQLSource
+
+        return MySQLSource(connection)
+    raise DeclarationError(f"There is no source kind '{kind}'.", fix="Kinds: mysql.")

@@ -1,0 +1,1 @@
+"""Where rows are loaded: one module a kind of warehouse."""

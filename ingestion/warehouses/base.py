@@ -1,0 +1,104 @@
+"""What every warehouse can do, and how the one of a dbt target is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from ingestion.catalog import IngestTable
+from ingestion.errors import WarehouseUnavailable
+from ingestion.manifest import Manifest, Part
+
+BATCH_COLUMN = "_batch_id"
+LOADED_COLUMN = "_loaded_at"
+LEDGER = "_batches"
+
+LocalCopy = Callable[[Part], AbstractContextManager[Path]]
+"""Gives a checked local copy of a part for as long as it is needed."""
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One loaded batch, as the ledger keeps it.
+
+    Attributes:
+        table: ``<source>.<table>``.
+        batch_id: Names the batch's rows in the raw table.
+        start: Start of the interval, in UTC; None: from the beginning.
+        end: End of the interval, in UTC; None for a whole table.
+        manifest_url: What was loaded.
+        rows: How many.
+        size: Of the parts, in bytes.
+        extracted_at: When the source was read, in UTC.
+        loaded_at: When the load committed, in UTC; grows from load to load of one table.
+    """
+
+    table: str
+    batch_id: str
+    start: datetime | None
+    end: datetime | None
+    manifest_url: str
+    rows: int
+    size: int
+    extracted_at: datetime
+    loaded_at: datetime
+
+
+class Warehouse(Protocol):
+    """A database with raw tables and a ledger."""
+
+    def check(self) -> str:
+        """Connect.
+
+        Returns:
+            What was reached, for a person.
+
+        Raises:
+            WarehouseUnavailable: it is down, locked, or refuses us.
+        """
+
+    def batches(self, table: IngestTable) -> list[LedgerRow]:
+        """The table's ledger, oldest load first; empty before its first load.
+
+        Raises:
+            WarehouseUnavailable: it is down, locked, or refuses us.
+        """
+
+    def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
+        """Load a landed batch: once or twice makes no difference.
+
+        In one transaction: the raw table is made or widened, the batch's rows (a full refresh:
+        all rows) deleted, the parts inserted, the ledger's row written and the count compared.
+
+        Returns:
+            The ledger's new row.
+
+        Raises:
+            WarehouseUnavailable: it is down, locked, or refuses us.
+            SchemaConflict: the batch does not fit the raw table without losing something.
+            CountMismatch: other rows arrived than the manifest promises.
+            LandingError: a part cannot be read, or is not what was landed.
+        """
+
+
+def open_warehouse(credentials: Any) -> Warehouse:
+    """The warehouse of a dbt target.
+
+    Args:
+        credentials: What dbt's adapter holds of the target.
+
+    Raises:
+        WarehouseUnavailable: no loader for that kind of target yet.
+    """
+    if credentials.type == "duckdb":
+        from ingestion.warehouses.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(Path(credentials.path))
+    raise WarehouseUnavailable(
+        f"Millrace cannot load into the dbt target's warehouse '{credentials.type}' yet.",
+        fix="Set TARGET=dev to load into DuckDB.",
+    )
