@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 
 from cosmos import (
     DbtDag,
@@ -29,7 +28,6 @@ transform = DbtDag(
     dag_id="transform",
     description="dbt: staging → intermediate → snapshots and marts, tested",
     schedule=transform_schedule(load_catalog(found.manifest_path)),
-    start_date=datetime(2020, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

@@ -1,0 +1,1 @@
+"""Real local services for the laptop, the demo and the tests."""

@@ -1,0 +1,754 @@
+"""A local Airflow: its four services, its private settings, and a client of its REST API.
+
+It is driven from outside, through the `airflow` command and `/api/v2`: importing Airflow takes
+seconds and would tie the caller to Airflow's own environment.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+
+from sandbox.paths import write_private
+from sandbox.processes import LOOPBACK, SandboxError, Service, free_port, poll
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from sandbox.paths import SandboxPaths
+
+logger = logging.getLogger(__name__)
+
+PREFERRED_PORT = 8080
+# Below Airflow's own 32, whose idle workers alone would take a gigabyte.
+PARALLELISM = 6
+PAGE = 100
+LOG_LINES = 25
+# Tells the processes of one Airflow from all others.
+MARK = "MILLRACE_SANDBOX_AIRFLOW"
+POLL_SECONDS = 0.5
+LOCK_SECONDS = 30
+
+# The log servers are skipped: they listen on every address, and all logs are on this machine.
+SERVICES = {
+    # The time-out is also how long the shutdown waits for a browser's open connections.
+    "api-server": ("api-server", "--worker-timeout", "5"),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+
+SETTINGS = {
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
+    # The default asks the DNS, which a laptop off its network waits for.
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+    "AIRFLOW__CORE__AUTH_MANAGER": (
+        "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+    ),
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+    "AIRFLOW__API__HOST": LOOPBACK,
+    "AIRFLOW__API__WORKERS": "1",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+    # A task's supervisor may notice its end only at its next heartbeat, and until then keeps its
+    # worker, and a deferred task from being resumed.
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@dataclass(frozen=True)
+class Login:
+    """Airflow's one user."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """One run of a DAG; the interval and the logical date are None when an asset started it."""
+
+    dag_id: str
+    run_id: str
+    run_type: str
+    state: str
+    logical_date: datetime | None
+    interval_start: datetime | None
+    interval_end: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class TaskInstance:
+    """One task of one run, as it is now; `map_index` is -1 for a task that is not mapped."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    display_name: str
+    map_index: int
+    try_number: int
+    state: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its last try took, None while it has not ended."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class AssetEvent:
+    """One update of an asset."""
+
+    name: str
+    uri: str
+    source_dag_id: str | None
+    source_run_id: str | None
+    source_task_id: str | None
+    at: datetime
+
+
+class _DatabaseLocked(SandboxError):
+    """A request that may succeed when it is made again."""
+
+
+class Airflow:
+    """Airflow's API server, scheduler, DAG processor and triggerer on one SQLite database.
+
+    Args:
+        paths: The sandbox; AIRFLOW_HOME is its `airflow` folder.
+        dags_folder: Where the DAG files are.
+        env: What the DAGs need besides Airflow's own settings: connections, URLs, folders.
+    """
+
+    def __init__(
+        self, paths: SandboxPaths, dags_folder: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.paths = paths
+        self.dags_folder = dags_folder.resolve()
+        self.env = dict(env or {})
+        self.services = {name: Service(f"airflow-{name}", paths) for name in SERVICES}
+        self._home = paths.airflow
+        version = _version_key()
+        self._database = self._home / f"metadata-{version}.db"
+        self._pristine = self._home / f"pristine-{version}.db"
+        self._port_file = self._home / "port"
+        self._passwords_file = self._home / "passwords.json"
+
+    @property
+    def url(self) -> str:
+        """The address of the UI and the REST API, from the last start on."""
+        try:
+            return f"http://{LOOPBACK}:{int(self._port_file.read_text())}"
+        except FileNotFoundError:
+            raise SandboxError(
+                "Airflow has not been started in this sandbox. Start it: make up"
+            ) from None
+
+    @property
+    def login(self) -> Login:
+        """The user and the password that was made up for this sandbox."""
+        if not self._passwords_file.exists():
+            self.paths.create()
+            # Written here, because Airflow would print the password to its log.
+            write_private(self._passwords_file, json.dumps({"admin": secrets.token_urlsafe(18)}))
+        return Login("admin", json.loads(self._passwords_file.read_text())["admin"])
+
+    def environment(self) -> dict[str, str]:
+        """Everything the `airflow` command needs to act on this Airflow; it holds secrets."""
+        keys = self._keys()
+        loopback = ",".join(filter(None, [os.environ.get("NO_PROXY"), LOOPBACK, "localhost"]))
+        return {
+            **SETTINGS,
+            "AIRFLOW_HOME": str(self._home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords_file),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _sqlite_url(self._database),
+            "AIRFLOW__API__PORT": self.url.rpartition(":")[2],
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__SECRET_KEY": keys["api"],
+            "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
+            # Tasks speak to the API server, which a proxy would not reach.
+            "NO_PROXY": loopback,
+            "no_proxy": loopback,
+            **self.env,
+        }
+
+    def start(self, timeout: float = 90) -> None:
+        """Start all services, unless they run, and wait until they are healthy.
+
+        Where it listens may differ from the last time: port 8080, or another when that is taken.
+
+        Args:
+            timeout: Seconds to wait at most for each service.
+
+        Raises:
+            SandboxError: A service died or did not become healthy; carries the end of its log.
+        """
+        if self.is_running():
+            return
+        self.stop()
+        self.paths.create()
+        self._port_file.write_text(str(free_port(PREFERRED_PORT)))
+        # Makes the passwords file before the API server looks for it.
+        logger.info("Starting Airflow on %s, user %s", self.url, self.login.user)
+        self._prepare_database()
+        started_at = datetime.now(UTC)
+        env = self._process_environment()
+        for name, arguments in SERVICES.items():
+            self.services[name].start([str(_command()), *arguments], env, cwd=self._home)
+        try:
+            self._wait_until_healthy(started_at, timeout)
+        except SandboxError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End all services and the tasks they run; does nothing when nothing is left of them."""
+        others = [service for name, service in self.services.items() if name != "scheduler"]
+        # First, because its tasks report their end to the API server.
+        self.services["scheduler"].stop()
+        with ThreadPoolExecutor(len(others)) as pool:
+            list(pool.map(Service.stop, others))
+        self._kill_strays()
+
+    def is_running(self) -> bool:
+        """Whether all four services are alive."""
+        return all(service.is_running() for service in self.services.values())
+
+    def reset(self) -> None:
+        """Forget every run, log and setting made in the UI, keeping the login.
+
+        Raises:
+            SandboxError: Airflow runs.
+        """
+        if any(service.is_running() for service in self.services.values()):
+            raise SandboxError("Airflow runs, so it cannot be reset. Stop it first: make down")
+        for database in self._home.glob("metadata-*.db*"):
+            database.unlink()
+        shutil.rmtree(self._home / "logs", ignore_errors=True)
+
+    def client(self) -> AirflowClient:
+        """A logged-in client of the running Airflow."""
+        return AirflowClient(self.url, self.login)
+
+    def _keys(self) -> dict[str, str]:
+        file = self._home / "keys.json"
+        if not file.exists():
+            self.paths.create()
+            keys = {
+                "jwt": secrets.token_urlsafe(48),
+                "api": secrets.token_urlsafe(48),
+                "fernet": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            }
+            write_private(file, json.dumps(keys))
+        return dict(json.loads(file.read_text()))
+
+    def _process_environment(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            # The caller's own Airflow is another one, and imports that are never cached make
+            # every start several seconds slower.
+            if not name.startswith("AIRFLOW") and name != "PYTHONDONTWRITEBYTECODE"
+        }
+        path = os.pathsep.join([str(_command().parent), os.environ.get("PATH", os.defpath)])
+        return {**inherited, "PATH": path, MARK: str(self._home), **self.environment()}
+
+    def _kill_strays(self) -> None:
+        """Kill what a task started in a session of its own, as Cosmos and BashOperator do."""
+
+        def is_done() -> bool:
+            strays = self._strays()
+            for pid in strays:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not strays
+
+        if not poll(is_done, timeout=10):
+            raise SandboxError(f"Tasks of Airflow cannot be ended: pids {self._strays()} stay.")
+
+    def _strays(self) -> list[int]:
+        mark = f"{MARK}={self._home}".encode()
+        pids = []
+        for process in Path("/proc").glob("[0-9]*"):
+            # Another user's process, or one that just ended.
+            with suppress(PermissionError, FileNotFoundError, ProcessLookupError):
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    pids.append(int(process.name))
+        return pids
+
+    def _prepare_database(self) -> None:
+        """Put a migrated database in place; a copy of a fresh one makes that instant.
+
+        Another set of Airflow and provider versions starts over with a database of its own.
+        """
+        if not self._pristine.exists():
+            self._make_pristine_database()
+        if not self._database.exists():
+            for outdated in self._home.glob("metadata-*.db*"):
+                outdated.unlink()
+            draft = self._database.with_suffix(".tmp")
+            shutil.copy(self._pristine, draft)
+            draft.replace(self._database)
+
+    def _make_pristine_database(self) -> None:
+        for outdated in self._home.glob("pristine-*"):
+            outdated.unlink()
+        draft = self._pristine.with_suffix(".tmp")
+        url = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _sqlite_url(draft)}
+        logger.info("Creating Airflow's database, once")
+        migration = subprocess.run(
+            [str(_command()), "db", "migrate"],
+            env=self._process_environment() | url,
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if migration.returncode:
+            tail = "\n  ".join((migration.stdout + migration.stderr).splitlines()[-LOG_LINES:])
+            raise SandboxError(f"Airflow's database cannot be created:\n  {tail}")
+        with closing(sqlite3.connect(draft)) as connection:
+            # The copy is of one file, so nothing may be left in the write-ahead log.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        draft.chmod(0o600)
+        draft.replace(self._pristine)
+
+    def _wait_until_healthy(self, started_at: datetime, timeout: float) -> None:
+        with httpx.Client(base_url=self.url, timeout=timeout, trust_env=False) as http:
+
+            def answers(path: str) -> dict[str, Any] | None:
+                try:
+                    return dict(http.get(path).raise_for_status().json())
+                except httpx.HTTPError:
+                    return None
+
+            def is_healthy(component: str) -> bool:
+                health = (answers("/api/v2/monitor/health") or {}).get(component)
+                if health is None or health["status"] != "healthy":
+                    return False
+                # One that was killed counts as healthy for half a minute more.
+                heartbeat = _time(health[f"latest_{component}_heartbeat"])
+                return heartbeat is not None and heartbeat >= started_at
+
+            # The first request to it takes seconds, which the first task would wait for.
+            self.services["api-server"].wait_until(
+                lambda: answers("/execution/health") is not None, timeout, "answered"
+            )
+            for name in ("scheduler", "dag-processor", "triggerer"):
+                condition = partial(is_healthy, name.replace("-", "_"))
+                self.services[name].wait_until(condition, timeout, "was healthy")
+
+
+class AirflowClient:
+    """The few calls of Airflow's REST API that the demo and the tests need.
+
+    Args:
+        url: Where the API server is.
+        login: Whom to log in as.
+
+    Raises:
+        SandboxError: From every method, when Airflow cannot be reached or refuses.
+    """
+
+    def __init__(self, url: str, login: Login) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        body = {"username": login.user, "password": login.password}
+        token = self._call("POST", "/auth/token", body)["access_token"]
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def dag_ids(self) -> set[str]:
+        """The DAGs that Airflow has parsed."""
+        return {dag["dag_id"] for dag in self._all("/api/v2/dags", "dags")}
+
+    def import_errors(self) -> dict[str, str]:
+        """The DAG files that cannot be imported, with their stack traces."""
+        errors = self._all("/api/v2/importErrors", "import_errors")
+        return {error["filename"]: error["stack_trace"] for error in errors}
+
+    def wait_for_dags(self, dag_ids: Collection[str], timeout: float = 60) -> None:
+        """Wait until the DAGs are parsed.
+
+        Raises:
+            SandboxError: A DAG file cannot be imported, or time ran out.
+        """
+
+        def is_settled() -> bool:
+            return bool(self.import_errors()) or set(dag_ids) <= self.dag_ids()
+
+        settled = poll(is_settled, timeout, interval=0.2)
+        for file, trace in self.import_errors().items():
+            raise SandboxError(f"Airflow cannot import {file}:\n{trace}")
+        if not settled:
+            missing = ", ".join(sorted(set(dag_ids) - self.dag_ids()))
+            raise SandboxError(f"Airflow did not find these DAGs within {timeout:g} s: {missing}")
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the DAG's schedule start runs, and its queued runs go on."""
+        self._call("PATCH", f"/api/v2/dags/{quote(dag_id)}", {"is_paused": False})
+
+    def pause(self, dag_id: str) -> None:
+        """Keep the DAG's schedule from starting runs."""
+        self._call("PATCH", f"/api/v2/dags/{quote(dag_id)}", {"is_paused": True})
+
+    def trigger(
+        self,
+        dag_id: str,
+        *,
+        run_id: str | None = None,
+        logical_date: datetime | None = None,
+        interval: tuple[datetime, datetime] | None = None,
+    ) -> DagRun:
+        """Start a run now; the DAG must not be paused, or it stays queued.
+
+        Args:
+            dag_id: The DAG.
+            run_id: The run's name; Airflow makes one up when None.
+            logical_date: Unique within the DAG. The interval's start when None.
+            interval: The run's data interval; when None, what the timetable makes of the logical
+                date, or nothing without one.
+        """
+        start, end = interval or (None, None)
+        logical_date = logical_date or start
+        body = {
+            "logical_date": logical_date and logical_date.isoformat(),
+            "data_interval_start": start and start.isoformat(),
+            "data_interval_end": end and end.isoformat(),
+        }
+        if run_id is not None:
+            body["dag_run_id"] = run_id
+        return _dag_run(self._call("POST", f"/api/v2/dags/{quote(dag_id)}/dagRuns", body))
+
+    def backfill(
+        self,
+        dag_id: str,
+        from_date: datetime,
+        to_date: datetime,
+        *,
+        reprocess: str = "none",
+        max_active_runs: int = 1,
+    ) -> int:
+        """Start the runs of all intervals whose logical date is in `[from_date, to_date]`.
+
+        Args:
+            dag_id: The DAG.
+            from_date: The first logical date.
+            to_date: The last logical date, inclusive.
+            reprocess: Which existing runs are run again: none, failed or completed.
+            max_active_runs: How many run at a time.
+
+        Returns:
+            The backfill's number.
+        """
+        body = {
+            "dag_id": dag_id,
+            "from_date": from_date.isoformat(),
+            "to_date": to_date.isoformat(),
+            "reprocess_behavior": reprocess,
+            "max_active_runs": max_active_runs,
+        }
+        created: dict[str, Any] = {}
+
+        def is_created() -> bool:
+            # On SQLite, Airflow undoes and refuses a backfill that meets another transaction.
+            with suppress(_DatabaseLocked):
+                created.update(self._call("POST", "/api/v2/backfills", body))
+            return bool(created)
+
+        if not poll(is_created, LOCK_SECONDS, POLL_SECONDS):
+            raise SandboxError(
+                f"Airflow's database stayed locked for {LOCK_SECONDS} s, so there is no backfill of "
+                f"{dag_id}. Try again when fewer tasks run."
+            )
+        return int(created["id"])
+
+    def runs(self, dag_id: str = "~", since: datetime | None = None) -> list[DagRun]:
+        """The runs of a DAG, or of all, oldest first; with `since`, those that changed after it."""
+        path = f"/api/v2/dags/{quote(dag_id)}/dagRuns"
+        return [_dag_run(run) for run in self._all(path, "dag_runs", _changed_after(since))]
+
+    def task_instances(
+        self, dag_id: str = "~", run_id: str = "~", since: datetime | None = None
+    ) -> list[TaskInstance]:
+        """The tasks of a run, or of all; with `since`, those that changed after it."""
+        path = f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances"
+        found = self._all(path, "task_instances", _changed_after(since))
+        return [_task_instance(task) for task in found]
+
+    def asset_events(self, since: datetime | None = None) -> list[AssetEvent]:
+        """The updates of all assets, oldest first."""
+        parameters = {"timestamp_gte": since.isoformat()} if since else {}
+        events = self._all("/api/v2/assets/events", "asset_events", parameters)
+        return [
+            AssetEvent(
+                name=event["name"],
+                uri=event["uri"],
+                source_dag_id=event["source_dag_id"],
+                source_run_id=event["source_run_id"],
+                source_task_id=event["source_task_id"],
+                at=datetime.fromisoformat(event["timestamp"]),
+            )
+            for event in events
+        ]
+
+    def log_tail(self, task: TaskInstance, lines: int = LOG_LINES) -> list[str]:
+        """The last lines of the log of a task's last try."""
+        path = (
+            f"/api/v2/dags/{quote(task.dag_id)}/dagRuns/{quote(task.run_id)}"
+            f"/taskInstances/{quote(task.task_id)}/logs/{task.try_number}"
+        )
+        parameters = {"map_index": str(task.map_index), "full_content": "true"}
+        content = self._call("GET", path, parameters=parameters)["content"]
+        return [line for entry in content for line in _log_lines(entry)][-lines:]
+
+    def ensure_pool(self, name: str, slots: int) -> None:
+        """Make the pool, or give it this many slots."""
+        pool = {"name": name, "slots": slots}
+        action = {"action": "create", "action_on_existence": "overwrite", "entities": [pool]}
+        result = self._call("PATCH", "/api/v2/pools", {"actions": [action]})
+        if result["create"]["errors"]:
+            raise SandboxError(f"Airflow refused pool {name}: {result['create']['errors']}")
+
+    def watch(
+        self,
+        dag_ids: Collection[str],
+        until: Callable[[Sequence[DagRun]], bool],
+        timeout: float,
+        *,
+        since: datetime | None = None,
+        is_wanted: Callable[[DagRun], bool] = lambda run: True,
+    ) -> Iterator[TaskInstance]:
+        """Follow the tasks of some runs, each as it is after every change of its state.
+
+        Args:
+            dag_ids: The DAGs whose runs to follow.
+            until: Given the followed runs, whether to stop.
+            timeout: Seconds to follow at most.
+            since: Only runs that changed after it are followed, and of their tasks the same.
+            is_wanted: Whether to follow a run.
+
+        Raises:
+            SandboxError: A followed task or run failed, a run had no tasks, or time ran out.
+        """
+        seen: dict[tuple[str, str, str, int], tuple[str | None, int]] = {}
+        deadline = time.monotonic() + timeout
+        while True:
+            # Runs first: what ended a run has then changed its tasks, which are asked for next.
+            runs = {
+                (run.dag_id, run.run_id): run
+                for run in self.runs(since=since)
+                if run.dag_id in dag_ids and is_wanted(run)
+            }
+            tasks = [
+                task
+                for task in self.task_instances(since=since)
+                if (task.dag_id, task.run_id) in runs
+            ]
+            for task in sorted(tasks, key=_moment):
+                key = (task.dag_id, task.run_id, task.task_id, task.map_index)
+                if task.state is not None and seen.get(key) != (task.state, task.try_number):
+                    seen[key] = (task.state, task.try_number)
+                    yield task
+            self._refuse_failures(list(runs.values()), tasks)
+            if until(list(runs.values())):
+                return
+            if time.monotonic() > deadline:
+                found = "; ".join(
+                    f"{run.dag_id} {run.run_id}: {run.state}" for run in runs.values()
+                )
+                raise SandboxError(
+                    f"Airflow was not done within {timeout:g} s. Runs of {', '.join(dag_ids)}: "
+                    f"{found or 'none'}. See {self.url}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def wait_for_run(
+        self,
+        dag_id: str,
+        is_wanted: Callable[[DagRun], bool],
+        timeout: float,
+        since: datetime | None = None,
+    ) -> DagRun:
+        """Wait until one of a DAG's runs has succeeded, whether it exists by now or not.
+
+        Args:
+            dag_id: The DAG.
+            is_wanted: Which of its runs are meant: `lambda run: run.run_id == "history"`.
+            timeout: Seconds to wait at most.
+            since: Only runs that changed after it are meant.
+
+        Raises:
+            SandboxError: One of these runs failed or had no tasks, or time ran out.
+        """
+        done: list[DagRun] = []
+
+        def until(runs: Sequence[DagRun]) -> bool:
+            done.extend(run for run in runs if run.state == "success")
+            return bool(done)
+
+        for task in self.watch([dag_id], until, timeout, since=since, is_wanted=is_wanted):
+            logger.debug("%s.%s is %s", task.dag_id, task.task_id, task.state)
+        return done[0]
+
+    def _refuse_failures(self, runs: Sequence[DagRun], tasks: Sequence[TaskInstance]) -> None:
+        for task in tasks:
+            if task.state == "failed":
+                log = "\n  ".join(self.log_tail(task))
+                raise SandboxError(
+                    f"Task {task.task_id} of DAG {task.dag_id} failed (run {task.run_id}, "
+                    f"try {task.try_number}). The end of its log:\n  {log}\nAll of it: {self.url}"
+                    f"/dags/{task.dag_id}/runs/{quote(task.run_id)}/tasks/{quote(task.task_id)}"
+                )
+        with_tasks = {(task.dag_id, task.run_id) for task in tasks}
+        for run in runs:
+            where = f"{self.url}/dags/{run.dag_id}/runs/{quote(run.run_id)}"
+            if run.state == "failed":
+                raise SandboxError(f"Run {run.run_id} of DAG {run.dag_id} failed. See {where}")
+            # Airflow calls a run a success that had nothing to do.
+            is_empty = run.state == "success" and (run.dag_id, run.run_id) not in with_tasks
+            if is_empty and not self.task_instances(run.dag_id, run.run_id):
+                raise SandboxError(
+                    f"Run {run.run_id} of DAG {run.dag_id} had no task to run: its logical date "
+                    f"{run.logical_date} is before the DAG's start_date. See {where}"
+                )
+
+    def _all(
+        self, path: str, key: str, parameters: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            page = {**(parameters or {}), "limit": str(PAGE), "offset": str(len(found))}
+            answer = self._call("GET", path, parameters=page)
+            found += answer[key]
+            if not answer[key] or len(found) >= answer["total_entries"]:
+                return found
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        try:
+            answer = self._http.request(method, path, json=body, params=parameters)
+        except httpx.HTTPError as error:
+            raise SandboxError(f"Airflow does not answer on {self.url}: {error}") from error
+        if answer.is_error:
+            kind = (
+                _DatabaseLocked
+                if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+                else SandboxError
+            )
+            raise kind(
+                f"Airflow refused {method} {path} ({answer.status_code}): {answer.text[:500]}"
+            )
+        return dict(answer.json())
+
+
+def _command() -> Path:
+    command = Path(sys.executable).parent / "airflow"
+    if not command.exists():
+        raise SandboxError(f"There is no {command}. Install the environment: uv sync")
+    return command
+
+
+def _sqlite_url(file: Path) -> str:
+    """The database's address, with more patience for locks than the usual 5 s."""
+    return f"sqlite:///{file}?timeout={LOCK_SECONDS}"
+
+
+def _version_key() -> str:
+    """Names the set of Airflow and provider versions, which decides the database's schema."""
+    versions = {
+        f"{distribution.name}=={distribution.version}"
+        for distribution in metadata.distributions()
+        if distribution.name.startswith("apache-airflow")
+    }
+    return hashlib.sha256("\n".join(sorted(versions)).encode()).hexdigest()[:12]
+
+
+def _changed_after(since: datetime | None) -> dict[str, str]:
+    return {"updated_at_gte": since.isoformat()} if since else {}
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _moment(task: TaskInstance) -> datetime:
+    """When a task came to its state, as far as Airflow tells; what has not started comes last."""
+    return task.ended_at or task.started_at or datetime.max.replace(tzinfo=UTC)
+
+
+def _dag_run(run: Mapping[str, Any]) -> DagRun:
+    return DagRun(
+        dag_id=run["dag_id"],
+        run_id=run["dag_run_id"],
+        run_type=run["run_type"],
+        state=run["state"],
+        logical_date=_time(run["logical_date"]),
+        interval_start=_time(run["data_interval_start"]),
+        interval_end=_time(run["data_interval_end"]),
+        started_at=_time(run["start_date"]),
+        ended_at=_time(run["end_date"]),
+    )
+
+
+def _task_instance(task: Mapping[str, Any]) -> TaskInstance:
+    return TaskInstance(
+        dag_id=task["dag_id"],
+        run_id=task["dag_run_id"],
+        task_id=task["task_id"],
+        display_name=task["task_display_name"],
+        map_index=task["map_index"],
+        try_number=task["try_number"],
+        state=task["state"],
+        started_at=_time(task["start_date"]),
+        ended_at=_time(task["end_date"]),
+    )
+
+
+def _log_lines(entry: Mapping[str, Any]) -> Iterator[str]:
+    """A log entry as text: its message, then the exceptions it carries."""
+    lines = str(entry["event"]).splitlines()
+    yield from (line for line in lines if not line.startswith(("::group::", "::endgroup::")))
+    for error in entry.get("error_detail") or ():
+        yield f"{error['exc_type']}: {error['exc_value']}"
+        for frame in error["frames"][-1:]:
+            yield f"  at {frame['filename']}:{frame['lineno']} in {frame['name']}"

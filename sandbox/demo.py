@@ -1,0 +1,191 @@
+"""The main job, shown: a year of history, then a day of changes, through Airflow to nps_summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sandbox import sample_data
+
+if TYPE_CHECKING:
+    from sandbox.airflow import AirflowClient, DagRun
+    from sandbox.stack import Stack
+
+INGEST_DAGS = ("ingest__mysql__nps", "ingest__mysql__users")
+TRANSFORM_DAG = "transform"
+RUN_TIMEOUT = 600
+LAST_DAYS = 7
+
+DAY = sample_data.HISTORY_END
+"""The day that arrives after the history: its edits and deletions reach back into the year."""
+
+
+class Demo:
+    """One showing of the main job, always from the start.
+
+    Args:
+        stack: The stack to show it on; what was loaded there before is forgotten.
+        responses: Responses in the year of history.
+        users: Who gave them.
+        console: Where to show it.
+    """
+
+    def __init__(self, stack: Stack, responses: int, users: int, console: Console) -> None:
+        self._stack = stack
+        self._responses = responses
+        self._users = users
+        self._console = console
+        self._stages: list[tuple[str, float]] = []
+
+    def run(self) -> None:
+        """Run it; the stack stays up afterwards.
+
+        Raises:
+            SandboxError: something did not work; says what.
+        """
+        with self._stage("Start MariaDB and an S3 server"):
+            self._stack.airflow.stop()
+            self._stack.start_services()
+            self._stack.reset()
+        with self._stage(
+            f"Start Airflow; fill MySQL with {self._responses:,} responses by {self._users:,} users"
+        ):
+            self._prepare()
+        client = self._stack.airflow.client()
+        client.wait_for_dags({*INGEST_DAGS, TRANSFORM_DAG})
+        with self._stage("History: MySQL → S3 → DuckDB → dbt, started by Airflow's schedule"):
+            since = datetime.now(UTC)
+            # Nothing else is triggered: the schedule starts the ingest DAGs, their assets the rest.
+            for dag_id in (TRANSFORM_DAG, *INGEST_DAGS):
+                client.unpause(dag_id)
+            self._follow(client, since)
+        before = self._figures()
+        with self._stage(f"A day of changes ({DAY:%Y-%m-%d}), as an increment"):
+            sample_data.arrive_day(self._stack.mariadb.server, DAY.date())
+            since = datetime.now(UTC)
+            for dag_id in INGEST_DAGS:
+                client.trigger(dag_id, interval=(DAY, DAY + timedelta(days=1)))
+            self._follow(client, since)
+        with self._stage("Write the dbt docs"):
+            self._stack.dbt("docs", "generate", "--target-path", str(self._stack.docs))
+        self._show_changes(before, self._figures())
+        self._show_summary()
+        self._show_stages()
+        self._show_doors()
+
+    def _prepare(self) -> None:
+        """Airflow takes its time to start: the data is made meanwhile."""
+        # Airflow reads the declarations from dbt's manifest, and must not parse the project itself.
+        self._stack.dbt("parse")
+        with ThreadPoolExecutor(1) as pool:
+            filled = pool.submit(self._fill)
+            self._stack.start_airflow()
+            filled.result()
+
+    def _fill(self) -> None:
+        server = self._stack.mariadb.server
+        sample_data.create_schema(server)
+        sample_data.fill_history(server, responses=self._responses, users=self._users)
+
+    def _follow(self, client: AirflowClient, since: datetime) -> None:
+        """Show each task as it ends, until dbt has run on what came."""
+
+        def is_done(runs: Any) -> bool:
+            return any(run.dag_id == TRANSFORM_DAG and run.state == "success" for run in runs)
+
+        def is_wanted(run: DagRun) -> bool:
+            return run.started_at is None or run.started_at >= since
+
+        dags = (*INGEST_DAGS, TRANSFORM_DAG)
+        running: dict[tuple[str, str], None] = {}
+        with self._console.status("waiting for Airflow") as status:
+            for task in client.watch(dags, is_done, RUN_TIMEOUT, since=since, is_wanted=is_wanted):
+                key = (task.dag_id, task.task_id)
+                if task.state in ("success", "skipped"):
+                    running.pop(key, None)
+                    took = f"{task.seconds:5.1f} s" if task.seconds is not None else ""
+                    self._console.print(f"    {task.dag_id:<22} {task.task_id:<42} {took}")
+                elif task.state in ("running", "deferred", "up_for_retry"):
+                    running[key] = None
+                names = ", ".join(f"{dag}.{name}" for dag, name in running)
+                status.update(names or "waiting for Airflow")
+
+    def _figures(self) -> dict[str, int]:
+        """What the increment changes, as counts."""
+        queries = {
+            "rows in raw_mysql.nps": "select count(*) from raw_mysql.nps",
+            "responses, live": "select count(*) from analytics.fct_nps_responses",
+            "days in nps_summary": "select count(*) from analytics.nps_summary",
+            "versions in the snapshot": (
+                "select count(*) from analytics_snapshots.nps_responses_snapshot"
+            ),
+        }
+        with duckdb.connect(str(self._stack.duckdb), read_only=True) as warehouse:
+            return {name: _number(warehouse, query) for name, query in queries.items()}
+
+    def _show_changes(self, before: dict[str, int], after: dict[str, int]) -> None:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What the day changed")
+        for heading in ("", "history", "and a day", "change"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for name, count in after.items():
+            change = count - before[name]
+            table.add_row(name, f"{before[name]:,}", f"{count:,}", f"{change:+,}")
+        self._console.print(table)
+
+    def _show_summary(self) -> None:
+        table = Table(
+            box=box.SIMPLE_HEAD, pad_edge=False, title=f"nps_summary, the last {LAST_DAYS} days"
+        )
+        with duckdb.connect(str(self._stack.duckdb), read_only=True) as warehouse:
+            cursor = warehouse.execute(
+                "select * from (from analytics.nps_summary order by response_date desc limit ?) "
+                "order by response_date",
+                [LAST_DAYS],
+            )
+            for column in cursor.description or ():
+                table.add_column(column[0], justify="right")
+            for row in cursor.fetchall():
+                table.add_row(*map(str, row))
+        self._console.print(table)
+
+    def _show_stages(self) -> None:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What took the time")
+        table.add_column("stage")
+        table.add_column("seconds", justify="right")
+        for name, seconds in self._stages:
+            table.add_row(name, f"{seconds:.1f}")
+        table.add_row("together", f"{sum(seconds for _, seconds in self._stages):.1f}")
+        self._console.print(table)
+
+    def _show_doors(self) -> None:
+        airflow = self._stack.airflow
+        for door in (
+            f"Airflow     {airflow.url}",
+            f"            user {airflow.login.user}, password {airflow.login.password}",
+            f"dbt docs    {airflow.url}/cosmos/millrace/dbt_docs_index.html",
+            f"warehouse   {self._stack.duckdb}",
+            f"shell       set -a; . {self._stack.env_file}; set +a    then: uv run millrace list",
+            "stop        make down",
+        ):
+            self._console.print(door, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self._console.print(f"[bold]{name}[/bold]", highlight=False)
+        began = time.monotonic()
+        yield
+        self._stages.append((name, time.monotonic() - began))
+
+
+def _number(warehouse: duckdb.DuckDBPyConnection, query: str) -> int:
+    ((number,),) = warehouse.execute(query).fetchall()
+    return int(number)

@@ -1,0 +1,162 @@
+"""The whole local stack: MariaDB, S3 and Airflow, wired to the production code by environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox.airflow import Airflow
+from sandbox.mariadb import MariaDB
+from sandbox.paths import REPOSITORY, write_private
+from sandbox.processes import SandboxError
+from sandbox.s3 import S3Server
+
+if TYPE_CHECKING:
+    from sandbox.paths import SandboxPaths
+
+BUCKET = "millrace-landing"
+WAREHOUSE_POOL = "warehouse"
+DAGS = REPOSITORY / "dags"
+
+
+class Stack:
+    """Everything that `make up` starts.
+
+    Args:
+        paths: The sandbox.
+    """
+
+    def __init__(self, paths: SandboxPaths) -> None:
+        self.paths = paths
+        self.mariadb = MariaDB(paths)
+        self.s3 = S3Server(paths)
+        self.airflow = Airflow(paths, DAGS)
+
+    @property
+    def duckdb(self) -> Path:
+        """The warehouse's file."""
+        return self.paths.root / "millrace.duckdb"
+
+    @property
+    def docs(self) -> Path:
+        """The generated dbt docs."""
+        return self.paths.root / "dbt_docs"
+
+    @property
+    def env_file(self) -> Path:
+        """What a shell reads to act on this stack."""
+        return self.paths.root / "env"
+
+    def start_services(self) -> None:
+        """Start MariaDB and S3, and make the bucket.
+
+        Raises:
+            SandboxError: one of them does not come up.
+        """
+        self.paths.create()
+        with ThreadPoolExecutor(2) as pool:
+            mysql, s3 = pool.submit(self.mariadb.start), pool.submit(self.s3.start)
+            mysql.result()
+            s3.result()
+        self.s3.create_bucket(BUCKET)
+        write_private(self.env_file, _shell(self.environment()))
+
+    def start_airflow(self) -> None:
+        """Start Airflow with the DAGs and the warehouse's pool.
+
+        Raises:
+            SandboxError: it does not come up, or a DAG file cannot be imported.
+        """
+        self.docs.mkdir(mode=0o700, exist_ok=True)
+        self.airflow.env = self.environment()
+        self.airflow.start()
+        # DuckDB has one writer.
+        self.airflow.client().ensure_pool(WAREHOUSE_POOL, slots=1)
+        write_private(self.env_file, _shell(self.environment() | self.airflow.environment()))
+
+    def stop(self) -> None:
+        """Stop what runs."""
+        with ThreadPoolExecutor(3) as pool:
+            for stopped in [
+                pool.submit(service.stop) for service in (self.airflow, self.mariadb, self.s3)
+            ]:
+                stopped.result()
+
+    def status(self) -> dict[str, str]:
+        """One line a service."""
+        airflow = f"running on {self.airflow.url}" if self.airflow.is_running() else "stopped"
+        return {"MariaDB": self.mariadb.status, "S3": self.s3.status, "Airflow": airflow}
+
+    def reset(self) -> None:
+        """Forget what was loaded: the landing, the warehouse and Airflow's runs.
+
+        S3 must run, Airflow must not.
+        """
+        client = self.s3.endpoint.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            for found in page.get("Contents", []):
+                client.delete_object(Bucket=BUCKET, Key=found["Key"])
+        for file in (self.duckdb, self.duckdb.with_name(f"{self.duckdb.name}.wal")):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self.docs, ignore_errors=True)
+        self.airflow.reset()
+
+    def environment(self) -> dict[str, str]:
+        """What the production code needs to reach this stack; it holds secrets."""
+        s3 = self.s3.endpoint
+        landing = {
+            "conn_type": "aws",
+            "login": s3.access_key_id,
+            "password": s3.secret_access_key,
+            "extra": {"region_name": s3.region, "endpoint_url": s3.endpoint_url},
+        }
+        docs = {"millrace": {"name": "Data model (dbt docs)", "dir": str(self.docs)}}
+        return {
+            "AIRFLOW_CONN_MYSQL_PROD": self.mariadb.server.reader_uri(),
+            "AIRFLOW_CONN_AWS_LANDING": json.dumps(landing),
+            "AIRFLOW__COSMOS__DBT_DOCS_PROJECTS": json.dumps(docs),
+            "LANDING_URL": f"s3://{BUCKET}",
+            "DUCKDB_PATH": str(self.duckdb),
+            "MILLRACE_PII_SALT": self._salt(),
+            "TARGET": "dev",
+        }
+
+    def dbt(self, *arguments: str) -> None:
+        """Run dbt against this stack's warehouse.
+
+        Raises:
+            SandboxError: dbt fails; carries what it said.
+        """
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors"),
+                *("--log-path", str(self.paths.logs), *arguments),
+                *("--project-dir", str(REPOSITORY / "dbt_project")),
+                *("--profiles-dir", str(REPOSITORY)),
+            ],
+            env={**os.environ, **self.environment()},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SandboxError(f"dbt {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+
+    def _salt(self) -> str:
+        file = self.paths.root / "pii_salt"
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(32))
+        return file.read_text()
+
+
+def _shell(environment: dict[str, str]) -> str:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))
