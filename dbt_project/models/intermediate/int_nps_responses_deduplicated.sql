@@ -1,0 +1,26 @@
+{{
+    config(
+        incremental_strategy='merge',
+        unique_key='nps_response_id',
+        on_schema_change='append_new_columns'
+    )
+}}
+
+{{
+    latest_versions(
+        versions=ref('stg_mysql__nps_responses'),
+        key='nps_response_id',
+        columns=[
+            'nps_response_id',
+            'user_id',
+            'comment',
+            'channel',
+            'score',
+            'is_deleted',
+            'responded_at',
+            'updated_at',
+            'deleted_at',
+            '_loaded_at',
+        ]
+    )
+}}

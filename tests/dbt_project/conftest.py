@@ -1,0 +1,85 @@
+"""A warehouse with raw tables, and dbt to build in it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from dbt.cli.main import dbtRunner
+from dbt_common.events.base_types import EventMsg
+
+ROOT = Path(__file__).parents[2]
+
+RAW_TABLES = """
+create schema raw_mysql;
+create table raw_mysql.nps (
+    id ubigint, user_id ubigint, score utinyint, comment varchar, channel varchar,
+    created_at timestamp, updated_at timestamp, deleted_at timestamp,
+    _batch_id varchar, _loaded_at timestamp
+);
+create table raw_mysql.users (
+    id ubigint, email varchar, country varchar, plan varchar, is_active tinyint,
+    signed_up_at timestamp, updated_at timestamp, _batch_id varchar, _loaded_at timestamp
+);
+"""
+
+FAILED = {"error", "fail", "runtime error"}
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A DuckDB file with empty raw tables, and the dbt project over it."""
+
+    database: Path
+    target: Path
+
+    def dbt(self, *arguments: str, on_event: Callable[[EventMsg], None] | None = None) -> None:
+        """Runs dbt as its command line would, in this process; a failure fails the test."""
+        runner = dbtRunner(callbacks=[on_event] if on_event else [])
+        with pytest.MonkeyPatch.context() as environment:
+            environment.delenv("WAREHOUSE_SCHEMA", raising=False)
+            environment.setenv("TARGET", "dev")
+            environment.setenv("DUCKDB_PATH", str(self.database))
+            outcome = runner.invoke(
+                [
+                    "--quiet",
+                    *arguments,
+                    *("--project-dir", str(ROOT / "dbt_project"), "--profiles-dir", str(ROOT)),
+                    *("--target-path", str(self.target), "--log-path", str(self.target / "logs")),
+                ]
+            )
+        if not outcome.success:
+            results = getattr(outcome.result, "results", [])
+            failures = [f"{r.node.name}: {r.message}" for r in results if r.status in FAILED]
+            pytest.fail(f"dbt {' '.join(arguments)}: {outcome.exception or failures}")
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Runs a statement and returns its rows."""
+        with duckdb.connect(self.database) as connection:
+            return connection.sql(sql).fetchall()
+
+    def execute(self, sql: str) -> None:
+        """Runs statements that return nothing."""
+        with duckdb.connect(self.database) as connection:
+            connection.execute(sql)
+
+    def artifact(self, name: str) -> dict[str, Any]:
+        """Reads what dbt wrote about its last invocation."""
+        artifact: dict[str, Any] = json.loads((self.target / name).read_text())
+        return artifact
+
+
+@pytest.fixture(scope="session")
+def dbt_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One target folder for all, so that dbt parses the project only when it must."""
+    return tmp_path_factory.mktemp("dbt")
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory, dbt_target: Path) -> Warehouse:
+    warehouse = Warehouse(tmp_path_factory.mktemp("warehouse") / "millrace.duckdb", dbt_target)
+    warehouse.execute(RAW_TABLES)
+    return warehouse

@@ -1,0 +1,165 @@
+"""`dbt build` over two days of responses, against results computed by hand."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.dbt_project.conftest import Warehouse
+
+at = datetime.fromisoformat
+
+USERS = """
+insert into raw_mysql.users values
+    (10, repeat('a', 64), 'KR', 'free', 1, '2025-01-01', '2025-01-01', 'u1', '2026-03-03 01:00'),
+    (11, repeat('b', 64), 'DE', 'team', 0, '2025-01-01', '2025-01-01', 'u1', '2026-03-03 01:00')
+"""
+
+# Response 5 is of a user nobody knows; 6 was deleted before it was ever extracted.
+FIRST_DAYS = """
+insert into raw_mysql.nps
+select *, 'b1', '2026-03-03 01:00' from (values
+    (1, 10, 10, '최고예요 🎉', 'email', '2026-02-02 08:00', '2026-02-02 08:00', null),
+    (2, 11,  6, null, 'in_app', '2026-03-01 09:00', '2026-03-01 09:00', null),
+    (3, 10,  9, '',   'email',  '2026-03-02 10:00', '2026-03-02 10:00', null),
+    (4, 11,  8, null, 'sms',    '2026-03-02 23:59:59.999999', '2026-03-03 00:00', null),
+    (5, 99,  0, null, 'email',  '2026-03-02 12:00', '2026-03-02 12:00', null),
+    (6, 10, 10, null, 'email',  '2026-03-02 13:00', '2026-03-02 14:00', '2026-03-02 14:00')
+)
+"""
+
+# 2 is edited, 3 is deleted, 7 is new; older versions of 2 and 4 arrive late.
+NEXT_DAY = """
+insert into raw_mysql.nps
+select *, 'b2', '2026-03-04 01:00' from (values
+    (2, 11,  7, 'better now', 'in_app', '2026-03-01 09:00', '2026-03-03 09:00', null),
+    (3, 10,  9, '',   'email', '2026-03-02 10:00', '2026-03-03 10:00', '2026-03-03 10:00'),
+    (7, 11, 10, null, 'sms',   '2026-03-03 11:00', '2026-03-03 11:00', null)
+);
+insert into raw_mysql.nps
+select *, 'b0', '2026-03-04 02:00' from (values
+    (2, 11,  0, 'too late', 'in_app', '2026-03-01 09:00', '2026-02-28 09:00', null),
+    (4, 11,  0, 'too late', 'sms',    '2026-03-02 23:59', '2026-03-02 23:59', null)
+);
+"""
+
+SUMMARY = "select * from analytics.nps_summary order by response_date"
+FACTS = "select * exclude (responded_at, updated_at) from analytics.fct_nps_responses order by all"
+VERSIONS = """
+select score, comment, is_deleted, dbt_valid_from, dbt_valid_to
+from analytics_snapshots.nps_responses_snapshot
+where nps_response_id = {id}
+order by dbt_valid_from
+"""
+
+
+@pytest.fixture(scope="module")
+def first_days(warehouse: "Warehouse") -> "Warehouse":
+    """The warehouse after its first build."""
+    warehouse.execute(USERS)
+    warehouse.execute(FIRST_DAYS)
+    warehouse.dbt("build")
+    return warehouse
+
+
+@pytest.fixture(scope="module")
+def first_summary(first_days: "Warehouse") -> list[tuple[object, ...]]:
+    return first_days.query(SUMMARY)
+
+
+@pytest.fixture(scope="module")
+def next_day(first_days: "Warehouse", first_summary: list[tuple[object, ...]]) -> "Warehouse":
+    """The warehouse after a second build, which adds a day to the first."""
+    first_days.execute(NEXT_DAY)
+    first_days.dbt("build", "--exclude-resource-type", "unit_test")
+    return first_days
+
+
+def test_first_build_gives_the_nps_computed_by_hand(
+    first_summary: list[tuple[object, ...]],
+) -> None:
+    assert first_summary == [
+        # date, responses, promoters, passives, detractors, nps, responses_28d, nps_28d
+        (date(2026, 2, 2), 1, 1, 0, 0, Decimal("100.00"), 1, Decimal("100.00")),
+        # 27 days later the first response still counts …
+        (date(2026, 3, 1), 1, 0, 0, 1, Decimal("-100.00"), 2, Decimal("0.00")),
+        # … and no more on the 28th: 2, 3, 4 and 5 remain.
+        (date(2026, 3, 2), 3, 1, 1, 1, Decimal("0.00"), 4, Decimal("-25.00")),
+    ]
+
+
+def test_increment_takes_in_new_edited_and_deleted_responses(next_day: "Warehouse") -> None:
+    assert next_day.query(SUMMARY) == [
+        (date(2026, 2, 2), 1, 1, 0, 0, Decimal("100.00"), 1, Decimal("100.00")),
+        (date(2026, 3, 1), 1, 0, 1, 0, Decimal("0.00"), 2, Decimal("50.00")),
+        (date(2026, 3, 2), 2, 0, 1, 1, Decimal("-50.00"), 3, Decimal("-33.33")),
+        (date(2026, 3, 3), 1, 1, 0, 0, Decimal("100.00"), 4, Decimal("0.00")),
+    ]
+
+
+def test_facts_are_the_live_responses_with_their_users(next_day: "Warehouse") -> None:
+    assert next_day.query(FACTS) == [
+        (1, 10, "최고예요 🎉", "email", "promoter", "KR", "free", 10, date(2026, 2, 2)),
+        (2, 11, "better now", "in_app", "passive", "DE", "team", 7, date(2026, 3, 1)),
+        (4, 11, None, "sms", "passive", "DE", "team", 8, date(2026, 3, 2)),
+        (5, 99, None, "email", "detractor", None, None, 0, date(2026, 3, 2)),
+        (7, 11, None, "sms", "promoter", "DE", "team", 10, date(2026, 3, 3)),
+    ]
+
+
+def test_empty_comment_is_not_a_missing_one(next_day: "Warehouse") -> None:
+    comments = next_day.query(
+        "select nps_response_id, comment from analytics_intermediate.int_nps_responses_deduplicated"
+        " where nps_response_id in (3, 4) order by nps_response_id"
+    )
+    assert comments == [(3, ""), (4, None)]
+
+
+def test_snapshot_dates_an_edit_by_its_time_in_mysql(next_day: "Warehouse") -> None:
+    edited = at("2026-03-03 09:00")
+    assert next_day.query(VERSIONS.format(id=2)) == [
+        (6, None, False, at("2026-03-01 09:00"), edited),
+        (7, "better now", False, edited, None),
+    ]
+
+
+def test_snapshot_ends_the_version_that_was_deleted(next_day: "Warehouse") -> None:
+    deleted = at("2026-03-03 10:00")
+    assert next_day.query(VERSIONS.format(id=3)) == [
+        (9, "", False, at("2026-03-02 10:00"), deleted),
+        (9, "", True, deleted, None),
+    ]
+
+
+def test_snapshot_leaves_an_unchanged_response_alone(next_day: "Warehouse") -> None:
+    assert next_day.query(VERSIONS.format(id=1)) == [
+        (10, "최고예요 🎉", False, at("2026-02-02 08:00"), None)
+    ]
+
+
+def test_every_column_of_every_relation_is_described(next_day: "Warehouse") -> None:
+    described = {
+        (node["schema"], node["name"], name)
+        for node in next_day.artifact("manifest.json")["nodes"].values()
+        if node["resource_type"] in {"model", "snapshot"}
+        for name, column in node["columns"].items()
+        if column["description"]
+    }
+    built = next_day.query(
+        "select table_schema, table_name, column_name from information_schema.columns"
+        " where table_schema like 'analytics%'"
+    )
+    assert set(built) == described
+
+
+def test_freshness_tells_the_table_that_fell_behind(next_day: "Warehouse") -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    next_day.execute(f"update raw_mysql.users set _loaded_at = '{now}'")
+    next_day.dbt("source", "freshness")
+    statuses = {
+        result["unique_id"].split(".", 2)[2]: result["status"]
+        for result in next_day.artifact("sources.json")["results"]
+    }
+    assert statuses == {"mysql.nps": "warn", "mysql.users": "pass"}
