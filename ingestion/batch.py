@@ -24,6 +24,12 @@ class Interval:
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ValueError(f"an interval ends after it starts; {self.start} ≥ {self.end}")
 
+    def contains(self, other: Interval) -> bool:
+        """Whether every moment of the other interval is in this one."""
+        starts = self.start is None or (other.start is not None and self.start <= other.start)
+        ends = self.end is None or (other.end is not None and other.end <= self.end)
+        return starts and ends
+
     @property
     def slug(self) -> str:
         """The interval as one path component, e.g. ``20261001T000000Z_20261002T000000Z``."""

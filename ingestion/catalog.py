@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from croniter import croniter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ingestion.errors import DeclarationError, ProjectError
@@ -53,6 +54,13 @@ class IngestOptions(BaseModel):
     min_rows: int | None = Field(default=None, ge=0)
     new_columns: Literal["add", "ignore", "refuse"] = "add"
     missing_columns: Literal["refuse", "keep"] = "refuse"
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_cron(cls, value: str) -> str:
+        if not croniter.is_valid(value):
+            raise ValueError("not a cron expression such as '0 6 * * *', nor a preset like @daily")
+        return value
 
     @field_validator("primary_key", mode="before")
     @classmethod
@@ -168,7 +176,9 @@ def load_catalog(manifest_path: Path) -> Catalog:
             fix="Run `dbt parse` with the dbt of this environment (`uv run dbt --version`).",
         )
     nodes = sorted(manifest["sources"].values(), key=lambda node: str(node["unique_id"]))
-    return Catalog(tables=tuple(_tables(nodes)))
+    tables = tuple(_tables(nodes))
+    _refuse_shared_raw_tables(tables)
+    return Catalog(tables)
 
 
 def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
@@ -194,6 +204,18 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
             pii=_pii(node["columns"], where),
             file=node["original_file_path"],
         )
+
+
+def _refuse_shared_raw_tables(tables: tuple[IngestTable, ...]) -> None:
+    owners: dict[tuple[str, str], IngestTable] = {}
+    for table in tables:
+        other = owners.setdefault((table.schema.lower(), table.identifier.lower()), table)
+        if other is not table:
+            raise DeclarationError(
+                f"{table.file}: source tables {other.key} and {table.key} would both load into "
+                f"{table.schema}.{table.identifier}.",
+                fix="Give one of them another `identifier`, or its source another `schema`.",
+            )
 
 
 def _options(block: Mapping[str, Any], where: str) -> IngestOptions:

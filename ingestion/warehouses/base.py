@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from ingestion.batch import Interval
 from ingestion.catalog import IngestTable
 from ingestion.errors import WarehouseUnavailable
 from ingestion.manifest import Manifest, Part
@@ -47,6 +48,11 @@ class LedgerRow:
     extracted_at: datetime
     loaded_at: datetime
 
+    @property
+    def interval(self) -> Interval:
+        """Of the table's cursor; the whole table where it has no bounds."""
+        return Interval(self.start, self.end)
+
 
 class Warehouse(Protocol):
     """A database with raw tables and a ledger."""
@@ -71,8 +77,9 @@ class Warehouse(Protocol):
     def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
         """Load a landed batch: once or twice makes no difference.
 
-        In one transaction: the raw table is made or widened, the batch's rows (a full refresh:
-        all rows) deleted, the parts inserted, the ledger's row written and the count compared.
+        In one transaction: the raw table is made or widened, the rows of the batches that lie
+        inside this one's interval (its own earlier load among them) deleted, the parts inserted,
+        the ledger's row written in their place and the count compared.
 
         Returns:
             The ledger's new row.

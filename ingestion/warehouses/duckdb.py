@@ -71,15 +71,13 @@ class DuckDBWarehouse:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quote(table.schema)}")
             _make_ledger(connection, table)
             columns = _prepare(connection, table, manifest.schema)
+            earlier = _ledger(connection, table)
             # The file's lock makes loads one after another; the clock may still step back.
-            earlier = [row.loaded_at for row in _ledger(connection, table)]
-            loaded_at = max([datetime.now(UTC), *(at + _TICK for at in earlier)])
-            if table.is_full_refresh:
-                connection.execute(f"DELETE FROM {_raw(table)}")
-            else:
-                connection.execute(
-                    f"DELETE FROM {_raw(table)} WHERE {BATCH_COLUMN} = ?", [manifest.batch.id]
-                )
+            loaded_at = max([_now(), *(row.loaded_at + _TICK for row in earlier)])
+            replaced = [
+                row.batch_id for row in earlier if manifest.batch.interval.contains(row.interval)
+            ]
+            _forget(connection, table, replaced)
             for part in manifest.parts:
                 with local_copy(part) as path:
                     names = ", ".join(_quote(name) for name in columns)
@@ -207,15 +205,25 @@ def _ledger(connection: duckdb.DuckDBPyConnection, table: IngestTable) -> list[L
     return [LedgerRow(*map(_aware, row)) for row in rows]
 
 
+def _forget(
+    connection: duckdb.DuckDBPyConnection, table: IngestTable, batch_ids: list[str]
+) -> None:
+    """Delete batches from the raw table and from the ledger."""
+    connection.execute(
+        f"DELETE FROM {_raw(table)} WHERE list_contains(?, {BATCH_COLUMN})", [batch_ids]
+    )
+    connection.execute(
+        f"DELETE FROM {_quote(table.schema)}.{LEDGER} "
+        "WHERE table_name = ? AND list_contains(?, batch_id)",
+        [table.key, batch_ids],
+    )
+
+
 def _write_ledger(
     connection: duckdb.DuckDBPyConnection, table: IngestTable, row: LedgerRow
 ) -> None:
-    ledger = f"{_quote(table.schema)}.{LEDGER}"
     connection.execute(
-        f"DELETE FROM {ledger} WHERE table_name = ? AND batch_id = ?", [row.table, row.batch_id]
-    )
-    connection.execute(
-        f"INSERT INTO {ledger} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO {_quote(table.schema)}.{LEDGER} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             *(row.table, row.batch_id, _naive(row.start), _naive(row.end), row.manifest_url),
             *(row.rows, row.size, _naive(row.extracted_at), _naive(row.loaded_at)),
@@ -246,6 +254,10 @@ def _raw(table: IngestTable) -> str:
 
 def _quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _naive(time: datetime | None) -> Any:

@@ -43,15 +43,18 @@ def plan_evolution(
     """
     _refuse_ambiguous_names(table, incoming)
     raw = f"{table.schema}.{table.identifier}"
-    dropped = {name for name, policy in table.pii.items() if policy is Pii.DROP}
-    missing = [name for name in existing if name not in incoming.names and name not in dropped]
+    # Warehouses fold case: a column whose name only changed its case is the same column.
+    known = {name.lower(): type_ for name, type_ in existing.items()}
+    coming = {name.lower() for name in incoming.names}
+    coming |= {name.lower() for name, policy in table.pii.items() if policy is Pii.DROP}
+    missing = [name for name in existing if name.lower() not in coming]
     if missing and table.options.missing_columns == "refuse":
         raise SchemaConflict(
             f"{table.key} no longer has the column {_names(missing)}, which {raw} has.",
             fix="If that is meant, declare `missing_columns: keep`: old rows keep their values, "
             f"new ones get NULL. Otherwise bring the column back in {table.source}.",
         )
-    new = [name for name in incoming.names if name not in existing]
+    new = [name for name in incoming.names if name.lower() not in known]
     if new and table.options.new_columns == "refuse":
         raise SchemaConflict(
             f"{table.key} has the new column {_names(new)}, which {raw} lacks.",
@@ -60,9 +63,9 @@ def plan_evolution(
     adds = table.options.new_columns == "add"
     widen = {}
     for name in incoming.names:
-        if name not in existing:
+        if name in new:
             continue
-        before, after = existing[name], incoming.field(name).type
+        before, after = known[name.lower()], incoming.field(name).type
         both = common_type(before, after)
         if both is None:
             raise SchemaConflict(
@@ -76,7 +79,7 @@ def plan_evolution(
     return Evolution(
         add={name: incoming.field(name).type for name in new} if adds else {},
         widen=widen,
-        insert=tuple(name for name in incoming.names if adds or name in existing),
+        insert=tuple(name for name in incoming.names if adds or name not in new),
     )
 
 

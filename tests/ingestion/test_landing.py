@@ -1,0 +1,252 @@
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ingestion.batch import Batch, Interval
+from ingestion.connections import Connection
+from ingestion.errors import LandingError, LandingUnavailable, ManifestNotFound, PartCorrupt
+from ingestion.landing.landing import Landing
+from ingestion.manifest import Manifest
+from tests.ingestion.tables import batches_of
+
+BATCH = Batch("mysql.nps", Interval(None, datetime(2026, 10, 2, tzinfo=UTC)))
+ROWS = pa.table({"id": pa.array(range(10_000)), "text": [f"{n:08x}" * 4 for n in range(10_000)]})
+
+
+@pytest.fixture
+def landing(tmp_path):
+    return Landing(f"file://{tmp_path}/landing")
+
+
+def files(tmp_path: Path) -> list[str]:
+    root = tmp_path / "landing"
+    return sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file())
+
+
+def local_path(url: str) -> Path:
+    return Path(url.removeprefix("file://"))
+
+
+def test_a_batch_lands_as_parts_and_a_manifest(landing, tmp_path):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    (part,) = manifest.parts
+    data = local_path(part.url).read_bytes()
+    assert pq.read_table(local_path(part.url)) == ROWS
+    assert (part.rows, part.size) == (10_000, len(data))
+    assert part.sha256 == hashlib.sha256(data).hexdigest()
+    assert landing.read_manifest(manifest.url) == manifest
+    folder = "mysql/nps/beginning_20261002T000000Z"
+    assert [file.rsplit("/", 2)[0] for file in files(tmp_path)] == [folder, folder]
+
+
+def test_the_manifest_is_one_that_redshift_copy_reads(landing):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    value = json.loads(local_path(manifest.url).read_text())
+    (entry,) = value["entries"]
+    assert entry["url"] == manifest.parts[0].url
+    assert entry["mandatory"] is True
+    assert entry["meta"]["content_length"] == manifest.parts[0].size
+    assert value["schema"]["elements"][0] == {
+        "name": "id",
+        "type": {"base": "bigint", "arrow": "int64"},
+    }
+    assert value["meta"]["record_count"] == 10_000
+
+
+def test_parts_are_bounded_and_together_hold_every_row_in_order(landing):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=10_000)
+    assert len(manifest.parts) > 3
+    read = pa.concat_tables(pq.read_table(local_path(part.url)) for part in manifest.parts)
+    assert read.combine_chunks() == ROWS.combine_chunks()
+
+
+def test_a_batch_without_rows_is_a_manifest_alone(landing, tmp_path):
+    manifest = landing.write(BATCH, ROWS.schema, [])
+    assert manifest.parts == ()
+    assert landing.read_manifest(manifest.url) == manifest
+    assert len(files(tmp_path)) == 1
+
+
+def test_every_attempt_has_a_prefix_of_its_own(landing):
+    first = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    second = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    assert first.url != second.url
+    assert landing.read_manifest(first.url) == first
+
+
+def test_a_source_that_breaks_off_leaves_no_part_and_no_manifest(landing, tmp_path):
+    def breaking():
+        yield from batches_of(ROWS)
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):
+        landing.write(BATCH, ROWS.schema, breaking())
+    assert files(tmp_path) == []
+
+
+def test_too_few_rows_leave_the_attempt_uncommitted(landing, tmp_path):
+    def refuse(rows):
+        raise ValueError(f"{rows} are too few")
+
+    with pytest.raises(ValueError, match="10000 are too few"):
+        landing.write(BATCH, ROWS.schema, batches_of(ROWS), min_rows=refuse)
+    assert [file for file in files(tmp_path) if file.endswith("manifest.json")] == []
+
+
+def test_progress_is_told_over_all_parts(landing):
+    told = []
+    landing.write(
+        BATCH,
+        ROWS.schema,
+        batches_of(ROWS),
+        part_bytes=10_000,
+        progress=lambda rows, size: told.append((rows, size)),
+    )
+    assert [rows for rows, _ in told] == list(range(1000, 10_001, 1000))
+    assert [size for _, size in told] == sorted(size for _, size in told)
+
+
+def test_an_attempt_without_a_manifest_was_never_committed(landing, tmp_path):
+    with pytest.raises(ManifestNotFound, match="never committed"):
+        landing.read_manifest(f"file://{tmp_path}/landing/mysql/nps/x/y/manifest.json")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"entries": [{"url": "x"}]}'])
+def test_a_foreign_manifest_is_refused(text):
+    with pytest.raises(ManifestNotFound, match="not a manifest that Millrace wrote"):
+        Manifest.from_json(text, "file:///x/manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "its manifest says"),
+        (lambda path: path.write_bytes(b"X" + path.read_bytes()[1:]), "its checksum differs"),
+        (lambda path: path.unlink(), "is gone"),
+    ],
+    ids=["truncated", "altered", "deleted"],
+)
+def test_a_damaged_part_is_refused(landing, damage, what):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    damage(local_path(manifest.parts[0].url))
+    with pytest.raises(PartCorrupt, match=what), landing.local_copy(manifest.parts[0]):
+        pytest.fail("a damaged part was handed out")
+
+
+def test_a_manifest_of_another_landing_is_refused(landing):
+    with pytest.raises(LandingError, match="is not under the landing"):
+        landing.read_manifest("s3://elsewhere/mysql/nps/manifest.json")
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "s3://", "file:", "landing"])
+def test_an_unknown_kind_of_landing_is_refused(url):
+    with pytest.raises(LandingUnavailable, match="neither s3"):
+        Landing(url)
+
+
+# The real S3 server.
+
+
+@pytest.fixture
+def s3_landing(s3_server, bucket):
+    return Landing(f"s3://{bucket}/some/prefix", s3_connection(s3_server))
+
+
+def s3_connection(server, **changes):
+    endpoint = server.endpoint
+    given = {
+        "login": endpoint.access_key_id,
+        "password": endpoint.secret_access_key,
+        "extra": {"endpoint_url": endpoint.endpoint_url, "region_name": endpoint.region},
+    }
+    return Connection(conn_id="aws_landing", conn_type="aws", **(given | changes))
+
+
+def keys(s3_server, bucket):
+    listed = s3_server.endpoint.client().list_objects_v2(Bucket=bucket)
+    return sorted(found["Key"] for found in listed.get("Contents", []))
+
+
+@pytest.mark.service
+def test_s3_holds_what_was_written(s3_landing, s3_server, bucket):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=50_000)
+    assert s3_landing.read_manifest(manifest.url) == manifest
+    assert all(key.startswith("some/prefix/mysql/nps/") for key in keys(s3_server, bucket))
+    tables = []
+    for part in manifest.parts:
+        with s3_landing.local_copy(part) as path:
+            tables.append(pq.read_table(path))
+        assert not path.exists()
+    assert pa.concat_tables(tables).combine_chunks() == ROWS.combine_chunks()
+
+
+@pytest.mark.service
+def test_s3_takes_a_part_of_many_uploads(s3_landing):
+    noise = pa.table(
+        {"noise": [hashlib.sha512(bytes([n % 251, n // 251])).digest() * 300 for n in range(1500)]}
+    )
+    varied = pa.table(
+        {
+            "noise": [
+                bytes(b ^ (n % 256) for b in value[:20_000])
+                for n, value in enumerate(noise["noise"].to_pylist())
+            ]
+        }
+    )
+    manifest = s3_landing.write(BATCH, varied.schema, batches_of(varied, 100))
+    assert manifest.size > 0
+    with s3_landing.local_copy(manifest.parts[0]) as path:
+        assert pq.read_table(path) == varied
+
+
+@pytest.mark.service
+def test_s3_keeps_nothing_of_a_broken_attempt(s3_landing, s3_server, bucket):
+    def breaking():
+        yield from batches_of(ROWS)
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):
+        s3_landing.write(BATCH, ROWS.schema, breaking())
+    assert keys(s3_server, bucket) == []
+    uploads = s3_server.endpoint.client().list_multipart_uploads(Bucket=bucket)
+    assert uploads.get("Uploads", []) == []
+
+
+@pytest.mark.service
+def test_s3_damage_is_noticed(s3_landing, s3_server, bucket):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    key = manifest.parts[0].url.removeprefix(f"s3://{bucket}/")
+    client = s3_server.endpoint.client()
+    data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=data[:-7])
+    with (
+        pytest.raises(PartCorrupt, match="its manifest says"),
+        s3_landing.local_copy(manifest.parts[0]),
+    ):
+        pytest.fail("a truncated part was handed out")
+    client.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(PartCorrupt, match="is gone"), s3_landing.local_copy(manifest.parts[0]):
+        pytest.fail("a deleted part was handed out")
+
+
+@pytest.mark.service
+def test_s3_check_works_and_leaves_nothing(s3_landing, s3_server, bucket):
+    s3_landing.check()
+    assert keys(s3_server, bucket) == []
+
+
+@pytest.mark.service
+def test_s3_without_the_bucket_is_refused(s3_server):
+    with pytest.raises(LandingUnavailable, match=r"bucket 'no-such-bucket' .* does not exist"):
+        Landing("s3://no-such-bucket", s3_connection(s3_server)).check()
+
+
+@pytest.mark.service
+def test_s3_with_wrong_keys_is_refused(s3_server, bucket):
+    with pytest.raises(LandingUnavailable, match="refuses these credentials"):
+        Landing(f"s3://{bucket}", s3_connection(s3_server, password="wrong")).check()
