@@ -48,12 +48,13 @@ LOG_LINES = 25
 # Tells the processes of one Airflow from all others.
 MARK = "MILLRACE_SANDBOX_AIRFLOW"
 POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 15
+# SQLite's own default is 5 s, which a busy laptop exceeds.
 LOCK_SECONDS = 30
 
 # The log servers are skipped: they listen on every address, and all logs are on this machine.
 SERVICES = {
-    # The time-out is also how long the shutdown waits for a browser's open connections.
-    "api-server": ("api-server", "--worker-timeout", "5"),
+    "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
@@ -137,10 +138,6 @@ class AssetEvent:
     source_run_id: str | None
     source_task_id: str | None
     at: datetime
-
-
-class _DatabaseLocked(SandboxError):
-    """A request that may succeed when it is made again."""
 
 
 class Airflow:
@@ -239,7 +236,12 @@ class Airflow:
     def stop(self) -> None:
         """End all services and the tasks they run; does nothing when nothing is left of them."""
         others = [service for name, service in self.services.items() if name != "scheduler"]
-        # First, because its tasks report their end to the API server.
+        triggerer = self.services["triggerer"].pid
+        if triggerer is not None:
+            # It may take 10 s to end on one SIGTERM; the stop below sends the second.
+            with suppress(ProcessLookupError):
+                os.kill(triggerer, signal.SIGTERM)
+        # Before the others, because its tasks report their end to the API server.
         self.services["scheduler"].stop()
         with ThreadPoolExecutor(len(others)) as pool:
             list(pool.map(Service.stop, others))
@@ -482,20 +484,9 @@ class AirflowClient:
             "reprocess_behavior": reprocess,
             "max_active_runs": max_active_runs,
         }
-        created: dict[str, Any] = {}
-
-        def is_created() -> bool:
-            # On SQLite, Airflow undoes and refuses a backfill that meets another transaction.
-            with suppress(_DatabaseLocked):
-                created.update(self._call("POST", "/api/v2/backfills", body))
-            return bool(created)
-
-        if not poll(is_created, LOCK_SECONDS, POLL_SECONDS):
-            raise SandboxError(
-                f"Airflow's database stayed locked for {LOCK_SECONDS} s, so there is no backfill of "
-                f"{dag_id}. Try again when fewer tasks run."
-            )
-        return int(created["id"])
+        # On SQLite, Airflow undoes and refuses a backfill that meets another transaction.
+        answer = self._call("POST", "/api/v2/backfills", body, patience=PATIENCE_SECONDS)
+        return int(answer["id"])
 
     def runs(self, dag_id: str = "~", since: datetime | None = None) -> list[DagRun]:
         """The runs of a DAG, or of all, oldest first; with `since`, those that changed after it."""
@@ -533,7 +524,7 @@ class AirflowClient:
             f"/taskInstances/{quote(task.task_id)}/logs/{task.try_number}"
         )
         parameters = {"map_index": str(task.map_index), "full_content": "true"}
-        content = self._call("GET", path, parameters=parameters)["content"]
+        content = self._get(path, parameters)["content"]
         return [line for entry in content for line in _log_lines(entry)][-lines:]
 
     def ensure_pool(self, name: str, slots: int) -> None:
@@ -653,32 +644,42 @@ class AirflowClient:
         found: list[dict[str, Any]] = []
         while True:
             page = {**(parameters or {}), "limit": str(PAGE), "offset": str(len(found))}
-            answer = self._call("GET", path, parameters=page)
+            answer = self._get(path, page)
             found += answer[key]
             if not answer[key] or len(found) >= answer["total_entries"]:
                 return found
+
+    def _get(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+        # Airflow cannot list an asset's events while a run they start is queued, for example.
+        return self._call("GET", path, parameters=parameters, patience=PATIENCE_SECONDS)
 
     def _call(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
+        *,
         parameters: Mapping[str, str] | None = None,
+        patience: float = 0,
     ) -> dict[str, Any]:
-        try:
-            answer = self._http.request(method, path, json=body, params=parameters)
-        except httpx.HTTPError as error:
-            raise SandboxError(f"Airflow does not answer on {self.url}: {error}") from error
-        if answer.is_error:
-            kind = (
-                _DatabaseLocked
-                if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-                else SandboxError
-            )
-            raise kind(
-                f"Airflow refused {method} {path} ({answer.status_code}): {answer.text[:500]}"
-            )
-        return dict(answer.json())
+        """Make a request; failures that may pass are tried again for `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                answer = self._http.request(method, path, json=body, params=parameters)
+            except httpx.HTTPError as error:
+                failure = SandboxError(f"Airflow does not answer on {self.url}: {error}")
+            else:
+                if answer.is_success:
+                    return dict(answer.json())
+                failure = SandboxError(
+                    f"Airflow refused {method} {path} ({answer.status_code}): {answer.text[:500]}"
+                )
+                if answer.is_client_error:
+                    raise failure
+            if time.monotonic() >= deadline:
+                raise failure
+            time.sleep(POLL_SECONDS)
 
 
 def _command() -> Path:
@@ -689,7 +690,6 @@ def _command() -> Path:
 
 
 def _sqlite_url(file: Path) -> str:
-    """The database's address, with more patience for locks than the usual 5 s."""
     return f"sqlite:///{file}?timeout={LOCK_SECONDS}"
 
 

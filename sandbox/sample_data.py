@@ -44,6 +44,7 @@ INCIDENT = datetime(2026, 3, 10, tzinfo=UTC)
 SIGN_UPS_START = HISTORY_START - timedelta(days=365)
 
 SEED = 20251001
+LOCK_TIMEOUT = 30
 BLOCK_ROWS = 100_000
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -170,7 +171,7 @@ def create_schema(server: MySQLServer, database: str = "prod") -> None:
 def fill_history(
     server: MySQLServer, responses: int = 40_000, users: int = 3_000, database: str = "prod"
 ) -> None:
-    """Replace what is in the tables by the year up to HISTORY_END.
+    """Replace the tables by new ones with the year up to HISTORY_END.
 
     Args:
         server: The server; its admin account is used.
@@ -182,10 +183,11 @@ def fill_history(
         raise SandboxError(f"{responses} responses by {users} users cannot be made: ask for more.")
     people = _People.of(users)
     with _connect(server, database) as connection, closing(connection.cursor()) as cursor:
-        cursor.execute("truncate table nps")
-        cursor.execute("truncate table users")
-        # The rows are known to be sound.
-        cursor.execute("set unique_checks = 0, foreign_key_checks = 0")
+        cursor.execute("drop table if exists users, nps")
+        cursor.execute(USERS_TABLE)
+        cursor.execute(NPS_TABLE)
+        # Sorting the keys once is twice as fast as keeping them up to date row by row.
+        cursor.execute("alter table nps drop key updated_at, drop key user_id")
         _load(cursor, "users", users, lambda first, rows: _user_rows(people, first, rows))
         _load(
             cursor,
@@ -193,7 +195,7 @@ def fill_history(
             responses,
             lambda first, rows: _response_rows(people, first, rows, responses),
         )
-        connection.commit()
+        cursor.execute("alter table nps add key updated_at (updated_at), add key user_id (user_id)")
 
 
 def arrive_day(
@@ -236,18 +238,25 @@ def arrive_day(
 
 @contextmanager
 def _connect(server: MySQLServer, database: str = "") -> Iterator[Any]:
-    with closing(
-        MySQLdb.connect(
-            host=server.host,
-            port=server.port,
-            user=server.admin_user,
-            passwd=server.admin_password,
-            database=database,
-            charset="utf8mb4",
-            local_infile=True,
-        )
-    ) as connection:
-        yield connection
+    try:
+        with closing(
+            MySQLdb.connect(
+                host=server.host,
+                port=server.port,
+                user=server.admin_user,
+                passwd=server.admin_password,
+                database=database,
+                charset="utf8mb4",
+                local_infile=True,
+                # Emptying a table waits for everyone who reads it, by default for a day.
+                init_command=f"set lock_wait_timeout = {LOCK_TIMEOUT}",
+            )
+        ) as connection:
+            yield connection
+    except MySQLdb.Error as error:
+        raise SandboxError(
+            f"Sample data cannot be written to MySQL on {server.host}:{server.port}: {error}"
+        ) from error
 
 
 def _load(cursor: Any, table: str, rows: int, make: Callable[[int, int], pa.Table]) -> None:
@@ -264,6 +273,8 @@ def _load(cursor: Any, table: str, rows: int, make: Callable[[int, int], pa.Tabl
             # The one after the last is an empty file.
             made = maker.submit(write, first + BLOCK_ROWS)
             _load_file(cursor, table, path)
+            # One transaction for all would have to be able to undo all.
+            cursor.connection.commit()
             path.unlink()
             logger.info("%s: %s of %s rows", table, min(first + BLOCK_ROWS, rows), rows)
 
@@ -283,6 +294,10 @@ def _load_file(cursor: Any, table: str, path: Path) -> None:
     cursor.execute(
         f"load data local infile %s into table {table} character set utf8mb4", [str(path)]
     )
+    # LOCAL makes a warning of every row it leaves out and every value it bends.
+    if cursor.connection.warning_count():
+        cursor.execute("show warnings limit 1")
+        raise SandboxError(f"Rows of {table} were not loaded as made: {cursor.fetchone()[2]}")
 
 
 @dataclass(frozen=True)

@@ -366,7 +366,7 @@ def _explained(url: str) -> Iterator[None]:
     """Turn the object store's errors into ours; a missing object stays FileNotFoundError."""
     try:
         yield
-    except BaseError as error:
+    except (BaseError, FileNotFoundError) as error:
         text = str(error)
         if "NoSuchBucket" in text:
             bucket = urlsplit(url).netloc
@@ -374,6 +374,8 @@ def _explained(url: str) -> Iterator[None]:
                 f"The bucket '{bucket}' of the landing {url} does not exist.",
                 fix=f"Create it (`aws s3 mb s3://{bucket}`), or correct LANDING_URL.",
             ) from None
+        if isinstance(error, FileNotFoundError):
+            raise
         if "Forbidden" in text or "403" in text or "InvalidAccessKeyId" in text:
             raise LandingUnavailable(
                 f"The landing {url} refuses these credentials.",

@@ -1,0 +1,129 @@
+"""The DAG files as Airflow's own processor sees them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import orchestration
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import CronDataIntervalTimetable
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from ingestion.catalog import load_catalog
+from ingestion.errors import ConnectionNotFound, DeclarationError, SourceUnavailable
+from ingestion.project import Project
+
+DAGS = Path(__file__).parents[2] / "dags"
+
+
+@pytest.fixture(scope="module")
+def catalog():
+    project = Project.find(DAGS)
+    project.ensure_manifest()
+    return load_catalog(project.manifest_path)
+
+
+@pytest.fixture(scope="module")
+def dagbag(catalog):
+    return DagBag(dag_folder=DAGS)
+
+
+def test_every_file_is_imported(dagbag):
+    assert dagbag.import_errors == {}
+
+
+def test_every_declared_table_has_a_dag_and_nothing_else_has(dagbag, catalog):
+    ingest = {f"ingest__{table.source}__{table.name}" for table in catalog.tables}
+    assert set(dagbag.dags) == ingest | {"transform"}
+
+
+def test_an_ingest_dag_plans_extracts_and_loads(dagbag, catalog):
+    for table in catalog.tables:
+        dag = dagbag.dags[f"ingest__{table.source}__{table.name}"]
+        assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
+            "plan": {"extract"},
+            "extract": {"load"},
+            "load": set(),
+        }
+        assert dag.get_task("load").outlets == [orchestration.raw_asset(table)]
+
+
+def test_only_what_touches_the_warehouse_waits_for_its_pool(dagbag):
+    dag = dagbag.dags["ingest__mysql__nps"]
+    assert {task.task_id: task.pool for task in dag.tasks} == {
+        "plan": "warehouse",
+        "extract": "default_pool",
+        "load": "warehouse",
+    }
+    assert dagbag.dags["transform"].get_task("dbt_producer_watcher").pool == "warehouse"
+
+
+def test_an_ingest_dag_runs_a_day_at_a_time_and_catches_nothing_up(dagbag):
+    dag = dagbag.dags["ingest__mysql__nps"]
+    assert not dag.catchup
+    assert isinstance(dag.timetable, CronDataIntervalTimetable)
+    assert dag.timetable.expression == "0 0 * * *"
+
+
+def test_every_task_of_ours_is_retried_with_backoff_and_bounded(dagbag):
+    for dag in dagbag.dags.values():
+        for task in dag.tasks:
+            assert task.retries >= 1
+            assert task.retry_exponential_backoff
+            assert task.execution_timeout
+
+
+def test_transform_has_a_task_a_model_and_tests_after_it(dagbag):
+    dag = dagbag.dags["transform"]
+    assert dag.get_task("nps_summary.run").downstream_task_ids == {"nps_summary.test"}
+    assert (
+        "int_nps_responses_deduplicated.test"
+        in dag.get_task("fct_nps_responses.run").upstream_task_ids
+    )
+    assert "nps_responses_snapshot.snapshot" in dag.task_ids
+    assert not [task_id for task_id in dag.task_ids if "boundaries" in task_id]
+
+
+def test_transform_waits_for_every_raw_table_or_the_morning(dagbag, catalog):
+    timetable = dagbag.dags["transform"].timetable
+    assert {asset.uri for asset in timetable.asset_condition.objects} == {
+        orchestration.raw_asset(table).uri for table in catalog.tables
+    }
+    assert timetable.timetable.expression == "0 6 * * *"
+
+
+@pytest.mark.parametrize("file", ["ingest.py", "transform.py"])
+def test_parsing_imports_no_heavy_library(catalog, file):
+    heavy = {"pandas", "pyarrow", "duckdb", "MySQLdb", "dbt.cli", "obstore"}
+    code = (
+        f"import sys, runpy; sys.path.insert(0, {str(DAGS)!r}); "
+        f"runpy.run_path({str(DAGS / file)!r}); "
+        f"print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=DAGS.parent
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_may_pass_is_retried_and_what_a_person_must_mend_is_not():
+    with pytest.raises(AirflowException) as retried, orchestration.explained():
+        raise SourceUnavailable("MySQL is away.", fix="Wait.")
+    assert not isinstance(retried.value, AirflowFailException)
+    with pytest.raises(AirflowFailException, match="typo") as failed, orchestration.explained():
+        raise DeclarationError("A typo.", fix="Correct the typo.")
+    assert failed.value.__cause__ is None
+
+
+def test_a_connection_comes_from_airflow(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", "mysql://u:p%40ss@h:3307/db?ssl_mode=REQUIRED")
+    found = orchestration.airflow_connection("somewhere")
+    assert (found.host, found.port, found.login, found.password) == ("h", 3307, "u", "p@ss")
+    assert found.extra == {"ssl_mode": "REQUIRED"}
+
+
+def test_a_missing_connection_says_where_to_add_it(monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_NOWHERE", raising=False)
+    with pytest.raises(ConnectionNotFound, match="AIRFLOW_CONN_NOWHERE"):
+        orchestration.airflow_connection("nowhere")

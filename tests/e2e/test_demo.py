@@ -1,0 +1,215 @@
+"""The whole demo through a running Airflow, and what a person does on its stack afterwards."""
+
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+import duckdb
+import MySQLdb
+import pytest
+
+from sandbox.paths import SandboxPaths
+from sandbox.stack import Stack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+RESPONSES = 2_000
+TIMEOUT = 600
+
+
+def run(*command, env, check=True):
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    if check and done.returncode:
+        pytest.fail(f"{' '.join(map(str, command))}:\n{done.stdout}")
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    return Stack(SandboxPaths(tmp_path_factory.mktemp("sandbox")))
+
+
+@pytest.fixture(scope="module")
+def sandbox_env(stack):
+    return {**os.environ, "MILLRACE_SANDBOX_DIR": str(stack.paths.root), "COLUMNS": "160"}
+
+
+@pytest.fixture(scope="module")
+def demo(stack, sandbox_env):
+    """What the demo printed; its stack is up."""
+    try:
+        yield run(
+            *(sys.executable, "-m", "sandbox", "demo"),
+            *("--responses", RESPONSES, "--users", 200),
+            env=sandbox_env,
+        )
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+def env(demo, stack):
+    """The environment of a shell that has read the stack's env file."""
+    return {**os.environ, **stack.environment(), **stack.airflow.environment()}
+
+
+def query(stack, sql):
+    with duckdb.connect(str(stack.duckdb), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def nps_by_hand(stack):
+    """Every row that nps_summary should have, computed from MySQL in plain Python."""
+    server = stack.mariadb.server
+    connection = MySQLdb.connect(
+        host=server.host,
+        port=server.port,
+        user=server.reader_user,
+        passwd=server.reader_password,
+        db="prod",
+    )
+    with closing(connection), closing(connection.cursor()) as cursor:
+        cursor.execute("select date(created_at), score from nps where deleted_at is null")
+        scores = defaultdict(list)
+        for day, score in cursor.fetchall():
+            scores[day].append(score)
+
+    def nps(chosen):
+        balance = sum(s >= 9 for s in chosen) - sum(s <= 6 for s in chosen)
+        exact = Decimal(100 * balance) / Decimal(len(chosen))
+        return exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+    rows = []
+    for day, of_day in sorted(scores.items()):
+        window = [s for ago in range(28) for s in scores.get(day - timedelta(days=ago), [])]
+        promoters, detractors = sum(s >= 9 for s in of_day), sum(s <= 6 for s in of_day)
+        passives = len(of_day) - promoters - detractors
+        counts = (len(of_day), promoters, passives, detractors)
+        rows.append((day, *counts, nps(of_day), len(window), nps(window)))
+    return rows
+
+
+def test_nps_summary_is_what_mysql_says(demo, stack):
+    found = query(stack, "select * from analytics.nps_summary order by response_date")
+    assert found == nps_by_hand(stack)
+    assert found[-1][0] == datetime(2026, 10, 1).date()
+
+
+def test_the_demo_prints_the_summary_the_changes_the_times_and_the_doors(demo, stack):
+    last = query(stack, "select * from analytics.nps_summary order by 1 desc limit 1")[0]
+    line = next(line for line in demo.splitlines() if str(last[0]) in line and "." in line)
+    assert line.split() == [str(value) for value in last]
+    for part in ("ingest__mysql__nps", "nps_summary.test", "What took the time", "make down"):
+        assert part in demo
+    assert f"user {stack.airflow.login.user}, password {stack.airflow.login.password}" in demo
+
+
+def test_the_history_came_first_and_then_just_the_day(demo, stack):
+    batches = query(
+        stack,
+        "select interval_start, interval_end, row_count from raw_mysql._batches "
+        "where table_name = 'mysql.nps' order by loaded_at",
+    )
+    (first_start, _, first_rows), (day_start, day_end, day_rows) = batches
+    assert (first_start, first_rows) == (None, RESPONSES)
+    assert (day_start, day_end) == (datetime(2026, 10, 1), datetime(2026, 10, 2))
+    # 150 new, 40 edited, 10 soft-deleted.
+    assert day_rows == 200
+
+
+def test_edits_and_deletions_are_versions_in_the_snapshot(demo, stack):
+    versions = query(
+        stack,
+        "select count(*), count(*) filter (where dbt_valid_to is not null) "
+        "from analytics_snapshots.nps_responses_snapshot",
+    )
+    assert versions == [(RESPONSES + 200, 50)]
+
+
+def test_no_plain_personal_data_reached_the_warehouse(demo, stack):
+    columns = query(
+        stack,
+        "select column_name from information_schema.columns "
+        "where table_schema = 'raw_mysql' and table_name = 'users'",
+    )
+    assert ("name",) not in columns
+    assert query(stack, "select count(*) from raw_mysql.users where email like '%@%'") == [(0,)]
+
+
+def test_transform_was_started_by_the_assets(demo, stack):
+    runs = list(stack.airflow.client().runs("transform"))
+    assert [r.run_type for r in runs] == ["asset_triggered"] * 2
+    assert {r.state for r in runs} == {"success"}
+
+
+def test_the_same_warehouse_is_built_by_dbt_alone(env, stack):
+    before = query(stack, "select * from analytics.nps_summary order by 1")
+    run(
+        *(BIN / "dbt", "build", "--project-dir", "dbt_project", "--profiles-dir", "."),
+        env=env,
+    )
+    assert query(stack, "select * from analytics.nps_summary order by 1") == before
+
+
+def test_the_command_line_sees_what_airflow_loaded(env):
+    listed = run(BIN / "millrace", "list", env=env | {"COLUMNS": "160"})
+    assert "2026-10-01 00:00:00 to 2026-10-02 00:00:00" in listed
+    checked = run(BIN / "millrace", "check", env=env)
+    assert "✗" not in checked
+
+
+def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack):
+    run(
+        *(BIN / "airflow", "backfill", "create", "--dag-id", "ingest__mysql__nps"),
+        *("--from-date", "2026-09-01", "--to-date", "2026-09-02"),
+        env=env,
+    )
+    client = stack.airflow.client()
+    for day in (datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 2, tzinfo=UTC)):
+        done = client.wait_for_run(
+            "ingest__mysql__nps",
+            lambda found, day=day: found.run_type == "backfill" and found.interval_start == day,
+            timeout=180,
+        )
+        assert done.interval_end == day + timedelta(days=1)
+    # Both days' rows came again; the marts do not change.
+    before = query(stack, "select * from analytics.nps_summary order by 1")
+    run(
+        *(BIN / "dbt", "run", "--project-dir", "dbt_project", "--profiles-dir", "."),
+        env=env,
+    )
+    assert query(stack, "select * from analytics.nps_summary order by 1") == before
+
+
+@pytest.mark.parametrize("dag_id", ["ingest__mysql__nps", "ingest__mysql__users", "transform"])
+def test_a_dag_can_be_tested_by_itself(env, dag_id):
+    run(BIN / "airflow", "dags", "test", dag_id, "2026-10-01", env=env)
+
+
+def test_down_leaves_nothing_running(demo, stack, sandbox_env):
+    printed = run(sys.executable, "-m", "sandbox", "down", env=sandbox_env)
+    assert printed.count("stopped") == 3
+    assert set(stack.status().values()) == {"stopped"}
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            environ = process.read_bytes()
+        except OSError:
+            continue
+        if process.parent.name != str(os.getpid()):
+            assert f"AIRFLOW_HOME={stack.paths.airflow}".encode() not in environ
