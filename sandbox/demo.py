@@ -152,7 +152,8 @@ class Demo:
                 [LAST_DAYS],
             )
             for column in cursor.description or ():
-                table.add_column(column[0], justify="right")
+                # Spaces let a heading wrap where the terminal is narrow.
+                table.add_column(column[0].replace("_", " "), justify="right")
             for row in cursor.fetchall():
                 table.add_row(*map(str, row))
         self._console.print(table)
