@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,12 @@ import pyarrow as pa
 
 from ingestion.batch import Interval
 from ingestion.catalog import IngestTable, MySQLOptions
-from ingestion.errors import DeclarationError, SourceMismatch, SourceUnavailable
+from ingestion.errors import (
+    ConnectionNotFound,
+    DeclarationError,
+    SourceMismatch,
+    SourceUnavailable,
+)
 from ingestion.sources.base import Extraction
 from ingestion.sources.mysql_types import Column, column_of, quote, to_array
 
@@ -35,8 +42,12 @@ _BATCH_ROWS = 65_536
 _BATCH_BYTES = 16 * 1024 * 1024
 # Small fetches keep the rows, as Python objects, in the processor's cache.
 _FETCH_ROWS = 2_000
+# What a fetch may bring at most, going by the columns' types; of texts without a bound it brings
+# the fewest rows that do not slow down the reading of short ones.
 _FETCH_BYTES = 4 * 1024 * 1024
-_LONG_VALUE_BYTES = 4_096
+_FETCH_LONG_ROWS = 4
+# Columns whose values may be longer than this are measured, to keep a batch to its size.
+_SHORT_VALUE_BYTES = 255
 _CONNECT_SECONDS = 10
 
 _SESSION = (
@@ -54,7 +65,8 @@ class MySQLSource:
 
     Args:
         connection: Host, port, login, password and default database (``schema``); the extras
-            ``ssl`` (a mapping), ``ssl_mode`` and ``unix_socket`` are mysqlclient's own.
+            ``ssl`` (a mapping, or its JSON), ``ssl_mode`` and ``unix_socket`` are mysqlclient's
+            own.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -83,17 +95,16 @@ class MySQLSource:
             )
         with self._connected() as session:
             relation = _Relation.find(session, options.table, self._connection)
-            columns = relation.columns(session, without)
             relation.check_key(session, options.primary_key)
+            columns = relation.columns(without)
             session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
             where, bounds = relation.where(session, options.cursor, interval)
             query = (
                 f"SELECT {', '.join(column.expression for column in columns)} "
                 f"FROM {relation.quoted}{where}"
             )
-            schema = pa.schema([pa.field(column.name, column.type) for column in columns])
             rows = session.stream(query, bounds)
-            yield Extraction(schema, _record_batches(rows, columns, schema, relation))
+            yield Extraction(_schema(columns), _record_batches(rows, columns, str(relation)))
 
     @contextmanager
     def _connected(self) -> Iterator[_Session]:
@@ -101,6 +112,7 @@ class MySQLSource:
             client = MySQLdb.connect(**self._arguments())
             try:
                 session = _Session(client)
+                self._check_encryption(session)
                 for statement in _SESSION:
                     session.run(statement)
                 yield session
@@ -109,9 +121,16 @@ class MySQLSource:
                     client.close()
 
     def _arguments(self) -> dict[str, Any]:
-        connection = self._connection
+        connection, extra = self._connection, self._connection.extra
+        host = connection.host or "localhost"
+        if "unix_socket" in extra:
+            # The client takes the socket for this name only.
+            host = "localhost"
+        elif host == "localhost" and connection.port:
+            # The client would take the default socket, whatever server that is, not the port.
+            host = "127.0.0.1"
         arguments = {
-            "host": connection.host or "localhost",
+            "host": host,
             "port": connection.port or 3306,
             "user": connection.login,
             "passwd": connection.password,
@@ -121,13 +140,44 @@ class MySQLSource:
             # No conversions: every value stays bytes.
             "conv": {},
             "connect_timeout": _CONNECT_SECONDS,
-            **{
-                name: connection.extra[name]
-                for name in ("ssl", "ssl_mode", "unix_socket")
-                if name in connection.extra
-            },
+            "ssl": self._ssl,
+            "ssl_mode": extra.get("ssl_mode"),
+            "unix_socket": extra.get("unix_socket"),
         }
         return {name: value for name, value in arguments.items() if value is not None}
+
+    @property
+    def _ssl(self) -> Any:
+        ssl = self._connection.extra.get("ssl")
+        if not isinstance(ssl, str):
+            return ssl
+        try:
+            return json.loads(ssl)
+        except ValueError:
+            raise ConnectionNotFound(
+                f"The connection '{self._connection.conn_id}' cannot be read: its extra `ssl` "
+                "is not JSON.",
+                fix='Write a mapping, for example {"ca": "/path/to/ca.pem"}.',
+            ) from None
+
+    def _check_encryption(self, session: _Session) -> None:
+        """MariaDB's client falls back to plain text without a word where the server has no TLS."""
+        mode = self._connection.extra.get("ssl_mode", "REQUIRED" if self._ssl else "PREFERRED")
+        if str(mode).upper() in ("DISABLED", "PREFERRED"):
+            return
+        ((_, cipher),) = session.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        if not cipher:
+            raise SourceUnavailable(
+                f"MySQL at {self._address} does not encrypt, and the connection "
+                f"'{self._connection.conn_id}' demands it.",
+                fix="Turn TLS on in the server, or take `ssl` and `ssl_mode` out of the "
+                "connection.",
+            )
+
+    @property
+    def _address(self) -> str:
+        arguments = self._arguments()
+        return str(arguments.get("unix_socket") or f"{arguments['host']}:{arguments['port']}")
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -138,7 +188,7 @@ class MySQLSource:
             code = error.args[0] if error.args else None
             text = error.args[1] if len(error.args) > 1 else str(error)
             conn_id = self._connection.conn_id
-            address = f"{self._connection.host}:{self._connection.port or 3306}"
+            address = self._address
             if code in (1044, 1045, 1698):
                 raise SourceUnavailable(
                     f"MySQL at {address} refuses the user '{self._connection.login}' of the "
@@ -199,13 +249,13 @@ class _Relation:
         database: Its database.
         name: Its name.
         is_view: A view has no indexes to check a key against.
-        row_bytes: Average size of a row, as the server estimates it.
+        types: What ``information_schema.columns`` says of each column, by its name.
     """
 
     database: str
     name: str
     is_view: bool
-    row_bytes: int
+    types: Mapping[str, Sequence[str | None]] = field(repr=False)
 
     @property
     def quoted(self) -> str:
@@ -224,57 +274,59 @@ class _Relation:
                 f"'{connection.conn_id}'.",
                 fix="Declare it as database.table.",
             )
-        rows = session.rows(
-            "SELECT table_type, avg_row_length FROM information_schema.tables "
+        found = session.rows(
+            "SELECT table_type FROM information_schema.tables "
             "WHERE table_schema = %s AND table_name = %s",
             (database, name),
         )
-        if not rows:
+        if not found:
             raise SourceMismatch(
                 f"MySQL has no table {database}.{name} that '{connection.login}' may read.",
                 fix="Correct `table` in the declaration, or grant SELECT on it.",
             )
-        table_type, row_bytes = rows[0]
-        return cls(database, name, table_type == "VIEW", int(row_bytes or 0))
-
-    def columns(self, session: _Session, without: frozenset[str]) -> list[Column]:
-        rows = session.rows(
+        columns = session.rows(
             "SELECT column_name, data_type, column_type, numeric_precision, numeric_scale, "
             "character_octet_length, is_nullable FROM information_schema.columns "
             "WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
-            (self.database, self.name),
+            (database, name),
         )
-        return [
-            column_of(
-                str(name),
-                str(data_type),
-                str(column_type),
-                precision=int(precision) if precision else None,
-                scale=int(scale) if scale else None,
-                max_bytes=int(max_bytes) if max_bytes else None,
-                is_nullable=nullable == "YES",
-                where=str(self),
+        types = {str(column): facts for column, *facts in columns}
+        return cls(database, name, found[0][0] == "VIEW", types)
+
+    def columns(self, without: frozenset[str]) -> list[Column]:
+        """What is selected.
+
+        Raises:
+            SourceMismatch: a column to leave out is not there: a misspelt one would be read.
+        """
+        for name in sorted(without):
+            self._require(name, "`pii: drop`")
+        return [self._column(name) for name in self.types if name not in without]
+
+    def _column(self, name: str) -> Column:
+        data_type, column_type, precision, scale, max_bytes, is_nullable = self.types[name]
+        return column_of(
+            name,
+            str(data_type),
+            str(column_type),
+            precision=int(precision) if precision else None,
+            scale=int(scale) if scale else None,
+            max_bytes=int(max_bytes) if max_bytes else None,
+            is_nullable=is_nullable == "YES",
+            where=str(self),
+        )
+
+    def _require(self, name: str, declared_as: str) -> None:
+        if name not in self.types:
+            raise SourceMismatch(
+                f"{self} has no column '{name}', which is declared as {declared_as}.",
+                fix=f"Correct the declaration; its columns: {', '.join(self.types)}.",
             )
-            for name, data_type, column_type, precision, scale, max_bytes, nullable in rows
-            if name not in without
-        ]
 
     def check_key(self, session: _Session, key: tuple[str, ...]) -> None:
         """Refuse a declared key that does not name a row."""
-        names = {
-            str(name)
-            for (name,) in session.rows(
-                "SELECT column_name FROM information_schema.columns "
-                "WHERE table_schema = %s AND table_name = %s",
-                (self.database, self.name),
-            )
-        }
-        missing = [column for column in key if column not in names]
-        if missing:
-            raise SourceMismatch(
-                f"{self} has no column '{missing[0]}', which is declared as its primary_key.",
-                fix=f"Its columns: {', '.join(sorted(names))}.",
-            )
+        for name in key:
+            self._require(name, "its primary_key")
         if self.is_view:
             return
         unique: dict[str, set[str]] = {}
@@ -301,13 +353,8 @@ class _Relation:
         """The WHERE clause of an interval and its bound values."""
         if cursor is None:
             return "", []
-        columns = {column.name: column for column in self.columns(session, frozenset())}
-        column = columns.get(cursor)
-        if column is None:
-            raise SourceMismatch(
-                f"{self} has no column '{cursor}', which is declared as its cursor.",
-                fix=f"Its columns: {', '.join(sorted(columns))}.",
-            )
+        self._require(cursor, "its cursor")
+        column = self._column(cursor)
         if column.type not in _CURSOR_TYPES:
             raise SourceMismatch(
                 f"{self}.{cursor} is declared as the cursor, but is not a date or time.",
@@ -326,34 +373,28 @@ class _Relation:
         for operator, bound in ((">=", interval.start), ("<", interval.end)):
             if bound is not None:
                 conditions.append(f"{quote(cursor)} {operator} %s")
-                bounds.append(bound.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"))
+                moment = bound.astimezone(UTC).replace(tzinfo=None)
+                bounds.append(moment.isoformat(" ", "microseconds"))
         return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), bounds
 
 
+def _schema(columns: Sequence[Column]) -> pa.Schema:
+    return pa.schema([pa.field(column.name, column.type) for column in columns])
+
+
 def _record_batches(
-    cursor: Any,
-    columns: Sequence[Column],
-    schema: pa.Schema,
-    relation: _Relation,
+    cursor: Any, columns: Sequence[Column], relation: str
 ) -> Iterator[pa.RecordBatch]:
-    """Collect rows up to a number or a size, whichever comes first, and cast them by column."""
-    long = [at for at, column in enumerate(columns) if column.max_bytes >= _LONG_VALUE_BYTES]
-    fetch = _fetch_size(relation.row_bytes) if long else _FETCH_ROWS
-    no_dates: dict[str, int] = {}
-    rows: list[tuple[bytes | None, ...]] = []
-    size = 0
-    with _no_garbage_collection():
-        while fetched := cursor.fetchmany(fetch):
-            rows.extend(fetched)
-            if long:
-                long_bytes = sum(len(row[at] or b"") for row in fetched for at in long)
-                size += long_bytes
-                fetch = _fetch_size(long_bytes // len(fetched))
-            if len(rows) >= _BATCH_ROWS or size >= _BATCH_BYTES:
-                yield _record_batch(rows, columns, schema, relation, no_dates)
-                rows, size = [], 0
-        if rows:
-            yield _record_batch(rows, columns, schema, relation, no_dates)
+    no_dates: Counter[str] = Counter()
+    while True:
+        with _no_garbage_collection():
+            rows = _collect(cursor, columns)
+            if not rows:
+                break
+            batch = _record_batch(rows, columns, relation, no_dates)
+            # The reader may keep us waiting: not with these in memory.
+            del rows
+        yield batch
     for name, count in no_dates.items():
         log.warning(
             "%s: column %s: %s dates that no calendar has (0000-00-00) are landed as NULL",
@@ -361,24 +402,35 @@ def _record_batches(
         )
 
 
+def _collect(cursor: Any, columns: Sequence[Column]) -> list[tuple[bytes | None, ...]]:
+    """Rows up to a number or a size, whichever comes first."""
+    measured = [at for at, column in enumerate(columns) if column.max_bytes > _SHORT_VALUE_BYTES]
+    longest = sum(column.max_bytes for column in columns)
+    fetch = min(_FETCH_ROWS, max(_FETCH_LONG_ROWS, _FETCH_BYTES // longest))
+    rows: list[tuple[bytes | None, ...]] = []
+    size = 0
+    while len(rows) < _BATCH_ROWS and size < _BATCH_BYTES:
+        fetched = cursor.fetchmany(fetch)
+        if not fetched:
+            break
+        rows.extend(fetched)
+        size += sum(len(row[at] or b"") for row in fetched for at in measured)
+    return rows
+
+
 def _record_batch(
     rows: list[tuple[bytes | None, ...]],
     columns: Sequence[Column],
-    schema: pa.Schema,
-    relation: _Relation,
-    no_dates: dict[str, int],
+    relation: str,
+    no_dates: Counter[str],
 ) -> pa.RecordBatch:
     arrays = []
     for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-        array, count = to_array(values, column, str(relation))
+        array, count = to_array(values, column, relation)
         arrays.append(array)
         if count:
-            no_dates[column.name] = no_dates.get(column.name, 0) + count
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _fetch_size(row_bytes: int) -> int:
-    return max(1, min(_FETCH_ROWS, _FETCH_BYTES // max(1, row_bytes)))
+            no_dates[column.name] += count
+    return pa.RecordBatch.from_arrays(arrays, schema=_schema(columns))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Arrow. docs/type-mapping.md shows the whole table.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -42,8 +41,13 @@ _TEMPORALS = {
 }
 _MAX_ARROW_DECIMAL = 38
 
-# '0000-00-00', '2024-00-00', '2024-05-00': MySQL keeps dates that no calendar has.
-_NO_DATE = re.compile("^0000-|-00-|-00(?: |$)")
+# '0000-00-00', '2024-00-10', '2024-05-00': MySQL keeps dates that no calendar has.
+_NO_DATE = "-00-|-00(?: |$)"
+
+# Texts for which information_schema gives no length, such as MySQL's JSON.
+_UNBOUNDED_BYTES = 2**32
+# No number or time is longer as text.
+_SHORT_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Column:
     expression: str
     type: pa.DataType
     is_nullable: bool = True
-    max_bytes: int = 8
+    max_bytes: int = _SHORT_BYTES
 
 
 def column_of(
@@ -94,9 +98,11 @@ def column_of(
     quoted = quote(name)
 
     def column(type_: pa.DataType, expression: str = quoted) -> Column:
-        return Column(name, expression, type_, is_nullable, max_bytes or 8)
+        return Column(name, expression, type_, is_nullable, max_bytes or unknown_bytes)
 
     data_type = data_type.lower()
+    has_no_length = data_type == "json" or data_type in _GEOMETRIES
+    unknown_bytes = _UNBOUNDED_BYTES if has_no_length else _SHORT_BYTES
     if data_type in _INTEGERS:
         return column(_INTEGERS[data_type]["unsigned" in column_type.lower()])
     if data_type == "decimal":
@@ -154,15 +160,15 @@ def to_array(
         return raw, 0
     try:
         text = raw.cast(pa.string())
-        return _cast(text, column.type), 0
-    except pa.ArrowInvalid:
-        if pa.types.is_temporal(column.type):
-            is_no_date = pc.match_substring_regex(text, _NO_DATE.pattern)
-            cleaned = pc.if_else(is_no_date, pa.scalar(None, pa.string()), text)
-            try:
-                return _cast(cleaned, column.type), pc.sum(is_no_date).as_py() or 0
-            except pa.ArrowInvalid as second:
-                error = second
+        try:
+            return _cast(text, column.type), 0
+        except pa.ArrowInvalid:
+            if not pa.types.is_temporal(column.type):
+                raise
+        is_no_date = pc.match_substring_regex(text, _NO_DATE)
+        cleaned = pc.if_else(is_no_date, pa.scalar(None, pa.string()), text)
+        return _cast(cleaned, column.type), pc.sum(is_no_date).as_py() or 0
+    except pa.ArrowInvalid as error:
         raise ValueDoesNotFit(
             f"{where}: column {column.name} has a value that {column.type} cannot hold: {error}.",
             fix="Correct the value in MySQL, or read the table through a view that casts it.",
