@@ -27,6 +27,8 @@ from ingestion.warehouses.base import LedgerRow
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+_FILE_COLUMNS = 500
+
 
 class _Time(click.ParamType[datetime]):
     """A date or time in ISO 8601; without a zone, UTC."""
@@ -90,7 +92,8 @@ def list_tables(pipeline: Pipeline) -> None:
             declared.options.schedule,
             *_last_batch(last),
         )
-    out.print(table)
+    # Where nobody looks, nothing is cut off.
+    out.print(table, width=None if out.is_terminal else _FILE_COLUMNS)
 
 
 @cli.command()
@@ -178,7 +181,10 @@ def _interval(
     """None: from the end of the last batch until now."""
     if table.is_full_refresh or not (everything or start or end):
         return None
-    return Interval(start, end or pipeline.source(table).now())
+    end = end or pipeline.source(table).now()
+    if start and start >= end:
+        raise click.UsageError(f"--from is not before now, which is {end:%Y-%m-%d %H:%M:%S} in UTC")
+    return Interval(start, end)
 
 
 def _by_connection(tables: tuple[IngestTable, ...]) -> dict[str, list[IngestTable]]:
@@ -224,7 +230,7 @@ def _quiet() -> Iterator[None]:
 def _rows_landed(key: str) -> Iterator[Callable[[int, int], None]]:
     """A live line with the rows landed so far, on a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(key)
 
         def landed(rows: int, size: int) -> None:

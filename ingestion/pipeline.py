@@ -15,7 +15,7 @@ from ingestion import pii
 from ingestion.batch import WHOLE_TABLE, Batch, Interval
 from ingestion.catalog import Catalog, IngestTable, load_catalog
 from ingestion.connections import Connection, Resolver
-from ingestion.errors import ConnectionNotFound, LandingUnavailable, TooFewRows
+from ingestion.errors import ConnectionNotFound, LandingUnavailable, SourceError, TooFewRows
 from ingestion.landing.landing import Landing, Progress
 from ingestion.manifest import Manifest
 from ingestion.project import Project
@@ -84,8 +84,15 @@ class Pipeline:
             return Batch(table.key, WHOLE_TABLE)
         loaded = self.warehouse.batches(table)
         if interval is None:
-            ends = [row.end for row in loaded if row.end is not None]
-            interval = Interval(max(ends, default=None), self.source(table).now())
+            last = max((row.end for row in loaded if row.end is not None), default=None)
+            now = self.source(table).now()
+            if last is not None and last >= now:
+                raise SourceError(
+                    f"The last batch of {table.key} ends at {last:%Y-%m-%d %H:%M:%S}, and its "
+                    f"source's clock says {now:%Y-%m-%d %H:%M:%S} (UTC): nothing can be new.",
+                    fix="Wait until then, or name the interval (`millrace ingest --from … --to …`).",
+                )
+            interval = Interval(last, now)
         if not loaded:
             return Batch(table.key, Interval(None, interval.end))
         return Batch(table.key, interval)

@@ -104,7 +104,7 @@ class Project:
             check=False,
         )
         if done.returncode != 0:
-            said = (done.stdout + done.stderr).strip() or f"exit code {done.returncode}"
+            said = done.stdout.strip() or done.stderr.strip() or f"exit code {done.returncode}"
             raise ProjectError(
                 f"dbt cannot parse {self.folder}:\n{said}",
                 fix="Correct what dbt names, then try again (`dbt parse` shows the same).",

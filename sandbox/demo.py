@@ -142,9 +142,9 @@ class Demo:
         self._console.print(table)
 
     def _show_summary(self) -> None:
-        table = Table(
-            box=box.SIMPLE_HEAD, pad_edge=False, title=f"nps_summary, the last {LAST_DAYS} days"
-        )
+        # Without padding it fits a terminal of 80 columns.
+        title = f"nps_summary, the last {LAST_DAYS} days"
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title=title)
         with duckdb.connect(str(self._stack.duckdb), read_only=True) as warehouse:
             cursor = warehouse.execute(
                 "select * from (from analytics.nps_summary order by response_date desc limit ?) "
@@ -174,7 +174,7 @@ class Demo:
             f"            user {airflow.login.user}, password {airflow.login.password}",
             f"dbt docs    {airflow.url}/cosmos/millrace/dbt_docs_index.html",
             f"warehouse   {self._stack.duckdb}",
-            f"shell       set -a; . {self._stack.env_file}; set +a    then: uv run millrace list",
+            f"shell       set -a; . {self._stack.env_file}; set +a; .venv/bin/millrace list",
             "stop        make down",
         ):
             self._console.print(door, soft_wrap=True, markup=False)

@@ -59,7 +59,7 @@ class Landing:
 
     def __init__(self, url: str, connection: Connection | None = None) -> None:
         self.url = url.rstrip("/")
-        self._store = _open_store(self.url, connection)
+        self._store = _open_store(url, connection)
 
     def check(self) -> None:
         """Write, read and delete a small object.
@@ -366,7 +366,8 @@ def _explained(url: str) -> Iterator[None]:
     """Turn the object store's errors into ours; a missing object stays FileNotFoundError."""
     try:
         yield
-    except (BaseError, FileNotFoundError) as error:
+    except (BaseError, OSError) as error:
+        # obstore's writers raise an OSError where its other calls raise their own.
         text = str(error)
         if "NoSuchBucket" in text:
             bucket = urlsplit(url).netloc
