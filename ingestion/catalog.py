@@ -1,18 +1,20 @@
-"""The dbt manifest, read as declarations: which tables are ingested, and how.
+"""The dbt manifest, read as declarations: which tables are ingested and which marts published.
 
 A source table with an ``ingest`` block in its meta is an extraction job. The source's own block
-gives defaults; the table's block adds to it key by key.
+gives defaults; the table's block adds to it key by key. An exposure with a ``publish`` block is a
+publishing job of the mart that it depends on.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from croniter import croniter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -40,6 +42,8 @@ class IngestOptions(BaseModel):
         cursor: Column whose intervals make the batches; without it, each batch is the whole table.
         min_rows: A batch with fewer rows is refused. A whole table must have one row at least,
             unless told; an interval may be empty.
+        min_row_ratio: A whole table with fewer rows than this share of those loaded last is
+            refused.
         new_columns: What to do with a column that the raw table does not have yet.
         missing_columns: What to do when a column of the raw table no longer comes.
     """
@@ -49,9 +53,10 @@ class IngestOptions(BaseModel):
     kind: str
     connection: str
     schedule: str = "@daily"
-    primary_key: tuple[str, ...] = Field(min_length=1)
+    primary_key: tuple[str, ...] = ()
     cursor: str | None = None
     min_rows: int | None = Field(default=None, ge=0)
+    min_row_ratio: float | None = Field(default=None, gt=0, le=1)
     new_columns: Literal["add", "ignore", "refuse"] = "add"
     missing_columns: Literal["refuse", "keep"] = "refuse"
 
@@ -76,10 +81,106 @@ class MySQLOptions(IngestOptions):
     """
 
     kind: Literal["mysql"]
+    primary_key: tuple[str, ...] = Field(min_length=1)
     table: str = Field(pattern=r"^[^.`]+(\.[^.`]+)?$")
 
 
-_KINDS: dict[str, type[IngestOptions]] = {"mysql": MySQLOptions}
+class GoogleSheetOptions(IngestOptions):
+    """A tab of a Google Sheet, read whole.
+
+    Attributes:
+        spreadsheet: Its URL, or the key in the URL.
+        tab: Title of the tab.
+        columns: Type by column name: ``string``, ``integer``, ``double``, ``decimal(p,s)``,
+            ``boolean``, ``date`` or ``datetime``. A heading is matched without regard to case,
+            spaces and punctuation: "Target NPS" is ``target_nps``.
+        range: Part of the tab, in A1 notation without the tab: ``B3:F``.
+        header_row: Row of the headings, counted from the tab's first; by default the first row
+            that is read.
+        skip_blank_rows: Whether rows without a value are left out, rather than all NULL.
+    """
+
+    kind: Literal["google_sheet"]
+    cursor: None = None
+    spreadsheet: str
+    tab: str
+    columns: dict[str, str] = Field(min_length=1)
+    range: str | None = Field(default=None, pattern=r"^[A-Z]{1,3}\d*:[A-Z]{1,3}\d*$")
+    header_row: int | None = Field(default=None, ge=1)
+    skip_blank_rows: bool = True
+
+    @field_validator("columns")
+    @classmethod
+    def _types_are_known(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, type_ in value.items():
+            if not _SHEET_TYPE.fullmatch(type_):
+                raise ValueError(
+                    f"{name}: '{type_}' is not a type; string, integer, double, decimal(p,s), "
+                    "boolean, date and datetime are"
+                )
+            if not _SHEET_COLUMN.fullmatch(name):
+                raise ValueError(f"{name}: write it in lower case, with underscores for spaces")
+        return value
+
+
+_SHEET_TYPE = re.compile(
+    r"string|integer|double|boolean|date|datetime|decimal\(([1-9]|[12]\d|3[0-8]), ?(\d|1[0-5])\)"
+)
+_SHEET_COLUMN = re.compile(r"[^\W_A-Z][^\WA-Z]*")
+
+_KINDS: dict[str, type[IngestOptions]] = {
+    "mysql": MySQLOptions,
+    "google_sheet": GoogleSheetOptions,
+}
+
+
+class GoogleSheetPublishOptions(BaseModel):
+    """A tab of a Google Sheet that a mart is published to.
+
+    Attributes:
+        connection: Id of the Airflow connection with the service account's key.
+        spreadsheet: Its URL, or the key in the URL.
+        tab: Title of the tab; it is added where it is missing.
+        order_by: Columns that order the rows.
+        columns: Columns to publish, in this order; all of them, unless told.
+        min_row_ratio: A mart with fewer rows than this share of those in the tab is refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["google_sheet"]
+    connection: str
+    spreadsheet: str
+    tab: str
+    order_by: tuple[str, ...] = Field(min_length=1)
+    columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    min_row_ratio: float = Field(default=0.5, ge=0, le=1)
+
+
+_PUBLISH_KINDS: dict[str, type[GoogleSheetPublishOptions]] = {
+    "google_sheet": GoogleSheetPublishOptions
+}
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A mart that Millrace publishes.
+
+    Attributes:
+        name: The exposure's name.
+        mart: Name of the dbt model.
+        schema: The mart's schema.
+        identifier: The mart's name there.
+        options: The validated ``publish`` block.
+        file: Where it is declared, relative to the dbt project.
+    """
+
+    name: str
+    mart: str
+    schema: str
+    identifier: str
+    options: GoogleSheetPublishOptions
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,6 +228,21 @@ class Catalog:
     """Everything that the dbt project declares to Millrace."""
 
     tables: tuple[IngestTable, ...]
+    publications: tuple[Publication, ...] = ()
+
+    def publication(self, name: str) -> Publication:
+        """The publication of the exposure called so.
+
+        Raises:
+            DeclarationError: none is.
+        """
+        for publication in self.publications:
+            if publication.name == name:
+                return publication
+        raise DeclarationError(
+            f"No exposure '{name}' with a `publish` block is declared.",
+            fix=_did_you_mean(name, [found.name for found in self.publications], "Declared"),
+        )
 
     def table(self, key: str) -> IngestTable:
         """The table called ``<source>.<table>``.
@@ -178,7 +294,7 @@ def load_catalog(manifest_path: Path) -> Catalog:
     nodes = sorted(manifest["sources"].values(), key=lambda node: str(node["unique_id"]))
     tables = tuple(_tables(nodes))
     _refuse_shared_raw_tables(tables)
-    return Catalog(tables)
+    return Catalog(tables, tuple(_publications(manifest)))
 
 
 def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
@@ -200,7 +316,7 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
             name=node["name"],
             schema=node["schema"],
             identifier=node["identifier"],
-            options=_options({**of_source, **of_table}, where),
+            options=_options({**of_source, **of_table}, _KINDS, f"{where}: meta.ingest"),
             pii=_pii(node["columns"], where),
             file=node["original_file_path"],
         )
@@ -218,15 +334,46 @@ def _refuse_shared_raw_tables(tables: tuple[IngestTable, ...]) -> None:
             )
 
 
-def _options(block: Mapping[str, Any], where: str) -> IngestOptions:
+def _publications(manifest: Mapping[str, Any]) -> Iterator[Publication]:
+    exposures = manifest.get("exposures", {}).values()
+    for node in sorted(exposures, key=lambda node: str(node["unique_id"])):
+        block = node.get("meta", {}).get("publish")
+        if block is None:
+            continue
+        where = f"{node['original_file_path']}: exposure {node['name']}"
+        if not isinstance(block, Mapping):
+            raise DeclarationError(
+                f"{where}: meta.publish is {block!r}, not a block of keys.",
+                fix="Write it as in docs/publishing.md.",
+            )
+        models = [name for name in node["depends_on"]["nodes"] if name.startswith("model.")]
+        if len(models) != 1:
+            raise DeclarationError(
+                f"{where}: a publication depends on one model; this one on {len(models)}.",
+                fix="Write `depends_on: [ref('the_mart')]`, and an exposure for each mart.",
+            )
+        mart = manifest["nodes"][models[0]]
+        yield Publication(
+            name=node["name"],
+            mart=mart["name"],
+            schema=mart["schema"],
+            identifier=mart["alias"],
+            options=_options(block, _PUBLISH_KINDS, f"{where}: meta.publish"),
+            file=node["original_file_path"],
+        )
+
+
+_Options = TypeVar("_Options", bound=BaseModel)
+
+
+def _options(block: Mapping[str, Any], kinds: Mapping[str, type[_Options]], where: str) -> _Options:
+    """Validate a block by the model of its kind."""
     kind = block.get("kind")
-    model = _KINDS.get(str(kind))
+    model = kinds.get(str(kind))
     if model is None:
         raise DeclarationError(
-            f"{where}: meta.ingest.kind is {kind!r}."
-            if "kind" in block
-            else f"{where}: meta.ingest lacks the key 'kind'.",
-            fix=_did_you_mean(str(kind), list(_KINDS), "Kinds"),
+            f"{where}.kind is {kind!r}." if "kind" in block else f"{where} lacks the key 'kind'.",
+            fix=_did_you_mean(str(kind), list(kinds), "Kinds"),
         )
     try:
         return model.model_validate(block)
@@ -248,7 +395,7 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Decl
             problems.append(f"lacks the key '{key}'")
         else:
             problems.append(f"has {key}: {problem['input']!r}: {problem['msg']}")
-    return DeclarationError(f"{where}: meta.ingest {'; '.join(problems)}.", fix=fix)
+    return DeclarationError(f"{where} {'; '.join(problems)}.", fix=fix)
 
 
 def _pii(columns: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Pii]:

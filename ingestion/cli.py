@@ -52,7 +52,7 @@ class _Time(click.ParamType[datetime]):
 @click.version_option(package_name="millrace")
 @click.pass_context
 def cli(ctx: click.Context, verbose: bool) -> None:
-    r"""Carry tables from their sources into the warehouse of the dbt project.
+    """Carry tables from their sources into the warehouse of the dbt project.
 
     What is carried is declared in dbt: every source table with an `ingest` block in its meta.
     Credentials come from AIRFLOW_CONN_<ID> variables, the landing from LANDING_URL, and the
@@ -63,7 +63,8 @@ def cli(ctx: click.Context, verbose: bool) -> None:
       millrace check                 does everything answer?
       millrace list                  what is declared?
       millrace ingest mysql.nps      load what is new
-    """
+      millrace publish               carry the marts to their readers
+    """  # noqa: D301 click wants the backspace
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",
@@ -78,10 +79,14 @@ def cli(ctx: click.Context, verbose: bool) -> None:
 @cli.command("list")
 @click.pass_obj
 def list_tables(pipeline: Pipeline) -> None:
-    """Show every declared source table and its last batch."""
+    """Show every declared source table with its last batch, and every publication."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE", "LAST BATCH", "ROWS", "LOADED"):
-        table.add_column(heading, justify="right" if heading == "ROWS" else "left", no_wrap=True)
+        table.add_column(
+            heading,
+            justify="right" if heading == "ROWS" else "left",
+            no_wrap=heading == "TABLE",
+        )
     for declared in pipeline.catalog.tables:
         last = next(reversed(pipeline.warehouse.batches(declared)), None)
         table.add_row(
@@ -92,30 +97,48 @@ def list_tables(pipeline: Pipeline) -> None:
             declared.options.schedule,
             *_last_batch(last),
         )
-    # Where nobody looks, nothing is cut off.
-    out.print(table, width=None if out.is_terminal else _FILE_COLUMNS)
+    # A line a table where another program reads it; a person's terminal may wrap the cells.
+    console = out if out.is_terminal else Console(highlight=False, width=_FILE_COLUMNS)
+    console.print(table)
+    if not pipeline.catalog.publications:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("PUBLICATION", "KIND", "MART", "TAB", "SPREADSHEET"):
+        table.add_column(heading, no_wrap=heading == "PUBLICATION")
+    for found in pipeline.catalog.publications:
+        options = found.options
+        table.add_row(found.name, options.kind, found.mart, options.tab, options.spreadsheet)
+    console.print(table)
 
 
 @cli.command()
 @click.pass_obj
 def check(pipeline: Pipeline) -> None:
     """Try each connection, the landing and the warehouse: works, or why not."""
-    checks: list[tuple[str, Callable[[], object]]] = [
-        (f"connection {conn_id}", lambda first=tables[0]: pipeline.source(first).check())  # type: ignore[misc]
-        for conn_id, tables in _by_connection(pipeline.catalog.tables).items()
-    ]
-    checks.append(("landing", lambda: pipeline.landing.check() or pipeline.landing.url))  # type: ignore[func-returns-value]
-    checks.append(("warehouse", lambda: pipeline.warehouse.check()))
+    # One table or publication stands for its connection.
+    checks: dict[str, Callable[[], str]] = {}
+    for table in pipeline.catalog.tables:
+        checks.setdefault(
+            f"connection {table.options.connection}, to read",
+            lambda table=table: pipeline.source(table).check(),  # type: ignore[misc]
+        )
+    for found in pipeline.catalog.publications:
+        checks.setdefault(
+            f"connection {found.options.connection}, to publish",
+            lambda found=found: pipeline.destination(found).check(),  # type: ignore[misc]
+        )
+    checks["landing"] = lambda: pipeline.landing.check()
+    checks["warehouse"] = lambda: pipeline.warehouse.check()
     failed = False
-    for name, run in checks:
+    for name, run in checks.items():
         try:
-            found = run()
+            reached = run()
         except MillraceError as error:
             failed = True
             out.print(f"[red]✗[/red] {name}")
             _print_error(error, out)
         else:
-            out.print(f"[green]✓[/green] {name}" + (f": {found}" if found else ""), soft_wrap=True)
+            out.print(f"[green]✓[/green] {name}: {reached}", soft_wrap=True)
     if failed:
         sys.exit(1)
 
@@ -133,7 +156,7 @@ def ingest(
     end: datetime | None,
     everything: bool,
 ) -> None:
-    r"""Extract, land and load one batch of each TABLE (all that are declared, unless named).
+    """Extract, land and load one batch of each TABLE (all that are declared, unless named).
 
     \b
     Without options, a batch goes from the end of the last one until now, and the first one
@@ -143,7 +166,7 @@ def ingest(
       millrace ingest mysql.nps --all                          everything again
 
     Loading an interval twice leaves what loading it once leaves.
-    """
+    """  # noqa: D301 click wants the backspace
     if everything and (start or end):
         raise click.UsageError("--all takes the whole table: leave out --from and --to")
     if start and end and start >= end:
@@ -158,6 +181,32 @@ def ingest(
         out.print(
             f"[green]✓[/green] {table.key}: {row.rows:,} rows ({_bytes(row.size)}), "
             f"{Interval(row.start, row.end)}, {took:.1f} s",
+            soft_wrap=True,
+        )
+
+
+@cli.command()
+@click.argument("publications", nargs=-1, metavar="[PUBLICATION]…")
+@click.pass_obj
+def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
+    """Publish the mart of each PUBLICATION (all that are declared, unless named).
+
+    A publication is an exposure with a `publish` block in its meta. Readers see the whole new
+    table or the whole old one, never a mixture. In Airflow a failing test of the mart stops its
+    publication; here nothing is tested: run `dbt build` first.
+
+    \b
+      millrace publish nps_summary_sheet
+    """  # noqa: D301 click wants the backspace
+    chosen = [pipeline.catalog.publication(name) for name in publications]
+    for publication in chosen or pipeline.catalog.publications:
+        began = time.monotonic()
+        with _working(f"publishing {publication.name}"):
+            published = pipeline.publish(publication, run="millrace publish")
+        took = time.monotonic() - began
+        out.print(
+            f"[green]✓[/green] {publication.name}: {published.rows:,} rows of {publication.mart} "
+            f"in {publication.options.tab}, {took:.1f} s",
             soft_wrap=True,
         )
 
@@ -185,13 +234,6 @@ def _interval(
     if start and start >= end:
         raise click.UsageError(f"--from is not before now, which is {end:%Y-%m-%d %H:%M:%S} in UTC")
     return Interval(start, end)
-
-
-def _by_connection(tables: tuple[IngestTable, ...]) -> dict[str, list[IngestTable]]:
-    grouped: dict[str, list[IngestTable]] = {}
-    for table in tables:
-        grouped.setdefault(table.options.connection, []).append(table)
-    return grouped
 
 
 def _last_batch(row: LedgerRow | None) -> tuple[str, str, str]:

@@ -5,17 +5,24 @@
     ├── ProjectError             the dbt project or its manifest cannot be read
     ├── ConnectionNotFound       no credentials under that connection id
     ├── SourceError
-    │   ├── SourceUnavailable    the server is down, or refuses us
+    │   ├── SourceUnavailable    the server is down
+    │   │   └── SourceRefused    it refuses our account
     │   ├── SourceMismatch       what is declared is not there: table, column, key
     │   ├── TooFewRows           less came than the declaration allows
     │   └── ValueDoesNotFit      a value that its column's type cannot hold
+    ├── SheetError
+    │   ├── SheetUnavailable     Google cannot be reached, or is busy
+    │   ├── SpreadsheetNotFound  a spreadsheet is not there, or not shared with us
+    │   └── PublicationRefused   publishing would lose or overwrite what it must not
     ├── LandingError
-    │   ├── LandingUnavailable   the bucket or folder is missing, or refuses us
+    │   ├── LandingUnavailable   the bucket or folder is not reached
+    │   │   └── LandingRefused   it is missing, or refuses our account
     │   ├── ManifestNotFound     an attempt that was never committed
     │   └── PartCorrupt          a Parquet part that is not what the manifest says
     └── WarehouseError
         ├── WarehouseUnavailable the warehouse is down, or refuses us
         ├── WarehouseLocked      another process holds it
+        ├── RelationNotFound     a mart or a column of it is not there
         ├── SchemaConflict       the batch does not fit the raw table
         └── CountMismatch        loaded rows and the manifest differ
 
@@ -68,9 +75,15 @@ class SourceError(MillraceError):
 
 
 class SourceUnavailable(SourceError):
-    """The server is down, or refuses us."""
+    """The server is down."""
 
     may_pass = True
+
+
+class SourceRefused(SourceUnavailable):
+    """The server refuses our account."""
+
+    may_pass = False
 
 
 class SourceMismatch(SourceError):
@@ -85,14 +98,38 @@ class ValueDoesNotFit(SourceError):
     """A value that its column's type cannot hold."""
 
 
+class SheetError(MillraceError):
+    """Speaking with Google Sheets failed."""
+
+
+class SheetUnavailable(SheetError):
+    """Google cannot be reached, or is busy."""
+
+    may_pass = True
+
+
+class SpreadsheetNotFound(SheetError):
+    """A spreadsheet is not there, or not shared with us."""
+
+
+class PublicationRefused(SheetError):
+    """Publishing would lose or overwrite what it must not."""
+
+
 class LandingError(MillraceError):
     """Writing to or reading from the landing failed."""
 
 
 class LandingUnavailable(LandingError):
-    """The bucket or folder is missing, or refuses us."""
+    """The bucket or folder is not reached."""
 
     may_pass = True
+
+
+class LandingRefused(LandingUnavailable):
+    """The bucket or folder is missing, or refuses our account."""
+
+    may_pass = False
 
 
 class ManifestNotFound(LandingError):
@@ -115,6 +152,10 @@ class WarehouseUnavailable(WarehouseError):
 
 class WarehouseLocked(WarehouseUnavailable):
     """Another process holds the warehouse."""
+
+
+class RelationNotFound(WarehouseError):
+    """A mart or a column of it is not there."""
 
 
 class SchemaConflict(WarehouseError):

@@ -1,20 +1,23 @@
-"""The verbs. A batch is planned, extracted and landed, and loaded; ``ingest`` does all three.
+"""The two verbs: ``ingest`` carries a table in, ``publish`` carries a mart out.
 
-Airflow runs the three as tasks of their own, so that a failed load does not read the source
-again; the command line runs ``ingest``.
+To ingest, a batch is planned, extracted and landed, and loaded. Airflow runs the three as tasks of
+their own, so that a failed load does not read the source again; the command line runs ``ingest``.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 from ingestion import pii
 from ingestion.batch import WHOLE_TABLE, Batch, Interval
-from ingestion.catalog import Catalog, IngestTable, load_catalog
+from ingestion.catalog import Catalog, IngestTable, Publication, load_catalog
 from ingestion.connections import Connection, Resolver
+from ingestion.destinations.base import Destination, Published, open_destination
 from ingestion.errors import ConnectionNotFound, LandingUnavailable, SourceError, TooFewRows
 from ingestion.landing.landing import Landing, Progress
 from ingestion.manifest import Manifest
@@ -69,6 +72,11 @@ class Pipeline:
         """The source that a table is read from."""
         return open_source(table.options.kind, self.connection(table.options.connection))
 
+    def destination(self, publication: Publication) -> Destination:
+        """Where a mart is published to."""
+        options = publication.options
+        return open_destination(options.kind, self.connection(options.connection))
+
     def plan(self, table: IngestTable, interval: Interval | None = None) -> Batch:
         """Decide what the next batch of a table is.
 
@@ -90,7 +98,7 @@ class Pipeline:
                 raise SourceError(
                     f"The last batch of {table.key} ends at {last:%Y-%m-%d %H:%M:%S}, and its "
                     f"source's clock says {now:%Y-%m-%d %H:%M:%S} (UTC): nothing can be new.",
-                    fix="Wait until then, or name the interval (`millrace ingest --from … --to …`).",
+                    fix="Wait until then, or name the interval: `--from … --to …`.",
                 )
             interval = Interval(last, now)
         if not loaded:
@@ -134,9 +142,11 @@ class Pipeline:
 
         Raises:
             LandingError: the manifest or a part is missing or damaged.
+            TooFewRows: the table would shrink below its ``min_row_ratio``.
             WarehouseError: the warehouse refuses it; it is as it was before.
         """
         manifest = self.landing.read_manifest(manifest_url)
+        self._refuse_shrinking(table, manifest)
         row = self.warehouse.load(table, manifest, self.landing.local_copy)
         log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
         return row
@@ -151,6 +161,40 @@ class Pipeline:
         batch = self.plan(table, interval)
         manifest = self.extract(table, batch, progress)
         return self.load(table, manifest.url)
+
+    def publish(self, publication: Publication, run: str) -> Published:
+        """Read a mart from the warehouse and publish it.
+
+        Args:
+            publication: What is declared.
+            run: Names the run that publishes, for the readers.
+
+        Raises:
+            WarehouseError: the mart cannot be read.
+            SheetError: it cannot be published; readers see what they saw before.
+        """
+        options = publication.options
+        rows = self.warehouse.read(
+            publication.schema, publication.identifier, options.columns, options.order_by
+        )
+        refreshed = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {run}"
+        published = self.destination(publication).publish(publication, rows, refreshed=refreshed)
+        log.info("%s: published %s rows", publication.name, f"{published.rows:,}")
+        return published
+
+    def _refuse_shrinking(self, table: IngestTable, manifest: Manifest) -> None:
+        ratio = table.options.min_row_ratio
+        if ratio is None or not table.is_full_refresh:
+            return
+        before = next((row.rows for row in reversed(self.warehouse.batches(table))), 0)
+        least = math.ceil(ratio * before)
+        if manifest.rows < least:
+            raise TooFewRows(
+                f"{table.key} has {manifest.rows:,} rows; the last load had {before:,}, and "
+                f"min_row_ratio {ratio:g} asks for {least:,} at least.",
+                fix="Look at the source. If so few are right, lower or remove `min_row_ratio` for "
+                "one load. The warehouse keeps what it has.",
+            )
 
     def _landing_connection(self) -> Connection | None:
         """None where none is declared: boto3 then looks for credentials in its own way."""

@@ -28,7 +28,13 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from ingestion.batch import Batch
-from ingestion.errors import LandingError, LandingUnavailable, ManifestNotFound, PartCorrupt
+from ingestion.errors import (
+    LandingError,
+    LandingRefused,
+    LandingUnavailable,
+    ManifestNotFound,
+    PartCorrupt,
+)
 from ingestion.manifest import Manifest, Part
 
 if TYPE_CHECKING:
@@ -61,8 +67,11 @@ class Landing:
         self.url = url.rstrip("/")
         self._store = _open_store(url, connection)
 
-    def check(self) -> None:
+    def check(self) -> str:
         """Write, read and delete a small object.
+
+        Returns:
+            The landing's URL.
 
         Raises:
             LandingUnavailable: one of them fails.
@@ -72,6 +81,7 @@ class Landing:
             obstore.put(self._store, path, b"millrace")
             obstore.get(self._store, path).bytes()
             obstore.delete(self._store, path)
+        return self.url
 
     def write(
         self,
@@ -105,35 +115,35 @@ class Landing:
         prefix = f"{batch.table.replace('.', '/', 1)}/{batch.interval.slug}/{attempt}"
         parts: list[Part] = []
         rows = size = 0
-        with _explained(self.url):
-            remaining = iter(record_batches)
-            first = next(remaining, None)
-            while first is not None:
-                name = f"{prefix}/part-{len(parts):05d}.parquet"
-                with _PartWriter(self._store, name, schema) as writer:
-                    writer.write(first)
-                    first = None
+        remaining = iter(record_batches)
+        first = next(remaining, None)
+        while first is not None:
+            name = f"{prefix}/part-{len(parts):05d}.parquet"
+            with _PartWriter(self._store, name, schema, self.url) as writer:
+                writer.write(first)
+                first = None
+                if progress:
+                    progress(rows + writer.rows, size + writer.bytes)
+                for record_batch in remaining:
+                    if writer.bytes >= part_bytes:
+                        first = record_batch
+                        break
+                    writer.write(record_batch)
                     if progress:
                         progress(rows + writer.rows, size + writer.bytes)
-                    for record_batch in remaining:
-                        if writer.bytes >= part_bytes:
-                            first = record_batch
-                            break
-                        writer.write(record_batch)
-                        if progress:
-                            progress(rows + writer.rows, size + writer.bytes)
-                part = Part(f"{self.url}/{name}", writer.bytes, writer.rows, writer.sha256)
-                parts.append(part)
-                rows, size = rows + part.rows, size + part.size
-            if min_rows:
-                min_rows(rows)
-            manifest = Manifest(
-                batch=batch,
-                schema=schema.remove_metadata(),
-                parts=tuple(parts),
-                extracted_at=extracted_at,
-                url=f"{self.url}/{prefix}/{MANIFEST_NAME}",
-            )
+            part = Part(f"{self.url}/{name}", writer.bytes, writer.rows, writer.sha256)
+            parts.append(part)
+            rows, size = rows + part.rows, size + part.size
+        if min_rows:
+            min_rows(rows)
+        manifest = Manifest(
+            batch=batch,
+            schema=schema.remove_metadata(),
+            parts=tuple(parts),
+            extracted_at=extracted_at,
+            url=f"{self.url}/{prefix}/{MANIFEST_NAME}",
+        )
+        with _explained(self.url):
             obstore.put(self._store, f"{prefix}/{MANIFEST_NAME}", manifest.to_json().encode())
         return manifest
 
@@ -192,9 +202,10 @@ class Landing:
 class _PartWriter:
     """Streams record batches into one Parquet object; an exception leaves no object at all."""
 
-    def __init__(self, store: ObjectStore, path: str, schema: pa.Schema) -> None:
+    def __init__(self, store: ObjectStore, path: str, schema: pa.Schema, landing: str) -> None:
+        self._landing = landing
         self._upload = obstore.open_writer(store, path)
-        self._sink = _HashingSink(self._upload)
+        self._sink = _HashingSink(self._upload, landing)
         self._schema = schema
         self.rows = 0
 
@@ -228,14 +239,16 @@ class _PartWriter:
         else:
             # Closing the Parquet writer would complete a valid, truncated file.
             self._sink.abandon()
-        self._upload.__exit__(*error)
+        with _explained(self._landing):
+            self._upload.__exit__(*error)
 
 
 class _HashingSink:
     """Counts and hashes what passes through to an upload."""
 
-    def __init__(self, upload: Any) -> None:
+    def __init__(self, upload: Any, landing: str) -> None:
         self._upload = upload
+        self._landing = landing
         self._hash = hashlib.sha256()
         self._abandoned = False
         self.bytes = 0
@@ -248,7 +261,8 @@ class _HashingSink:
     def write(self, data: Any) -> int:
         if self._abandoned:
             return len(data)
-        self._upload.write(data)
+        with _explained(self._landing):
+            self._upload.write(data)
         self._hash.update(data)
         self.bytes += len(data)
         return len(data)
@@ -273,13 +287,13 @@ def _open_store(url: str, connection: Connection | None) -> ObjectStore:
         try:
             return LocalStore(_folder(url), mkdir=True)
         except (OSError, BaseError) as error:
-            raise LandingUnavailable(
+            raise LandingRefused(
                 f"The landing folder {_folder(url)} cannot be made: {error}.",
                 fix="Set LANDING_URL to a folder that you may write to.",
             ) from error
     if parts.scheme == "s3" and parts.netloc:
         return _open_s3(parts.netloc, parts.path.strip("/"), connection)
-    raise LandingUnavailable(
+    raise LandingRefused(
         f"The landing {url!r} is neither s3://bucket/prefix nor file:///folder.",
         fix="Set LANDING_URL to one of them.",
     )
@@ -306,7 +320,7 @@ def _open_s3(bucket: str, prefix: str, connection: Connection | None) -> ObjectS
         else:
             provider = Boto3CredentialProvider(session)
     except ValueError as error:
-        raise LandingUnavailable(
+        raise LandingRefused(
             f"There are no AWS credentials for the landing s3://{bucket}.",
             fix="Set the connection aws_landing (AIRFLOW_CONN_AWS_LANDING), "
             "or what boto3 looks for (AWS_PROFILE, an instance role, …).",
@@ -371,14 +385,14 @@ def _explained(url: str) -> Iterator[None]:
         text = str(error)
         if "NoSuchBucket" in text:
             bucket = urlsplit(url).netloc
-            raise LandingUnavailable(
+            raise LandingRefused(
                 f"The bucket '{bucket}' of the landing {url} does not exist.",
                 fix=f"Create it (`aws s3 mb s3://{bucket}`), or correct LANDING_URL.",
             ) from None
         if isinstance(error, FileNotFoundError):
             raise
         if "Forbidden" in text or "403" in text or "InvalidAccessKeyId" in text:
-            raise LandingUnavailable(
+            raise LandingRefused(
                 f"The landing {url} refuses these credentials.",
                 fix="Check the connection aws_landing: it needs to get, put, list and delete "
                 "objects under that prefix (deploy/ has the policy).",

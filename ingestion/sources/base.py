@@ -35,8 +35,11 @@ class Extraction:
 class Source(Protocol):
     """A place that rows are read from."""
 
-    def check(self) -> None:
+    def check(self) -> str:
         """Connect.
+
+        Returns:
+            What was reached, for a person.
 
         Raises:
             SourceUnavailable: the source is down, or refuses us.
@@ -73,4 +76,8 @@ def open_source(kind: str, connection: Connection) -> Source:
         from ingestion.sources.mysql import MySQLSource
 
         return MySQLSource(connection)
-    raise DeclarationError(f"There is no source kind '{kind}'.", fix="Kinds: mysql.")
+    if kind == "google_sheet":
+        from ingestion.sources.google_sheets import GoogleSheetSource
+
+        return GoogleSheetSource(connection)
+    raise DeclarationError(f"There is no source kind '{kind}'.", fix="Kinds: mysql, google_sheet.")

@@ -28,6 +28,7 @@ from ingestion.errors import (
     ConnectionNotFound,
     DeclarationError,
     SourceMismatch,
+    SourceRefused,
     SourceUnavailable,
 )
 from ingestion.sources.base import Extraction
@@ -72,10 +73,11 @@ class MySQLSource:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def check(self) -> None:
+    def check(self) -> str:
         """Connect and ask for the version."""
         with self._connected() as session:
-            session.rows("SELECT VERSION()")
+            ((version,),) = session.rows("SELECT VERSION()")
+        return f"MySQL {version} at {self._address}, as {self._connection.login}"
 
     def now(self) -> datetime:
         """The server's clock, in UTC."""
@@ -190,13 +192,13 @@ class MySQLSource:
             conn_id = self._connection.conn_id
             address = self._address
             if code in (1044, 1045, 1698):
-                raise SourceUnavailable(
+                raise SourceRefused(
                     f"MySQL at {address} refuses the user '{self._connection.login}' of the "
                     f"connection '{conn_id}': {text}.",
                     fix=f"Correct the user name or password in '{conn_id}'.",
                 ) from None
             if code in (1142, 1143):
-                raise SourceUnavailable(
+                raise SourceRefused(
                     f"MySQL at {address} does not let '{self._connection.login}' read: {text}.",
                     fix="Grant SELECT on the table to that user.",
                 ) from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
+
+import pyarrow as pa
 
 from ingestion.batch import Interval
 from ingestion.catalog import IngestTable
@@ -89,6 +91,22 @@ class Warehouse(Protocol):
             SchemaConflict: the batch does not fit the raw table without losing something.
             CountMismatch: other rows arrived than the manifest promises.
             LandingError: a part cannot be read, or is not what was landed.
+        """
+
+    def read(
+        self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
+    ) -> pa.Table:
+        """The rows of a mart, in memory: for what people look at.
+
+        Args:
+            schema: The mart's schema.
+            identifier: Its name there.
+            columns: Which columns, in this order; None: all.
+            order_by: Columns that order the rows, NULLs last.
+
+        Raises:
+            WarehouseUnavailable: it is down, locked, or refuses us.
+            RelationNotFound: there is no such mart, or no such column in it.
         """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,13 @@ import duckdb
 import pyarrow as pa
 
 from ingestion.catalog import IngestTable
-from ingestion.errors import CountMismatch, SchemaConflict, WarehouseLocked, WarehouseUnavailable
+from ingestion.errors import (
+    CountMismatch,
+    RelationNotFound,
+    SchemaConflict,
+    WarehouseLocked,
+    WarehouseUnavailable,
+)
 from ingestion.manifest import Manifest
 from ingestion.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, LedgerRow, LocalCopy
 from ingestion.warehouses.evolution import plan_evolution
@@ -104,6 +110,30 @@ class DuckDBWarehouse:
             )
             _write_ledger(connection, table, row)
         return row
+
+    def read(
+        self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
+    ) -> pa.Table:
+        """The rows of a mart; see ``Warehouse.read``."""
+        relation = f"{_quote(schema)}.{_quote(identifier)}"
+        names = ", ".join(map(_quote, columns)) if columns else "*"
+        order = ", ".join(f"{_quote(name)} NULLS LAST" for name in order_by)
+        with self._connected() as connection:
+            try:
+                return connection.execute(
+                    f"SELECT {names} FROM {relation} ORDER BY {order}"
+                ).to_arrow_table()
+            except duckdb.CatalogException:
+                raise RelationNotFound(
+                    f"There is no {schema}.{identifier} in {self._path}.",
+                    fix="Build it: `dbt build`, or the DAG transform.",
+                ) from None
+            except duckdb.BinderException as error:
+                raise RelationNotFound(
+                    f"{schema}.{identifier} lacks a column that is asked for: "
+                    f"{str(error).splitlines()[0]}",
+                    fix="Correct `columns` or `order_by` in the declaration.",
+                ) from None
 
     @contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:

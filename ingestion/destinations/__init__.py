@@ -1,0 +1,1 @@
+"""Where marts are published to: one module a kind of destination."""

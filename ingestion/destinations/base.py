@@ -1,0 +1,74 @@
+"""What every destination can do, and how one is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from ingestion.catalog import Publication
+from ingestion.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from ingestion.connections import Connection
+
+
+@dataclass(frozen=True)
+class Published:
+    """What readers now see.
+
+    Attributes:
+        rows: How many, without the headings.
+        columns: Their names, in order.
+        url: Where it is.
+        checksum: SHA-256 over the values, as they were read back.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    url: str
+    checksum: str
+
+
+class Destination(Protocol):
+    """A place that marts are published to."""
+
+    def check(self) -> str:
+        """Sign in.
+
+        Returns:
+            What was reached, for a person.
+
+        Raises:
+            SheetUnavailable: it is not reached, or refuses us.
+        """
+
+    def publish(self, publication: Publication, rows: pa.Table, *, refreshed: str) -> Published:
+        """Replace what readers see by the rows: whole, or not at all.
+
+        Args:
+            publication: What is declared.
+            rows: The mart, ordered, with the columns to publish.
+            refreshed: When and by which run, for the readers.
+
+        Raises:
+            SheetUnavailable: it is not reached, or refuses us; readers see the old table or,
+                where it broke off after the last request, the new one.
+            SpreadsheetNotFound: it is not there, or not shared with us.
+            PublicationRefused: publishing would lose or overwrite what it must not.
+        """
+
+
+def open_destination(kind: str, connection: Connection) -> Destination:
+    """The destination of a kind.
+
+    Raises:
+        DeclarationError: there is no such kind.
+    """
+    # Imported here: each kind brings a client library that the others do not need.
+    if kind == "google_sheet":
+        from ingestion.destinations.google_sheets import GoogleSheetDestination
+
+        return GoogleSheetDestination(connection)
+    raise DeclarationError(f"There is no destination kind '{kind}'.", fix="Kinds: google_sheet.")

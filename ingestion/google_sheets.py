@@ -1,0 +1,220 @@
+"""Google's Sheets API, as far as Millrace speaks it: every call to the outside is here.
+
+gspread signs in and speaks; quota (429) and passing faults (5xx, a cut connection) are tried
+again by urllib3, with backoff and jitter, honouring Retry-After.
+https://developers.google.com/workspace/sheets/api/reference/rest
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import gspread
+import requests
+from google.auth.exceptions import GoogleAuthError
+from google.oauth2.service_account import Credentials
+from gspread.exceptions import APIError, NoValidUrlKeyFound
+from gspread.utils import extract_id_from_url
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from ingestion.errors import ConnectionNotFound, SheetUnavailable, SpreadsheetNotFound
+
+if TYPE_CHECKING:
+    from ingestion.connections import Connection
+
+Cell = str | float | int | bool | None
+"""A cell's value as JSON has it; a date is a serial number."""
+
+_GOOGLE = "https://sheets.googleapis.com"
+_READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
+_WRITE = "https://www.googleapis.com/auth/spreadsheets"
+_TIMEOUT_SECONDS = (10, 180)
+
+# Every request that Millrace sends leaves the same when it is sent twice, so each may be repeated.
+_RETRY = Retry(
+    total=6,
+    backoff_factor=1,
+    backoff_jitter=1,
+    backoff_max=60,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=None,
+    respect_retry_after_header=True,
+    raise_on_status=False,
+)
+
+
+class GoogleSheets:
+    """The spreadsheets that a service account may open.
+
+    Args:
+        connection: Its extra holds the service account's key (``keyfile_dict``, an object or its
+            JSON) and perhaps another ``endpoint_url`` than Google's.
+        may_write: Ask for the right to write too; otherwise only to read.
+
+    Raises:
+        ConnectionNotFound: the connection holds no service account's key.
+    """
+
+    def __init__(self, connection: Connection, *, may_write: bool = False) -> None:
+        key = _service_account_key(connection)
+        self.email: str = key["client_email"]
+        self._conn_id = connection.conn_id
+        endpoint = str(connection.extra.get("endpoint_url") or _GOOGLE).rstrip("/")
+        scopes = [_WRITE if may_write else _READ]
+        credentials = Credentials.from_service_account_info(key, scopes=scopes)
+        self._http = _HTTPClient(credentials)
+        self._http.endpoint = endpoint
+        self._http.set_timeout(_TIMEOUT_SECONDS)
+        self._http.session.mount(endpoint, HTTPAdapter(max_retries=_RETRY))
+
+    def check(self) -> str:
+        """Sign in.
+
+        Returns:
+            Whom spreadsheets are shared with.
+
+        Raises:
+            SheetUnavailable: Google cannot be reached, or refuses the key.
+        """
+        with self._explained(""):
+            self._http.login()
+        return self.email
+
+    def values(self, spreadsheet: str, a1_range: str) -> list[list[Cell]]:
+        """The unformatted values of a range, in one request.
+
+        Dates are serial numbers; trailing empty cells and rows are left out.
+
+        Raises:
+            SheetUnavailable: Google cannot be reached, or refuses.
+            SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
+            APIError: Google cannot make sense of the range (code 400).
+        """
+        options: Any = {
+            "valueRenderOption": "UNFORMATTED_VALUE",
+            "dateTimeRenderOption": "SERIAL_NUMBER",
+        }
+        with self._explained(spreadsheet):
+            answer = self._http.values_get(spreadsheet_key(spreadsheet), a1_range, options)
+        values: list[list[Cell]] = answer.get("values", [])
+        return values
+
+    def metadata(self, spreadsheet: str, fields: str) -> dict[str, Any]:
+        """What Google keeps of a spreadsheet, without its cells unless ``fields`` names them.
+
+        Raises:
+            SheetUnavailable: Google cannot be reached, or refuses.
+            SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
+        """
+        with self._explained(spreadsheet):
+            found = self._http.spreadsheets_get(spreadsheet_key(spreadsheet), {"fields": fields})
+        return dict(found)
+
+    def tabs(self, spreadsheet: str) -> list[str]:
+        """The titles of its tabs.
+
+        Raises:
+            SheetUnavailable: Google cannot be reached, or refuses.
+            SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
+        """
+        sheets = self.metadata(spreadsheet, "sheets.properties.title").get("sheets", [])
+        return [sheet["properties"]["title"] for sheet in sheets]
+
+    def batch_update(self, spreadsheet: str, changes: list[Mapping[str, Any]]) -> dict[str, Any]:
+        """Apply changes together: all of them, or none.
+
+        Raises:
+            SheetUnavailable: Google cannot be reached, or refuses. What became of the changes is
+                not known: read back.
+            SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
+            APIError: Google cannot make sense of a change (code 400); none is applied.
+        """
+        with self._explained(spreadsheet):
+            answer = self._http.batch_update(spreadsheet_key(spreadsheet), {"requests": changes})
+        return dict(answer)
+
+    @contextmanager
+    def _explained(self, spreadsheet: str) -> Iterator[None]:
+        try:
+            yield
+        except APIError as error:
+            if error.code == 403:
+                raise SpreadsheetNotFound(
+                    f"The spreadsheet {spreadsheet} is not shared with {self.email} "
+                    f"(connection '{self._conn_id}'), or not for what is asked: "
+                    f"{error.error['message']}.",
+                    fix=f"Share it with {self.email}: as viewer to read, as editor to publish.",
+                ) from None
+            if error.code == 404:
+                raise SpreadsheetNotFound(
+                    f"There is no spreadsheet {spreadsheet}: it was deleted, or never was.",
+                    fix="Correct `spreadsheet` in the declaration: its URL, or the key in the URL.",
+                ) from None
+            if error.code == 400:
+                raise
+            raise SheetUnavailable(
+                f"Google Sheets answers {error.code} for {spreadsheet}: {error.error['message']}.",
+                fix="It may pass: try again later. 429 means that the quota of requests a minute "
+                "is used up.",
+            ) from error
+        except (GoogleAuthError, ValueError) as error:
+            raise SheetUnavailable(
+                f"Google refuses the key of {self.email} (connection '{self._conn_id}'): {error}.",
+                fix="Make a new key for the service account and put it into the connection.",
+            ) from None
+        except requests.RequestException as error:
+            raise SheetUnavailable(
+                f"Google Sheets cannot be reached: {_reason(error)}.",
+                fix="Check the network, then try again.",
+            ) from None
+
+
+def spreadsheet_key(spreadsheet: str) -> str:
+    """The key of a spreadsheet that is named by its URL or by its key."""
+    try:
+        return str(extract_id_from_url(spreadsheet)) if "/" in spreadsheet else spreadsheet
+    except NoValidUrlKeyFound:
+        raise SpreadsheetNotFound(
+            f"{spreadsheet} is not the URL of a spreadsheet.",
+            fix="Copy the URL from the browser: https://docs.google.com/spreadsheets/d/<key>/…",
+        ) from None
+
+
+def quote_tab(tab: str) -> str:
+    """A tab's title as A1 notation wants it."""
+    return "'" + tab.replace("'", "''") + "'"
+
+
+class _HTTPClient(gspread.HTTPClient):
+    """gspread's own client, with an endpoint that can be set."""
+
+    endpoint = _GOOGLE
+
+    def request(self, method: str, endpoint: str, *args: Any, **kwargs: Any) -> Any:
+        return super().request(method, endpoint.replace(_GOOGLE, self.endpoint, 1), *args, **kwargs)
+
+
+def _service_account_key(connection: Connection) -> dict[str, Any]:
+    given = connection.extra.get("keyfile_dict")
+    try:
+        key = dict(json.loads(given) if isinstance(given, str) else given or {})
+    except (TypeError, ValueError):
+        key = {}
+    if not {"client_email", "private_key", "token_uri"} <= set(key):
+        raise ConnectionNotFound(
+            f"The connection '{connection.conn_id}' holds no service account's key.",
+            fix="Put the JSON key that Google made into its extra, as `keyfile_dict`.",
+        )
+    return key
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, without urllib3's layers around it."""
+    reason: object = error
+    while getattr(reason, "args", None) and isinstance(reason.args[0], Exception):  # type: ignore[attr-defined]
+        reason = reason.args[0]  # type: ignore[attr-defined]
+    return str(getattr(reason, "reason", None) or reason)

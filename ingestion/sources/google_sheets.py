@@ -1,0 +1,136 @@
+"""A tab of a Google Sheet, read whole in one request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gspread.exceptions import APIError
+from gspread.utils import a1_to_rowcol
+
+from ingestion.batch import Interval
+from ingestion.catalog import GoogleSheetOptions, IngestTable
+from ingestion.errors import DeclarationError, SourceMismatch
+from ingestion.google_sheets import Cell, GoogleSheets, quote_tab
+from ingestion.sources.base import Extraction
+from ingestion.sources.sheet_values import Corner, SheetColumn, find_columns, to_record_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingestion.connections import Connection
+
+
+class GoogleSheetSource:
+    """The spreadsheets that a service account may read.
+
+    Args:
+        connection: With the service account's key; see ``GoogleSheets``.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._sheets = GoogleSheets(connection)
+
+    def check(self) -> str:
+        """Sign in."""
+        return f"as {self._sheets.email}" if self._sheets.check() else ""
+
+    def now(self) -> datetime:
+        """A sheet has no clock: this machine's, in UTC."""
+        return datetime.now(UTC)
+
+    @contextmanager
+    def extract(
+        self, table: IngestTable, interval: Interval, *, without: frozenset[str] = frozenset()
+    ) -> Iterator[Extraction]:
+        """Read the tab; see ``Source.extract``."""
+        options = table.options
+        if not isinstance(options, GoogleSheetOptions):
+            raise DeclarationError(
+                f"{table.key} is not a Google Sheet.", fix="Set its `kind` to google_sheet."
+            )
+        cells = self._read(options)
+        corner = _corner(options)
+        skipped = (options.header_row or corner.row) - corner.row
+        if skipped < 0:
+            raise DeclarationError(
+                f"{table.file}: source table {table.key}: header_row {options.header_row} is "
+                f"above the range {options.range}.",
+                fix="Count header_row from the tab's first row, or widen the range.",
+            )
+        headings = cells[skipped] if skipped < len(cells) else []
+        rows = cells[skipped + 1 :]
+        heading_corner = Corner(corner.tab, corner.row + skipped, corner.column)
+        columns = find_columns(
+            headings,
+            rows,
+            options.columns,
+            heading_corner,
+            undeclared=options.new_columns != "ignore",
+        )
+        columns = [column for column in columns if column.name not in without]
+        batch = to_record_batch(
+            rows,
+            columns,
+            Corner(corner.tab, heading_corner.row + 1, corner.column),
+            skip_blank_rows=options.skip_blank_rows,
+        )
+        _check_key(table, columns, batch.to_pylist())
+        yield Extraction(batch.schema, iter([batch] if batch.num_rows else []))
+
+    def _read(self, options: GoogleSheetOptions) -> list[list[Cell]]:
+        tab = quote_tab(options.tab)
+        try:
+            return self._sheets.values(
+                options.spreadsheet, f"{tab}!{options.range}" if options.range else tab
+            )
+        except APIError as error:
+            # Google only says that it cannot parse the range.
+            tabs = self._sheets.tabs(options.spreadsheet)
+            if options.tab in tabs:
+                raise SourceMismatch(
+                    f"The range {options.range} of {options.tab} cannot be read: "
+                    f"{error.error['message']}.",
+                    fix="Correct `range` in the declaration.",
+                ) from None
+            raise SourceMismatch(
+                f"The spreadsheet {options.spreadsheet} has no tab '{options.tab}'.",
+                fix=f"Correct `tab` in the declaration. Its tabs: {', '.join(tabs)}.",
+            ) from None
+
+
+def _corner(options: GoogleSheetOptions) -> Corner:
+    match = re.match(r"([A-Z]+)(\d*)", options.range or "A1")
+    if match is None:
+        raise DeclarationError(f"{options.range} is no range.", fix="Write it as B3:F.")
+    row, column = a1_to_rowcol(f"{match[1]}{match[2] or 1}")
+    return Corner(options.tab, row, column)
+
+
+def _check_key(
+    table: IngestTable, columns: Sequence[SheetColumn], rows: Sequence[dict[str, object]]
+) -> None:
+    """Refuse rows that the declared key does not tell apart; nobody else keeps a sheet's keys."""
+    key = table.options.primary_key
+    missing = set(key) - {column.name for column in columns}
+    if missing:
+        raise SourceMismatch(
+            f"{table.key} has no column '{min(missing)}', which is declared in its primary_key.",
+            fix=f"Its columns: {', '.join(column.name for column in columns)}.",
+        )
+    seen: set[tuple[object, ...]] = set()
+    repeated = set()
+    for row in rows if key else ():
+        value = tuple(row[name] for name in key)
+        if value in seen or None in value:
+            repeated.add(", ".join(f"{name} {part}" for name, part in zip(key, value, strict=True)))
+        seen.add(value)
+    if repeated:
+        raise SourceMismatch(
+            f"{table.key}: rows that its primary_key does not tell apart: "
+            f"{'; '.join(sorted(repeated)[:20])}.",
+            fix="Correct them in the sheet. The raw table keeps what it has.",
+        )
