@@ -17,7 +17,7 @@ from rich.table import Table
 from sandbox import sample_data
 
 if TYPE_CHECKING:
-    from sandbox.airflow import AirflowClient, DagRun
+    from sandbox.airflow_api import AirflowClient, DagRun
     from sandbox.stack import Stack
 
 INGEST_DAGS = ("ingest__mysql__nps", "ingest__mysql__users")

@@ -1,0 +1,42 @@
+"""What scripts/setup says on a machine that lacks something."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+TOOLS = ["bash", "dirname", "mkdir", "env", "python3", "pkg-config", "mariadb_config", "uv"]
+
+
+def setup(tmp_path, tools):
+    """Run scripts/setup where only these programs are found."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in tools:
+        if found := shutil.which(tool):
+            (folder / tool).symlink_to(found)
+    return subprocess.run(
+        [shutil.which("bash"), str(ROOT / "scripts" / "setup")],
+        env={**os.environ, "PATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_apt_it_says_what_to_install_and_stops(tmp_path):
+    done = setup(tmp_path, TOOLS)
+    assert done.returncode == 1
+    assert "gcc" in done.stderr
+    assert "mariadb-client-core" in done.stderr
+    assert "→ Install their like with your system's own packages" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_where_everything_is_there_it_says_nothing():
+    done = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "setup")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
