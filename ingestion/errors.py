@@ -20,8 +20,10 @@
     │   ├── ManifestNotFound     an attempt that was never committed
     │   └── PartCorrupt          a Parquet part that is not what the manifest says
     └── WarehouseError
-        ├── WarehouseUnavailable the warehouse is down, or refuses us
-        ├── WarehouseLocked      another process holds it
+        ├── WarehouseUnavailable the warehouse is down
+        │   ├── WarehouseLocked  another process holds it
+        │   ├── WarehouseBusy    another transaction was in the way, or the connection broke
+        │   └── WarehouseRefused it refuses our account
         ├── RelationNotFound     a mart or a column of it is not there
         ├── SchemaConflict       the batch does not fit the raw table
         └── CountMismatch        loaded rows and the manifest differ
@@ -145,13 +147,23 @@ class WarehouseError(MillraceError):
 
 
 class WarehouseUnavailable(WarehouseError):
-    """The warehouse is down, or refuses us."""
+    """The warehouse is down."""
 
     may_pass = True
 
 
 class WarehouseLocked(WarehouseUnavailable):
     """Another process holds the warehouse."""
+
+
+class WarehouseBusy(WarehouseUnavailable):
+    """Another transaction was in the way, or the connection broke."""
+
+
+class WarehouseRefused(WarehouseUnavailable):
+    """The warehouse refuses our account."""
+
+    may_pass = False
 
 
 class RelationNotFound(WarehouseError):

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ingestion.batch import Interval
 from ingestion.catalog import IngestTable
-from ingestion.errors import WarehouseUnavailable
+from ingestion.errors import WarehouseRefused
 from ingestion.manifest import Manifest, Part
 
 BATCH_COLUMN = "_batch_id"
@@ -123,7 +123,11 @@ def open_warehouse(credentials: Any) -> Warehouse:
         from ingestion.warehouses.duckdb import DuckDBWarehouse
 
         return DuckDBWarehouse(Path(credentials.path))
-    raise WarehouseUnavailable(
+    if credentials.type == "redshift":
+        from ingestion.warehouses.redshift import RedshiftWarehouse
+
+        return RedshiftWarehouse(credentials)
+    raise WarehouseRefused(
         f"Millrace cannot load into the dbt target's warehouse '{credentials.type}' yet.",
-        fix="Set TARGET=dev to load into DuckDB.",
+        fix="Set TARGET to dev (DuckDB) or redshift.",
     )

@@ -147,7 +147,7 @@ def test_loads_of_a_table_are_stamped_in_the_order_they_commit(
 ):
     hours = iter(range(100))
     monkeypatch.setattr(
-        "ingestion.warehouses.duckdb._now", lambda: DAY - timedelta(hours=next(hours))
+        "ingestion.warehouses.sql._now", lambda: DAY - timedelta(hours=next(hours))
     )
     stamps = []
     for days in range(4):

@@ -1,0 +1,359 @@
+"""Amazon Redshift: parts are copied by the cluster itself, straight from the manifest.
+
+The connection is dbt-redshift's own, from the same credentials (password, IAM, serverless …). What
+may read the landing is an IAM role, named by ``REDSHIFT_IAM_ROLE``: no key is ever in the SQL.
+https://docs.aws.amazon.com/redshift/latest/dg/r_COPY.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import redshift_connector
+from dbt.adapters.exceptions import FailedToConnectError
+from dbt.adapters.redshift.connections import get_connection_method
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from ingestion.catalog import IngestTable
+from ingestion.errors import (
+    CountMismatch,
+    RelationNotFound,
+    SchemaConflict,
+    WarehouseBusy,
+    WarehouseError,
+    WarehouseRefused,
+    WarehouseUnavailable,
+)
+from ingestion.manifest import Manifest
+from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, LedgerRow, LocalCopy
+from ingestion.warehouses.sql import SqlWarehouse, naive, quote, raw
+
+ROLE_VARIABLE = "REDSHIFT_IAM_ROLE"
+_STAGED = "millrace_staged"
+_MAX_VARCHAR = 65_535
+_MAX_VARBYTE = 1_024_000
+
+# Redshift has neither unsigned integers nor one of 8 bits; each goes into the next that holds it.
+_TYPES = {
+    pa.bool_(): "BOOLEAN",
+    pa.int8(): "SMALLINT",
+    pa.uint8(): "SMALLINT",
+    pa.int16(): "SMALLINT",
+    pa.uint16(): "INTEGER",
+    pa.int32(): "INTEGER",
+    pa.uint32(): "BIGINT",
+    pa.int64(): "BIGINT",
+    pa.uint64(): "DECIMAL(20,0)",
+    pa.float32(): "REAL",
+    pa.float64(): "DOUBLE PRECISION",
+    pa.string(): f"VARCHAR({_MAX_VARCHAR})",
+    pa.binary(): f"VARBYTE({_MAX_VARBYTE})",
+    pa.date32(): "DATE",
+    pa.timestamp("us"): "TIMESTAMP",
+    pa.timestamp("us", "UTC"): "TIMESTAMPTZ",
+}
+_ARROW_TYPES = {
+    "boolean": pa.bool_(),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
+    "character varying": pa.string(),
+    "binary varying": pa.binary(),
+    "varbyte": pa.binary(),
+    "date": pa.date32(),
+    "timestamp without time zone": pa.timestamp("us"),
+    "timestamp with time zone": pa.timestamp("us", "UTC"),
+}
+
+
+class RedshiftWarehouse(SqlWarehouse):
+    """A Redshift cluster or workgroup.
+
+    Args:
+        credentials: dbt-redshift's credentials of the target.
+    """
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def check(self) -> str:
+        """Connect and ask for the version."""
+        with self._session() as session:
+            ((version,),) = session.run("SELECT version()")
+        place = f"{self._credentials.host}:{self._credentials.port}/{self._credentials.database}"
+        return f"{str(version).split(' on ')[0]} at {place}"
+
+    @retry(
+        # Nothing of a load that failed is left, so it may be done again.
+        retry=retry_if_exception_type(WarehouseBusy),
+        stop=stop_after_attempt(4),
+        wait=wait_random_exponential(multiplier=1, max=30),
+        reraise=True,
+    )
+    def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
+        """Load a landed batch; see ``Warehouse.load``."""
+        return super().load(table, manifest, local_copy)
+
+    def read(
+        self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
+    ) -> pa.Table:
+        """The rows of a mart; see ``Warehouse.read``."""
+        relation = f"{quote(schema)}.{quote(identifier)}"
+        with self._session() as session:
+            known = dict(_described(session, schema, identifier))
+            if not known:
+                raise RelationNotFound(
+                    f"There is no {schema}.{identifier} in {self._credentials.database}.",
+                    fix="Build it: `dbt build`, or the DAG transform.",
+                )
+            chosen = list(columns or known)
+            if missing := [name for name in (*chosen, *order_by) if name not in known]:
+                raise RelationNotFound(
+                    f"{schema}.{identifier} has no column {missing[0]}.",
+                    fix="Correct `columns` or `order_by` in the declaration. "
+                    f"Its columns: {', '.join(known)}.",
+                )
+            rows = session.run(
+                f"SELECT {', '.join(map(quote, chosen))} FROM {relation} "
+                f"ORDER BY {', '.join(f'{quote(name)} NULLS LAST' for name in order_by)}"
+            )
+        values = zip(*rows, strict=True) if rows else ([] for _ in chosen)
+        return pa.table(
+            {
+                name: pa.array(list(column), known[name])
+                for name, column in zip(chosen, values, strict=True)
+            }
+        )
+
+    @contextmanager
+    def _session(self) -> Iterator[_Session]:
+        place = f"{self._credentials.host}:{self._credentials.port}"
+        try:
+            connection = get_connection_method(self._credentials)()
+        except (redshift_connector.Error, FailedToConnectError, OSError) as error:
+            text = _text(error)
+            if "authentication failed" in text:
+                raise WarehouseRefused(
+                    f"Redshift at {place} refuses the user '{self._credentials.user}': {text}.",
+                    fix="Correct the user or password that profiles.yml reads.",
+                ) from None
+            raise WarehouseUnavailable(
+                f"Redshift at {place} cannot be reached: {text}.",
+                fix="Check that the cluster runs, is not paused, and lets this machine in.",
+            ) from error
+        try:
+            # Statements outside a transaction commit by themselves.
+            connection.autocommit = True
+            yield _Session(connection)
+        except redshift_connector.Error as error:
+            raise _explain(error, place) from error
+        except OSError as error:
+            raise WarehouseBusy(
+                f"The connection to Redshift at {place} broke: {error}.",
+                fix="It may pass: try again. Nothing was loaded.",
+            ) from error
+        finally:
+            with contextlib.suppress(redshift_connector.Error, OSError):
+                connection.close()
+
+    @contextmanager
+    def _transaction(self, session: _Session) -> Iterator[None]:
+        session.run("BEGIN")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(redshift_connector.Error, OSError):
+                session.run("ROLLBACK")
+            raise
+        session.run("COMMIT")
+
+    def _stage(self, session: _Session, manifest: Manifest) -> None:
+        """Copy the parts into a temporary table: the raw table is locked only for the insert."""
+        columns = ", ".join(
+            f"{quote(field.name)} {self._type(field.type)}" for field in manifest.schema
+        )
+        session.run(f"DROP TABLE IF EXISTS {_STAGED}")
+        session.run(f"CREATE TEMPORARY TABLE {_STAGED} ({columns}) DISTSTYLE EVEN")
+        if not manifest.parts:
+            return
+        role = os.environ.get(ROLE_VARIABLE)
+        if not role:
+            raise WarehouseRefused(
+                f"{ROLE_VARIABLE} is not set.",
+                fix=f"Set {ROLE_VARIABLE} to the ARN of a role of the cluster that may read the "
+                "landing (or to `default`).",
+            )
+        try:
+            session.run(
+                f"COPY {_STAGED} FROM {_literal(manifest.url)} "
+                f"IAM_ROLE {'default' if role == 'default' else _literal(role)} "
+                "FORMAT AS PARQUET MANIFEST"
+            )
+        except redshift_connector.ProgrammingError as error:
+            raise WarehouseError(
+                f"Redshift cannot copy {manifest.url}: {_text(error)}{_load_errors(session)}",
+                fix="Where a part is missing or damaged, ingest the batch again: a new attempt "
+                f"lands beside it. Where the role is refused, let {ROLE_VARIABLE} read it.",
+            ) from error
+        ((copied,),) = session.run(f"SELECT COUNT(*) FROM {_STAGED}")
+        ((reported,),) = session.run("SELECT pg_last_copy_count()")
+        if not copied == reported == manifest.rows:
+            raise CountMismatch(
+                f"{manifest.url} brought {copied:,} rows (COPY says {reported:,}); "
+                f"it promises {manifest.rows:,}.",
+                fix="Ingest the batch again: a new attempt lands beside it.",
+            )
+
+    def _lock(self, session: _Session, table: IngestTable) -> None:
+        session.run(f"LOCK TABLE {raw(table)}")
+
+    def _columns(self, session: _Session, table: IngestTable) -> dict[str, pa.DataType]:
+        return {
+            name: type_
+            for name, type_ in _described(session, table.schema, table.identifier)
+            if name not in (BATCH_COLUMN, LOADED_COLUMN)
+        }
+
+    def _type(self, type_: pa.DataType) -> str:
+        if pa.types.is_decimal(type_):
+            return f"DECIMAL({type_.precision},{type_.scale})"
+        return _TYPES[type_]
+
+    def _table_options(self, table: IngestTable) -> str:
+        """Rows of one key on one slice, and in the order that dbt asks for them."""
+        distribution = (
+            f" DISTKEY ({quote(table.options.primary_key[0])})" if table.options.primary_key else ""
+        )
+        order = (
+            LOADED_COLUMN
+            if table.is_full_refresh
+            else f"{LOADED_COLUMN}, {quote(table.options.cursor or '')}"
+        )
+        return f"{distribution} COMPOUND SORTKEY ({order})"
+
+    def _widen(
+        self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
+    ) -> None:
+        """Redshift widens only texts in place: other types get a new column."""
+        wider = quote(f"{column}__wider")
+        session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {wider} {self._type(type_)}")
+        session.run(f"UPDATE {raw(table)} SET {wider} = {quote(column)}")
+        session.run(f"ALTER TABLE {raw(table)} DROP COLUMN {quote(column)} CASCADE")
+        session.run(f"ALTER TABLE {raw(table)} RENAME COLUMN {wider} TO {quote(column)}")
+
+    def _insert(
+        self,
+        session: _Session,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        local_copy: LocalCopy,
+    ) -> None:
+        names = ", ".join(map(quote, columns))
+        session.run(
+            f"INSERT INTO {raw(table)} ({names}, {BATCH_COLUMN}, {LOADED_COLUMN}) "
+            f"SELECT {names}, ?, CAST(? AS TIMESTAMP) FROM {_STAGED}",
+            [manifest.batch.id, naive(loaded_at)],
+        )
+        ((count,),) = session.run(
+            f"SELECT COUNT(*) FROM {raw(table)} WHERE {BATCH_COLUMN} = ? AND {LOADED_COLUMN} = ?",
+            [manifest.batch.id, naive(loaded_at)],
+        )
+        if count != manifest.rows:
+            raise CountMismatch(
+                f"{raw(table)} got {count:,} rows of {manifest.url}, "
+                f"which promises {manifest.rows:,}.",
+                fix="Ingest the batch again: a new attempt lands beside it.",
+            )
+
+
+class _Session:
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.paramstyle = "qmark"
+            cursor.execute(statement, tuple(parameters))
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+
+def _described(session: _Session, schema: str, identifier: str) -> list[tuple[str, pa.DataType]]:
+    """A relation's columns with their Arrow types, in order; none where there is no relation."""
+    rows = session.run(
+        "SELECT column_name, data_type, numeric_precision, numeric_scale "
+        "FROM information_schema.columns WHERE table_schema = ? AND table_name = ? "
+        "ORDER BY ordinal_position",
+        [schema, identifier],
+    )
+    described = []
+    for name, data_type, precision, scale in rows:
+        if data_type == "numeric":
+            described.append((name, pa.decimal128(precision, scale)))
+        elif data_type in _ARROW_TYPES:
+            described.append((name, _ARROW_TYPES[data_type]))
+        else:
+            raise SchemaConflict(
+                f"{schema}.{identifier}.{name} is of the type {data_type}, which no batch brings.",
+                fix="Let Millrace make its raw tables: rename this one out of the way.",
+            )
+    return described
+
+
+def _load_errors(session: _Session) -> str:
+    """What Redshift keeps of the rows that the last COPY refused."""
+    with contextlib.suppress(redshift_connector.Error):
+        rows = session.run(
+            "SELECT file_name, line_number, column_name, error_message FROM sys_load_error_detail "
+            "WHERE session_id = pg_backend_pid() ORDER BY start_time DESC LIMIT 5"
+        )
+        return "".join(
+            f"\n  {file.strip()}, line {line}, column {column.strip()}: {text.strip()}"
+            for file, line, column, text in rows
+        )
+    return ""
+
+
+def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
+    text = _text(error)
+    if (
+        "1023" in text
+        or "Serializable isolation violation" in text
+        or "could not serialize" in text
+    ):
+        return WarehouseBusy(
+            f"Another transaction of Redshift at {place} was in the way: {text}.",
+            fix="It may pass: try again. Nothing was loaded.",
+        )
+    if "permission denied" in text:
+        return WarehouseRefused(
+            f"Redshift at {place} does not let us: {text}.",
+            fix="Grant the loader what deploy/redshift/grants.sql lists.",
+        )
+    if isinstance(error, redshift_connector.InterfaceError | redshift_connector.OperationalError):
+        return WarehouseBusy(
+            f"The connection to Redshift at {place} broke: {text}.",
+            fix="It may pass: try again. Nothing was loaded.",
+        )
+    return WarehouseError(
+        f"Redshift at {place} refuses: {text}.", fix="Look the message up; nothing was loaded."
+    )
+
+
+def _text(error: Exception) -> str:
+    """The message of an error that the driver gives as a mapping of wire fields."""
+    first = error.args[0] if error.args else ""
+    return str(first.get("M", first)) if isinstance(first, dict) else str(first or error)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
