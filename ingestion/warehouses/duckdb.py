@@ -77,7 +77,7 @@ class DuckDBWarehouse(SqlWarehouse):
         order = ", ".join(f"{quote(name)} NULLS LAST" for name in order_by)
         with self._session() as session:
             try:
-                return session.connection.execute(
+                return session.connection.sql(
                     f"SELECT {names} FROM {relation} ORDER BY {order}"
                 ).to_arrow_table()
             except duckdb.CatalogException:
