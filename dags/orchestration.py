@@ -31,6 +31,9 @@ from ingestion.errors import ConnectionNotFound, MillraceError
 from ingestion.project import Project
 
 if TYPE_CHECKING:
+    from airflow.sdk import TaskGroup
+    from cosmos.dbt.graph import DbtNode
+
     from ingestion.connections import Connection
     from ingestion.pipeline import Pipeline
 
@@ -108,6 +111,31 @@ def ingest_dag(table: IngestTable) -> DAG:
 
         load(extract(plan()))
     return dag
+
+
+def publication_tasks(catalog: Catalog) -> Callable[..., Any]:
+    """How Cosmos renders an exposure: one that publishes is a task after its mart's tests.
+
+    Returns:
+        A converter for Cosmos's ``node_converters``; it renders nothing for other exposures.
+    """
+    publications = {publication.name: publication for publication in catalog.publications}
+
+    def convert(dag: DAG, task_group: TaskGroup | None, node: DbtNode, **_: Any) -> Any:
+        publication = publications.get(node.name)
+        if publication is None:
+            return None
+
+        # A mart in DuckDB cannot be read while another process writes to the file.
+        @task(task_id=f"publish__{node.name}", pool=WAREHOUSE_POOL, dag=dag, task_group=task_group)
+        def publish(**context: Any) -> int:
+            """Publish the mart; returns the number of rows."""
+            with explained():
+                return pipeline().publish(publication, run=context["run_id"]).rows
+
+        return publish().operator
+
+    return convert
 
 
 def transform_schedule(catalog: Catalog) -> AssetOrTimeSchedule:

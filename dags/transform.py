@@ -12,12 +12,20 @@ from cosmos import (
     ProjectConfig,
     RenderConfig,
 )
-from cosmos.constants import LoadMode, TestBehavior
-from orchestration import DEFAULT_ARGS, WAREHOUSE_POOL, dbt_target, project, transform_schedule
+from cosmos.constants import DbtResourceType, LoadMode, TestBehavior
+from orchestration import (
+    DEFAULT_ARGS,
+    WAREHOUSE_POOL,
+    dbt_target,
+    project,
+    publication_tasks,
+    transform_schedule,
+)
 
 from ingestion.catalog import load_catalog
 
 found = project()
+catalog = load_catalog(found.manifest_path)
 
 # WATCHER runs dbt once and lets the tasks mirror its nodes; LOCAL starts dbt for every task.
 mode = ExecutionMode(os.environ.get("MILLRACE_DBT_EXECUTION", "watcher"))
@@ -27,7 +35,7 @@ writer = {"pool": WAREHOUSE_POOL}
 transform = DbtDag(
     dag_id="transform",
     description="dbt: staging → intermediate → snapshots and marts, tested",
-    schedule=transform_schedule(load_catalog(found.manifest_path)),
+    schedule=transform_schedule(catalog),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
@@ -46,6 +54,7 @@ transform = DbtDag(
         load_method=LoadMode.DBT_MANIFEST,
         test_behavior=TestBehavior.AFTER_EACH,
         exclude=["resource_type:unit_test"],
+        node_converters={DbtResourceType.EXPOSURE: publication_tasks(catalog)},
     ),
     execution_config=ExecutionConfig(execution_mode=mode, setup_operator_args=writer),
     operator_args={"poke_interval": 1} if mode is ExecutionMode.WATCHER else writer,

@@ -8,17 +8,20 @@ https://developers.google.com/workspace/sheets/api/reference/rest
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import gspread
 import requests
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.oauth2.service_account import Credentials
 from gspread.exceptions import APIError, NoValidUrlKeyFound
 from gspread.utils import extract_id_from_url
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError
 from urllib3.util import Retry
 
 from ingestion.errors import ConnectionNotFound, SheetUnavailable, SpreadsheetNotFound
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 Cell = str | float | int | bool | None
 """A cell's value as JSON has it; a date is a serial number."""
+
+EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 a sheet's times have no zone
+"""Day 0 of serial numbers."""
 
 _GOOGLE = "https://sheets.googleapis.com"
 _READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
@@ -57,6 +63,7 @@ class GoogleSheets:
 
     Raises:
         ConnectionNotFound: the connection holds no service account's key.
+        SheetUnavailable: the key is damaged.
     """
 
     def __init__(self, connection: Connection, *, may_write: bool = False) -> None:
@@ -65,11 +72,13 @@ class GoogleSheets:
         self._conn_id = connection.conn_id
         endpoint = str(connection.extra.get("endpoint_url") or _GOOGLE).rstrip("/")
         scopes = [_WRITE if may_write else _READ]
-        credentials = Credentials.from_service_account_info(key, scopes=scopes)
-        self._http = _HTTPClient(credentials)
+        with self._explained(""):
+            self._http = _HTTPClient(Credentials.from_service_account_info(key, scopes=scopes))
         self._http.endpoint = endpoint
         self._http.set_timeout(_TIMEOUT_SECONDS)
         self._http.session.mount(endpoint, HTTPAdapter(max_retries=_RETRY))
+        # Nobody who reads a sheet once should have to close anything.
+        weakref.finalize(self, self._http.session.close)
 
     def check(self) -> str:
         """Sign in.
@@ -103,15 +112,24 @@ class GoogleSheets:
         values: list[list[Cell]] = answer.get("values", [])
         return values
 
-    def metadata(self, spreadsheet: str, fields: str) -> dict[str, Any]:
+    def metadata(
+        self, spreadsheet: str, fields: str, *, ranges: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """What Google keeps of a spreadsheet, without its cells unless ``fields`` names them.
+
+        Args:
+            spreadsheet: Its URL or key.
+            fields: What to bring, as a field mask.
+            ranges: Bring only tabs and cells that are in one of these, in A1 notation.
 
         Raises:
             SheetUnavailable: Google cannot be reached, or refuses.
             SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
         """
         with self._explained(spreadsheet):
-            found = self._http.spreadsheets_get(spreadsheet_key(spreadsheet), {"fields": fields})
+            found = self._http.spreadsheets_get(
+                spreadsheet_key(spreadsheet), {"fields": fields, "ranges": list(ranges)}
+            )
         return dict(found)
 
     def tabs(self, spreadsheet: str) -> list[str]:
@@ -124,7 +142,9 @@ class GoogleSheets:
         sheets = self.metadata(spreadsheet, "sheets.properties.title").get("sheets", [])
         return [sheet["properties"]["title"] for sheet in sheets]
 
-    def batch_update(self, spreadsheet: str, changes: list[Mapping[str, Any]]) -> dict[str, Any]:
+    def batch_update(
+        self, spreadsheet: str, changes: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
         """Apply changes together: all of them, or none.
 
         Raises:
@@ -134,7 +154,9 @@ class GoogleSheets:
             APIError: Google cannot make sense of a change (code 400); none is applied.
         """
         with self._explained(spreadsheet):
-            answer = self._http.batch_update(spreadsheet_key(spreadsheet), {"requests": changes})
+            answer = self._http.batch_update(
+                spreadsheet_key(spreadsheet), {"requests": list(changes)}
+            )
         return dict(answer)
 
     @contextmanager
@@ -146,7 +168,7 @@ class GoogleSheets:
                 raise SpreadsheetNotFound(
                     f"The spreadsheet {spreadsheet} is not shared with {self.email} "
                     f"(connection '{self._conn_id}'), or not for what is asked: "
-                    f"{error.error['message']}.",
+                    f"{said(error)}.",
                     fix=f"Share it with {self.email}: as viewer to read, as editor to publish.",
                 ) from None
             if error.code == 404:
@@ -157,19 +179,19 @@ class GoogleSheets:
             if error.code == 400:
                 raise
             raise SheetUnavailable(
-                f"Google Sheets answers {error.code} for {spreadsheet}: {error.error['message']}.",
+                f"Google Sheets answers {error.code} for {spreadsheet}: {said(error)}.",
                 fix="It may pass: try again later. 429 means that the quota of requests a minute "
                 "is used up.",
             ) from error
+        except (requests.RequestException, TransportError) as error:
+            raise SheetUnavailable(
+                f"Google Sheets cannot be reached: {_reason(error)}.",
+                fix="Check the network, then try again.",
+            ) from None
         except (GoogleAuthError, ValueError) as error:
             raise SheetUnavailable(
                 f"Google refuses the key of {self.email} (connection '{self._conn_id}'): {error}.",
                 fix="Make a new key for the service account and put it into the connection.",
-            ) from None
-        except requests.RequestException as error:
-            raise SheetUnavailable(
-                f"Google Sheets cannot be reached: {_reason(error)}.",
-                fix="Check the network, then try again.",
             ) from None
 
 
@@ -189,13 +211,23 @@ def quote_tab(tab: str) -> str:
     return "'" + tab.replace("'", "''") + "'"
 
 
+def said(error: APIError) -> str:
+    """What Google says about an error, without a full stop."""
+    return str(error.error["message"]).rstrip(".")
+
+
 class _HTTPClient(gspread.HTTPClient):
     """gspread's own client, with an endpoint that can be set."""
 
     endpoint = _GOOGLE
 
     def request(self, method: str, endpoint: str, *args: Any, **kwargs: Any) -> Any:
-        return super().request(method, endpoint.replace(_GOOGLE, self.endpoint, 1), *args, **kwargs)
+        url = endpoint.replace(_GOOGLE, self.endpoint, 1)
+        try:
+            return super().request(method, url, *args, **kwargs)
+        except ChunkedEncodingError:
+            # urllib3 tries again only where no answer has begun to come.
+            return super().request(method, url, *args, **kwargs)
 
 
 def _service_account_key(connection: Connection) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sys
 import click
 from rich.console import Console
 
-from sandbox import sample_data
+from sandbox import sample_data, sample_sheets
 from sandbox.demo import Demo
 from sandbox.paths import SandboxPaths
 from sandbox.processes import SandboxError
@@ -42,10 +42,11 @@ def demo(stack: Stack, responses: int, users: int) -> None:
 @cli.command()
 @click.pass_obj
 def up(stack: Stack) -> None:
-    """Start MariaDB, S3 and Airflow, with what they held before."""
-    with console.status("starting MariaDB and S3"):
+    """Start MariaDB, S3, Google Sheets and Airflow, with what they held before."""
+    with console.status("starting MariaDB, S3 and Google Sheets"):
         stack.start_services()
         sample_data.create_schema(stack.mariadb.server)
+        sample_sheets.ensure_sheets(stack.sheets)
     with console.status("starting Airflow"):
         stack.dbt("parse")
         stack.start_airflow()

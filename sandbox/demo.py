@@ -1,4 +1,4 @@
-"""The main job, shown: a year of history, then a day of changes, through Airflow to nps_summary."""
+"""The main job, shown: a year of history, then a day of changes, through Airflow to a sheet."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sandbox import sample_data
+from sandbox import sample_data, sample_sheets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sandbox.airflow_api import AirflowClient, DagRun
     from sandbox.stack import Stack
 
-INGEST_DAGS = ("ingest__mysql__nps", "ingest__mysql__users")
+INGEST_DAGS = (
+    "ingest__mysql__nps",
+    "ingest__mysql__users",
+    "ingest__google_sheets__nps_targets",
+)
 TRANSFORM_DAG = "transform"
 RUN_TIMEOUT = 600
 LAST_DAYS = 7
@@ -52,7 +58,7 @@ class Demo:
         Raises:
             SandboxError: something did not work; says what.
         """
-        with self._stage("Start MariaDB and an S3 server"):
+        with self._stage("Start MariaDB, an S3 server and a Google Sheets stand-in"):
             self._stack.airflow.stop()
             self._stack.start_services()
             self._stack.reset()
@@ -62,7 +68,7 @@ class Demo:
             self._prepare()
         client = self._stack.airflow.client()
         client.wait_for_dags({*INGEST_DAGS, TRANSFORM_DAG})
-        with self._stage("History: MySQL → S3 → DuckDB → dbt, started by Airflow's schedule"):
+        with self._stage("History: sources → S3 → DuckDB → dbt → sheet, by Airflow's schedule"):
             since = datetime.now(UTC)
             # Nothing else is triggered: the schedule starts the ingest DAGs, their assets the rest.
             for dag_id in (TRANSFORM_DAG, *INGEST_DAGS):
@@ -78,6 +84,7 @@ class Demo:
         with self._stage("Write the dbt docs"):
             self._stack.dbt("docs", "generate", "--target-path", str(self._stack.docs))
         self._show_changes(before, self._figures())
+        self._show_targets()
         self._show_summary()
         self._show_stages()
         self._show_doors()
@@ -95,6 +102,7 @@ class Demo:
         server = self._stack.mariadb.server
         sample_data.create_schema(server)
         sample_data.fill_history(server, responses=self._responses, users=self._users)
+        sample_sheets.create_sheets(self._stack.sheets)
 
     def _follow(self, client: AirflowClient, since: datetime) -> None:
         """Show each task as it ends, until dbt has run on what came."""
@@ -112,8 +120,8 @@ class Demo:
                 key = (task.dag_id, task.task_id)
                 if task.state in ("success", "skipped"):
                     running.pop(key, None)
-                    took = f"{task.seconds:5.1f} s" if task.seconds is not None else ""
-                    self._console.print(f"    {task.dag_id:<22} {task.task_id:<42} {took}")
+                    took = f"{task.seconds:.1f} s" if task.seconds is not None else ""
+                    self._console.print(f"  {took:>7}  {task.dag_id}  {task.task_id}")
                 elif task.state in ("running", "deferred", "up_for_retry"):
                     running[key] = None
                 names = ", ".join(f"{dag}.{name}" for dag, name in running)
@@ -141,21 +149,33 @@ class Demo:
             table.add_row(name, f"{before[name]:,}", f"{count:,}", f"{change:+,}")
         self._console.print(table)
 
-    def _show_summary(self) -> None:
-        # Without padding it fits a terminal of 80 columns.
-        title = f"nps_summary, the last {LAST_DAYS} days"
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title=title)
+    def _show_targets(self) -> None:
         with duckdb.connect(str(self._stack.duckdb), read_only=True) as warehouse:
             cursor = warehouse.execute(
-                "select * from (from analytics.nps_summary order by response_date desc limit ?) "
-                "order by response_date",
-                [LAST_DAYS],
+                "select month, segment, responses, nps, target_nps, is_target_met, owner "
+                "from analytics.nps_monthly_vs_target where month = ? order by segment",
+                [sample_data.HISTORY_END.date().replace(month=9)],
             )
-            for column in cursor.description or ():
-                # Spaces let a heading wrap where the terminal is narrow.
-                table.add_column(column[0].replace("_", " "), justify="right")
-            for row in cursor.fetchall():
-                table.add_row(*map(str, row))
+            headings = [column[0] for column in cursor.description or ()]
+            rows = [[str(value) for value in row] for row in cursor.fetchall()]
+        self._show_table("nps_monthly_vs_target, with the targets from the sheet", headings, rows)
+
+    def _show_summary(self) -> None:
+        """The published tab, as its readers see it."""
+        tab = self._stack.sheets.admin().tab(sample_sheets.SUMMARY, "nps_summary")
+        width = tab.formatted[0].index("nps_28d") + 1
+        headings, *rows = [row[:width] for row in tab.formatted]
+        title = f"nps_summary in the sheet, the last {LAST_DAYS} days"
+        self._show_table(title, headings, rows[-LAST_DAYS:])
+
+    def _show_table(self, title: str, headings: Sequence[str], rows: Sequence[list[str]]) -> None:
+        # Without padding it fits a terminal of 80 columns.
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title=title)
+        for heading in headings:
+            # Spaces let a heading wrap where the terminal is narrow.
+            table.add_column(heading.replace("_", " "), justify="right")
+        for row in rows:
+            table.add_row(*row)
         self._console.print(table)
 
     def _show_stages(self) -> None:
@@ -173,6 +193,7 @@ class Demo:
             f"Airflow     {airflow.url}",
             f"            user {airflow.login.user}, password {airflow.login.password}",
             f"dbt docs    {airflow.url}/cosmos/millrace/dbt_docs_index.html",
+            f"sheets      {self._stack.sheets.url}",
             f"warehouse   {self._stack.duckdb}",
             f"shell       set -a; . {self._stack.env_file}; set +a; .venv/bin/millrace list",
             "stop        make down",

@@ -1,4 +1,7 @@
-"""The whole local stack: MariaDB, S3 and Airflow, wired to the production code by environment."""
+"""The whole local stack: MariaDB, S3, Google Sheets and Airflow.
+
+The production code is wired to it by environment variables only.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox.airflow import Airflow
+from sandbox.google_sheets.server import GoogleSheetsServer
 from sandbox.mariadb import MariaDB
 from sandbox.paths import REPOSITORY, write_private
 from sandbox.processes import SandboxError
@@ -38,6 +42,7 @@ class Stack:
         self.paths = paths
         self.mariadb = MariaDB(paths)
         self.s3 = S3Server(paths)
+        self.sheets = GoogleSheetsServer(paths)
         self.airflow = Airflow(paths, DAGS)
 
     @property
@@ -56,14 +61,15 @@ class Stack:
         return self.paths.root / "env"
 
     def start_services(self) -> None:
-        """Start MariaDB and S3, and make the bucket.
+        """Start MariaDB, S3 and Google Sheets, and make the bucket.
 
         Raises:
             SandboxError: one of them does not come up.
         """
         self.paths.create()
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(3) as pool:
             mysql, s3 = pool.submit(self.mariadb.start), pool.submit(self.s3.start)
+            pool.submit(self.sheets.start).result()
             mysql.result()
             s3.result()
         self.s3.create_bucket(BUCKET)
@@ -84,16 +90,20 @@ class Stack:
 
     def stop(self) -> None:
         """Stop what runs."""
-        with ThreadPoolExecutor(3) as pool:
-            for stopped in [
-                pool.submit(service.stop) for service in (self.airflow, self.mariadb, self.s3)
-            ]:
+        services = (self.airflow, self.mariadb, self.s3, self.sheets)
+        with ThreadPoolExecutor(len(services)) as pool:
+            for stopped in [pool.submit(service.stop) for service in services]:
                 stopped.result()
 
     def status(self) -> dict[str, str]:
         """One line a service."""
         airflow = f"running on {self.airflow.url}" if self.airflow.is_running() else "stopped"
-        return {"MariaDB": self.mariadb.status, "S3": self.s3.status, "Airflow": airflow}
+        return {
+            "MariaDB": self.mariadb.status,
+            "S3": self.s3.status,
+            "Sheets": self.sheets.status,
+            "Airflow": airflow,
+        }
 
     def reset(self) -> None:
         """Forget what was loaded: the landing, the warehouse and Airflow's runs.
@@ -118,10 +128,18 @@ class Stack:
             "password": s3.secret_access_key,
             "extra": {"region_name": s3.region, "endpoint_url": s3.endpoint_url},
         }
+        sheets = {
+            "conn_type": "google_cloud_platform",
+            "extra": {
+                "keyfile_dict": self.sheets.service_account_key(),
+                "endpoint_url": self.sheets.url,
+            },
+        }
         docs = {"millrace": {"name": "Data model (dbt docs)", "dir": str(self.docs)}}
         return {
             "AIRFLOW_CONN_MYSQL_PROD": self.mariadb.server.reader_uri(),
             "AIRFLOW_CONN_AWS_LANDING": json.dumps(landing),
+            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(sheets),
             "AIRFLOW__COSMOS__DBT_DOCS_PROJECTS": json.dumps(docs),
             "LANDING_URL": f"s3://{BUCKET}",
             "DUCKDB_PATH": str(self.duckdb),

@@ -14,7 +14,7 @@ from gspread.utils import a1_to_rowcol
 from ingestion.batch import Interval
 from ingestion.catalog import GoogleSheetOptions, IngestTable
 from ingestion.errors import DeclarationError, SourceMismatch
-from ingestion.google_sheets import Cell, GoogleSheets, quote_tab
+from ingestion.google_sheets import Cell, GoogleSheets, quote_tab, said
 from ingestion.sources.base import Extraction
 from ingestion.sources.sheet_values import Corner, SheetColumn, find_columns, to_record_batch
 
@@ -92,8 +92,7 @@ class GoogleSheetSource:
             tabs = self._sheets.tabs(options.spreadsheet)
             if options.tab in tabs:
                 raise SourceMismatch(
-                    f"The range {options.range} of {options.tab} cannot be read: "
-                    f"{error.error['message']}.",
+                    f"The range {options.range} of {options.tab} cannot be read: {said(error)}.",
                     fix="Correct `range` in the declaration.",
                 ) from None
             raise SourceMismatch(

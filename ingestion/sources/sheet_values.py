@@ -17,9 +17,8 @@ import pyarrow as pa
 from gspread.utils import rowcol_to_a1
 
 from ingestion.errors import SourceMismatch, ValueDoesNotFit
-from ingestion.google_sheets import Cell
+from ingestion.google_sheets import EPOCH, Cell
 
-EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 a sheet's times have no zone
 _LISTED = 20
 # A double counts exactly up to here, and holds 15 decimal digits of anything.
 _EXACT_INTEGER = 2**53

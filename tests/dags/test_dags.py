@@ -85,6 +85,17 @@ def test_transform_has_a_task_a_model_and_tests_after_it(dagbag):
     assert not [task_id for task_id in dag.task_ids if "boundaries" in task_id]
 
 
+def test_a_publication_comes_after_its_marts_tests_and_waits_for_the_pool(dagbag, catalog):
+    dag = dagbag.dags["transform"]
+    for publication in catalog.publications:
+        publish = dag.get_task(f"publish__{publication.name}")
+        assert publish.upstream_task_ids == {f"{publication.mart}.test"}
+        assert publish.pool == "warehouse"
+        # One failing test is enough to stop it.
+        assert publish.trigger_rule == "all_success"
+    assert [publication.name for publication in catalog.publications] == ["nps_summary_sheet"]
+
+
 def test_transform_waits_for_every_raw_table_or_the_morning(dagbag, catalog):
     timetable = dagbag.dags["transform"].timetable
     assert {asset.uri for asset in timetable.asset_condition.objects} == {

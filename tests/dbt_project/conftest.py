@@ -24,6 +24,11 @@ create table raw_mysql.users (
     id ubigint, email varchar, country varchar, plan varchar, is_active tinyint,
     signed_up_at timestamp, updated_at timestamp, _batch_id varchar, _loaded_at timestamp
 );
+create schema raw_google_sheets;
+create table raw_google_sheets.nps_targets (
+    month date, segment varchar, target_nps decimal(5, 2), owner varchar,
+    _batch_id varchar, _loaded_at timestamp
+);
 """
 
 FAILED = {"error", "fail", "runtime error"}

@@ -17,6 +17,16 @@ insert into raw_mysql.users values
     (11, repeat('b', 64), 'DE', 'team', 0, '2025-01-01', '2025-01-01', 'u1', '2026-03-03 01:00')
 """
 
+TARGETS = """
+insert into raw_google_sheets.nps_targets
+select *, 't1', '2026-03-03 01:00' from (values
+    ('2026-02-01', 'free',     100,    'Ada'),
+    ('2026-03-01', 'team',     -12.5,  null),
+    ('2026-03-01', 'business', 40,     '지우 🎯'),
+    ('2026-04-01', 'free',     50.25,  'Ada')
+)
+"""
+
 # Response 5 is of a user nobody knows; 6 was deleted before it was ever extracted.
 FIRST_DAYS = """
 insert into raw_mysql.nps
@@ -47,6 +57,7 @@ select *, 'b0', '2026-03-04 02:00' from (values
 
 SUMMARY = "select * from analytics.nps_summary order by response_date"
 FACTS = "select * exclude (responded_at, updated_at) from analytics.fct_nps_responses order by all"
+VS_TARGET = "select * from analytics.nps_monthly_vs_target order by month, segment"
 VERSIONS = """
 select score, comment, is_deleted, dbt_valid_from, dbt_valid_to
 from analytics_snapshots.nps_responses_snapshot
@@ -59,6 +70,7 @@ order by dbt_valid_from
 def first_days(warehouse: "Warehouse") -> "Warehouse":
     """The warehouse after its first build."""
     warehouse.execute(USERS)
+    warehouse.execute(TARGETS)
     warehouse.execute(FIRST_DAYS)
     warehouse.dbt("build")
     return warehouse
@@ -70,7 +82,16 @@ def first_summary(first_days: "Warehouse") -> list[tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module")
-def next_day(first_days: "Warehouse", first_summary: list[tuple[object, ...]]) -> "Warehouse":
+def first_vs_target(first_days: "Warehouse") -> list[tuple[object, ...]]:
+    return first_days.query(VS_TARGET)
+
+
+@pytest.fixture(scope="module")
+def next_day(
+    first_days: "Warehouse",
+    first_summary: list[tuple[object, ...]],
+    first_vs_target: list[tuple[object, ...]],
+) -> "Warehouse":
     """The warehouse after a second build, which adds a day to the first."""
     first_days.execute(NEXT_DAY)
     first_days.dbt("build", "--exclude-resource-type", "unit_test")
@@ -96,6 +117,32 @@ def test_increment_takes_in_new_edited_and_deleted_responses(next_day: "Warehous
         (date(2026, 3, 1), 1, 0, 1, 0, Decimal("0.00"), 2, Decimal("50.00")),
         (date(2026, 3, 2), 2, 0, 1, 1, Decimal("-50.00"), 3, Decimal("-33.33")),
         (date(2026, 3, 3), 1, 1, 0, 0, Decimal("100.00"), 4, Decimal("0.00")),
+    ]
+
+
+def test_first_build_sets_each_month_beside_its_target(
+    first_vs_target: list[tuple[object, ...]],
+) -> None:
+    march, april = date(2026, 3, 1), date(2026, 4, 1)
+    assert first_vs_target == [
+        # month, segment, responses, nps, target, difference, met, owner; the user of response 5,
+        # a detractor, is unknown and so in no segment.
+        (date(2026, 2, 1), "free", 1, Decimal("100.00"), Decimal("100.00"), 0, True, "Ada"),
+        (march, "business", 0, None, Decimal("40.00"), None, None, "지우 🎯"),
+        (march, "free", 1, Decimal("100.00"), None, None, None, None),
+        (march, "team", 2, Decimal("-50.00"), Decimal("-12.50"), Decimal("-37.50"), False, None),
+        (april, "free", 0, None, Decimal("50.25"), None, None, "Ada"),
+    ]
+
+
+def test_increment_moves_the_month_against_its_target(next_day: "Warehouse") -> None:
+    march, april = date(2026, 3, 1), date(2026, 4, 1)
+    assert next_day.query(VS_TARGET) == [
+        (date(2026, 2, 1), "free", 1, Decimal("100.00"), Decimal("100.00"), 0, True, "Ada"),
+        (march, "business", 0, None, Decimal("40.00"), None, None, "지우 🎯"),
+        # The one response of `free` was deleted, and no target keeps the row.
+        (march, "team", 3, Decimal("33.33"), Decimal("-12.50"), Decimal("45.83"), True, None),
+        (april, "free", 0, None, Decimal("50.25"), None, None, "Ada"),
     ]
 
 
@@ -162,4 +209,8 @@ def test_freshness_tells_the_table_that_fell_behind(next_day: "Warehouse") -> No
         result["unique_id"].split(".", 2)[2]: result["status"]
         for result in next_day.artifact("sources.json")["results"]
     }
-    assert statuses == {"mysql.nps": "warn", "mysql.users": "pass"}
+    assert statuses == {
+        "google_sheets.nps_targets": "warn",
+        "mysql.nps": "warn",
+        "mysql.users": "pass",
+    }

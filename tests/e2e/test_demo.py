@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import duckdb
 import MySQLdb
 import pytest
 
+from sandbox import sample_sheets
+from sandbox.demo import INGEST_DAGS
 from sandbox.paths import SandboxPaths
 from sandbox.stack import Stack
 
@@ -120,6 +122,36 @@ def test_the_demo_prints_the_summary_the_changes_the_times_and_the_doors(demo, s
     assert f"user {stack.airflow.login.user}, password {stack.airflow.login.password}" in demo
 
 
+def test_the_sheet_shows_the_mart_and_keeps_what_people_wrote(demo, stack):
+    tab = stack.sheets.admin().tab(sample_sheets.SUMMARY, "nps_summary")
+    assert tab.values[0][:8] == [
+        *("response_date", "responses", "promoters", "passives", "detractors"),
+        *("nps", "responses_28d", "nps_28d"),
+    ]
+    published = [row[:8] for row in tab.values[1:]]
+    expected = [
+        [(row[0] - date(1899, 12, 30)).days, *(float(value) for value in row[1:])]
+        for row in query(stack, "select * from analytics.nps_summary order by 1")
+    ]
+    assert published == expected
+    assert tab.formatted[-1][0] == "2026-10-01"
+    assert (tab.values[0][9], tab.values[1][9]) == ("Our remarks", "Ask Mina why")
+    assert "asset_triggered" in tab.notes["A1"]
+
+
+def test_the_targets_came_from_their_sheet(demo, stack):
+    found = query(
+        stack,
+        "select segment, target_nps, owner from analytics.nps_monthly_vs_target "
+        "where month = '2026-10-01' order by segment",
+    )
+    assert found == [
+        ("business", Decimal("51.00"), "지우"),
+        ("free", Decimal("26.00"), "Mina"),
+        ("team", Decimal("41.00"), "Jonas"),
+    ]
+
+
 def test_the_history_came_first_and_then_just_the_day(demo, stack):
     batches = query(
         stack,
@@ -197,14 +229,14 @@ def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack):
     assert query(stack, "select * from analytics.nps_summary order by 1") == before
 
 
-@pytest.mark.parametrize("dag_id", ["ingest__mysql__nps", "ingest__mysql__users", "transform"])
+@pytest.mark.parametrize("dag_id", [*INGEST_DAGS, "transform"])
 def test_a_dag_can_be_tested_by_itself(env, dag_id):
     run(BIN / "airflow", "dags", "test", dag_id, "2026-10-01", env=env)
 
 
 def test_down_leaves_nothing_running(demo, stack, sandbox_env):
     printed = run(sys.executable, "-m", "sandbox", "down", env=sandbox_env)
-    assert printed.count("stopped") == 3
+    assert printed.count("stopped") == 4
     assert set(stack.status().values()) == {"stopped"}
     for process in Path("/proc").glob("[0-9]*/environ"):
         try:

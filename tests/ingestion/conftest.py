@@ -24,7 +24,10 @@ from ingestion.connections import Connection
 from ingestion.pipeline import Pipeline
 from ingestion.project import Project
 from ingestion.sources.mysql import MySQLSource
+from sandbox.google_sheets.server import GoogleSheetsServer
 from sandbox.mariadb import MariaDB, MySQLServer
+from sandbox.paths import SandboxPaths
+from tests.ingestion.sheets import Workbook
 
 ROOT = Path(__file__).parents[2]
 
@@ -298,3 +301,22 @@ def workspace(
     monkeypatch.setenv("MILLRACE_PII_SALT", os.urandom(8).hex())
     monkeypatch.chdir(root)
     return Workspace(root, mysql, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def google_sheets(sandbox_paths: SandboxPaths) -> Iterator[GoogleSheetsServer]:
+    """A running stand-in for the Google Sheets API."""
+    server = GoogleSheetsServer(sandbox_paths, port=0)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def workbook(google_sheets: GoogleSheetsServer) -> Iterator[Workbook]:
+    """A test's own spreadsheet, shared for editing, with one blank tab."""
+    opened = Workbook(google_sheets)
+    yield opened
+    opened.admin.clear_faults()
