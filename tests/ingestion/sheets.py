@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import gspread
@@ -23,7 +23,13 @@ from ingestion.connections import Connection
 from ingestion.destinations.base import Published
 from ingestion.destinations.google_sheets import REQUEST_BYTES, GoogleSheetDestination
 from ingestion.sources.google_sheets import GoogleSheetSource
-from sandbox.google_sheets.server import CellValue, GoogleSheetsServer, TabSpec, TabState
+from sandbox.google_sheets.server import (
+    CellValue,
+    GoogleSheetsServer,
+    SheetsAdmin,
+    TabSpec,
+    TabState,
+)
 
 SCOPE = "https://www.googleapis.com/auth/spreadsheets"
 
@@ -38,7 +44,7 @@ class Workbook:
         role: Literal["reader", "writer"] | None = "writer",
     ) -> None:
         self.server = server
-        self.admin = server.admin()
+        self.admin = _admin(server)
         self.email = server.service_account_key()["client_email"]
         share = {self.email: role} if role else {}
         self.key = self.admin.create("Targets", tabs or (TabSpec("Sheet1"),), share=share)
@@ -143,6 +149,12 @@ class Workbook:
         ]
         self.admin.clear_requests()
         return log
+
+
+@cache
+def _admin(server: GoogleSheetsServer) -> SheetsAdmin:
+    """One client for all spreadsheets, since nobody closes it."""
+    return server.admin()
 
 
 def targets(*rows: Sequence[CellValue], headings: Sequence[CellValue] = ()) -> TabSpec:

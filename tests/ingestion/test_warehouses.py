@@ -1,9 +1,11 @@
 """One contract for every warehouse: the same tests on DuckDB and on Redshift."""
 
+import os
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from ingestion.batch import WHOLE_TABLE, Batch, Interval
 from ingestion.catalog import IngestTable
+from ingestion.connections import Connection
 from ingestion.errors import (
     CountMismatch,
     PartCorrupt,
@@ -28,6 +31,7 @@ from tests.ingestion.tables import batches_of, declared
 
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
 INTERVAL = Interval(DAY, DAY + timedelta(days=1))
+REDSHIFT_SETTINGS = ("host", "port", "database", "user", "password")
 
 
 @dataclass
@@ -77,6 +81,47 @@ class Place:
         return sorted([*raw_rows, *ledger, *columns], key=repr)
 
 
+@pytest.fixture
+def redshift_place(request, monkeypatch):
+    """A schema of its own on the stand-in, or on the cluster that REDSHIFT_TEST_* name."""
+    from dbt.adapters.redshift.connections import RedshiftCredentials
+
+    from ingestion.warehouses.redshift import RedshiftWarehouse
+
+    real = os.environ.get("REDSHIFT_TEST_HOST")
+    if real:
+        server = {name: os.environ[f"REDSHIFT_TEST_{name.upper()}"] for name in REDSHIFT_SETTINGS}
+        role = os.environ["REDSHIFT_TEST_IAM_ROLE"]
+        landing = Landing(os.environ["REDSHIFT_TEST_LANDING_URL"])
+        sslmode = "verify-ca"
+    else:
+        endpoint = request.getfixturevalue("redshift").endpoint
+        server = {name: getattr(endpoint, name) for name in REDSHIFT_SETTINGS}
+        role, sslmode = endpoint.iam_role, "disable"
+        s3 = request.getfixturevalue("s3_server").endpoint
+        landing = Landing(
+            f"s3://{request.getfixturevalue('bucket')}",
+            Connection(
+                conn_id="aws_landing",
+                conn_type="aws",
+                login=s3.access_key_id,
+                password=s3.secret_access_key,
+                extra={"endpoint_url": s3.endpoint_url, "region_name": s3.region},
+            ),
+        )
+    monkeypatch.setenv("REDSHIFT_IAM_ROLE", role)
+    credentials = RedshiftCredentials(
+        **{**server, "port": int(server["port"])},
+        schema="analytics",
+        method="database",
+        sslmode=sslmode,
+    )
+    table = replace(declared(), schema=f"millrace_test_{uuid4().hex[:12]}")
+    place = Place(RedshiftWarehouse(credentials), landing, table)
+    yield place
+    place.query(f"DROP SCHEMA IF EXISTS {quote(table.schema)} CASCADE")
+
+
 @pytest.fixture(
     params=["duckdb", pytest.param("redshift", marks=[pytest.mark.service, pytest.mark.redshift])]
 )
@@ -119,6 +164,7 @@ def test_every_type_arrives_as_it_left(place):
         "decimal": (pa.decimal128(38, 10), Decimal("1234567890123456789012345678.0123456789")),
         "text": (pa.string(), "좋아요 🎉 '\"\\"),
         "empty": (pa.string(), ""),
+        "bytes": (pa.binary(), b"\x00\xff"),
         "date": (pa.date32(), date(1000, 1, 1)),
         "naive": (pa.timestamp("us"), datetime(9999, 12, 31, 23, 59, 59, 999999)),
         "aware": (pa.timestamp("us", "UTC"), datetime(2026, 10, 1, 1, 2, 3, 4, tzinfo=UTC)),
