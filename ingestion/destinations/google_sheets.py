@@ -12,6 +12,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,11 @@ class GoogleSheetDestination:
 
     def publish(self, publication: Publication, rows: pa.Table, *, refreshed: str) -> Published:
         """Replace the tab's table; see ``Destination.publish``."""
+        with _explained(publication.options):
+            return self._publish(publication, to_sheet_table(rows), refreshed)
+
+    def _publish(self, publication: Publication, table: SheetTable, refreshed: str) -> Published:
         options = publication.options
-        table = to_sheet_table(rows)
         chunks = list(_chunks(table.rows, self._request_bytes))
         book = self._book(options)
         tab = self._tab(options, book, table)
@@ -178,19 +182,16 @@ class GoogleSheetDestination:
         )
         try:
             self._sheets.batch_update(options.spreadsheet, [*leftovers, added])
-        except APIError as error:
+        except APIError:
             # When the answer is lost and the request repeated, Google finds nothing left to do.
             found = self._sheets.metadata(options.spreadsheet, "sheets.properties.sheetId")
             if staging not in [sheet["properties"]["sheetId"] for sheet in found["sheets"]]:
-                raise _refused(options, error) from None
+                raise
         first = 0
         for chunk in chunks:
-            try:
-                self._sheets.batch_update(
-                    options.spreadsheet, [sheet_tab.write_chunk(staging, first, chunk)]
-                )
-            except APIError as error:
-                raise _refused(options, error) from None
+            self._sheets.batch_update(
+                options.spreadsheet, [sheet_tab.write_chunk(staging, first, chunk)]
+            )
             first += len(chunk)
         return staging
 
@@ -202,14 +203,13 @@ class GoogleSheetDestination:
         note: str,
     ) -> str:
         """Apply the changes that a reader sees, and read back; returns the checksum."""
-        failure: SheetError | None = None
+        failure: Exception | None = None
         try:
             self._sheets.batch_update(options.spreadsheet, changes)
-        except APIError as error:
-            failure = _refused(options, error)
-        except SheetUnavailable as error:
+        except (APIError, SheetUnavailable) as error:
+            # It may have been applied all the same, its answer lost, and then refused as repeated.
             failure = error
-        if failure and self._missing(options):
+        if failure and options.tab not in self._sheets.tabs(options.spreadsheet):
             raise failure
         width = len(table.columns)
         written = [table.headings, *table.rows]
@@ -224,9 +224,6 @@ class GoogleSheetDestination:
                 fix="Somebody, or a formula, changed it meanwhile: publish again.",
             )
         return checksum(found, width)
-
-    def _missing(self, options: GoogleSheetPublishOptions) -> bool:
-        return options.tab not in self._sheets.tabs(options.spreadsheet)
 
 
 @dataclass(frozen=True)
@@ -298,11 +295,15 @@ def _difference(
     return ""
 
 
-def _refused(options: GoogleSheetPublishOptions, error: APIError) -> SheetError:
-    return SheetError(
-        f"Google does not publish to {options.tab} of {options.spreadsheet}: {said(error)}.",
-        fix="Publish again. If it stays, look at the tab for protected or merged cells.",
-    )
+@contextmanager
+def _explained(options: GoogleSheetPublishOptions) -> Iterator[None]:
+    try:
+        yield
+    except APIError as error:
+        raise SheetError(
+            f"Google does not publish to {options.tab} of {options.spreadsheet}: {said(error)}.",
+            fix="Publish again. If it stays, look at the tab for protected or merged cells.",
+        ) from None
 
 
 def _staging_title(tab: str) -> str:

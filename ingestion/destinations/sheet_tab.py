@@ -74,7 +74,7 @@ class Tab:
 
 def published_columns(note: str) -> tuple[SheetColumn, ...]:
     """The columns that a note names."""
-    for line in reversed(note.splitlines()):
+    for line in reversed(note.split("\n")):
         if line.startswith(_COLUMNS_LINE):
             try:
                 names = json.loads(line.removeprefix(_COLUMNS_LINE))
@@ -116,8 +116,9 @@ def check_loss(tab: Tab, table: SheetTable, min_row_ratio: float) -> None:
         raise PublicationRefused(
             "Publishing would overwrite cells that were not published before:\n  "
             + "\n  ".join(problems),
-            fix=f"Move them to the right of the {len(table.columns)} columns that are published, "
-            "or to another tab; or declare another `tab`.",
+            fix=f"Move them to the right of the {len(table.columns)} columns that are published; "
+            "delete them where they are the mart's own, without its note on A1; or declare "
+            "another `tab`.",
         )
     rows = len(table.rows)
     if not rows and tab.rows:

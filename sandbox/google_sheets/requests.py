@@ -106,6 +106,13 @@ class _RepeatCell(_Model):
     fields: str = ""
 
 
+class _CopyPaste(_Model):
+    source: _GridRange
+    destination: _GridRange
+    paste_type: Literal["PASTE_VALUES"]
+    paste_orientation: Literal["NORMAL"] = "NORMAL"
+
+
 class _AppendDimension(_Model):
     sheet_id: int = 0
     dimension: Dimension
@@ -298,6 +305,28 @@ def _repeat_cell(book: Spreadsheet, request: _RepeatCell) -> None:
             tab.put(row, column, cell)
 
 
+def _copy_paste(book: Spreadsheet, request: _CopyPaste) -> None:
+    """Values only, over a destination as large as the source: empty cells empty theirs."""
+    source_tab = book.tab_by_id(request.source.sheet_id)
+    tab = book.tab_by_id(request.destination.sheet_id)
+    source = _bound(source_tab, request.source.area)
+    bounds = _bound(tab, request.destination.area)
+    height, width = source.end_row - source.start_row, source.end_column - source.start_column
+    if (bounds.end_row - bounds.start_row, bounds.end_column - bounds.start_column) != (
+        height,
+        width,
+    ):
+        raise invalid("the stand-in copies to a destination as large as the source only.")
+    copied = {
+        (row, column): source_tab.get(source.start_row + row, source.start_column + column).value
+        for row in range(height)
+        for column in range(width)
+    }
+    for (row, column), value in copied.items():
+        at = bounds.start_row + row, bounds.start_column + column
+        tab.put(*at, tab.get(*at).with_value(value))
+
+
 def _append_dimension(book: Spreadsheet, request: _AppendDimension) -> None:
     tab = book.tab_by_id(request.sheet_id)
     if request.dimension == "ROWS":
@@ -360,6 +389,7 @@ _REQUESTS: dict[str, tuple[type[_Model], _Handler]] = {
     "updateSheetProperties": (_UpdateSheetProperties, _update_sheet_properties),
     "updateCells": (_UpdateCells, _update_cells),
     "repeatCell": (_RepeatCell, _repeat_cell),
+    "copyPaste": (_CopyPaste, _copy_paste),
     "appendDimension": (_AppendDimension, _append_dimension),
     "insertDimension": (_InsertDimension, _insert_dimension),
     "deleteDimension": (_DeleteDimension, _delete_dimension),

@@ -22,7 +22,7 @@ import requests
 from google.oauth2.service_account import Credentials
 from gspread.auth import DEFAULT_SCOPES, READONLY_SCOPES
 from gspread.exceptions import APIError
-from gspread.utils import ValueRenderOption
+from gspread.utils import PasteType, ValueRenderOption
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -524,6 +524,28 @@ def test_tabs_are_added_copied_moved_renamed_hidden_and_deleted(make: Make, admi
         book.del_worksheet(book.worksheet("one"))
     with pytest.raises(APIError, match='A sheet with the name "ONE" already exists'):
         book.add_worksheet("ONE", 1, 1)
+
+
+def test_values_are_pasted_and_formats_and_notes_stay(make: Make, admin: SheetsAdmin):
+    bold = {"textFormat": {"bold": True}}
+    book = make(
+        TabSpec(
+            "Sheet1",
+            [
+                [{"value": "=1", "format": bold}, 2, {"value": "old", "note": "n"}, "old"],
+                [None, "007", {"value": "old", "format": bold}, "old", "other"],
+            ],
+        )
+    )
+    book.sheet1.copy_range("A1:B2", "C1:D2", paste_type=PasteType.values)
+    state = admin.tab(book.id, "Sheet1")
+    assert state.values == [["=1", 2, "=1", 2], ["", "007", "", "007", "other"]]
+    assert state.formats == {"A1": bold, "C2": bold}
+    assert state.notes == {"C1": "n"}
+    with pytest.raises(APIError, match="as large as the source only"):
+        book.sheet1.copy_range("A1:B2", "C1:F2", paste_type=PasteType.values)
+    with pytest.raises(APIError, match="pasteType"):
+        book.sheet1.copy_range("A1:B2", "C1:D2", paste_type=PasteType.normal)
 
 
 def test_rows_and_columns_are_inserted_deleted_and_appended(make: Make, admin: SheetsAdmin):
