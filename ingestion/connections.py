@@ -45,8 +45,8 @@ def from_environment(conn_id: str) -> Connection:
     if not text:
         raise ConnectionNotFound(
             f"There is no connection '{conn_id}': {variable} is not set.",
-            fix=f"Set {variable} to a URI such as mysql://user:password@host:3306/database, "
-            "or to the JSON of an Airflow connection. "
+            fix=f"Set {variable} to the JSON of an Airflow connection, or to a URI such as "
+            "mysql://user:password@host:3306/database (docs/adding-a-source.md). "
             "For the local stack: make up, then `set -a; . .sandbox/env; set +a`.",
         )
     try:

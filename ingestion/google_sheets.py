@@ -73,7 +73,7 @@ class GoogleSheets:
         endpoint = str(connection.extra.get("endpoint_url") or _GOOGLE).rstrip("/")
         scopes = [_WRITE if may_write else _READ]
         with self._explained(""):
-            self._http = _HTTPClient(Credentials.from_service_account_info(key, scopes=scopes))
+            self._http = _HTTPClient(_Credentials.from_service_account_info(key, scopes=scopes))
         self._http.endpoint = endpoint
         self._http.set_timeout(_TIMEOUT_SECONDS)
         self._http.session.mount(endpoint, HTTPAdapter(max_retries=_RETRY))
@@ -214,6 +214,17 @@ def quote_tab(tab: str) -> str:
 def said(error: APIError) -> str:
     """What Google says about an error, without a full stop."""
     return str(error.error["message"]).rstrip(".")
+
+
+class _Credentials(Credentials):
+    """A service account's, asking nobody but the token endpoint.
+
+    google-auth also looks up, in the background and at another host, in which regions the account
+    may be used. Sheets does not heed that; behind a firewall it costs seconds and warnings.
+    """
+
+    def _is_regional_access_boundary_lookup_required(self) -> bool:
+        return False
 
 
 class _HTTPClient(gspread.HTTPClient):

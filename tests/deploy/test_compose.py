@@ -22,10 +22,11 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"] 
 JOBS = {name for name, service in SERVICES.items() if service["restart"] == "no"}
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)([^}]*)\}")
 OPTIONAL = {"AIRFLOW_PORT"}
+EXAMPLE = (ROOT / ".env.example").read_text()
 
 
 def env_example() -> dict[str, str]:
-    lines = (ROOT / ".env.example").read_text().splitlines()
+    lines = EXAMPLE.splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
@@ -56,7 +57,15 @@ def test_no_secret_has_a_default() -> None:
 def test_no_secret_is_written_out(name: str) -> None:
     for key, value in SERVICES[name].get("environment", {}).items():
         is_secret = re.search("PASSWORD$|SECRET|KEY|SALT|CONN", key)
-        assert not is_secret or ":?" in value, key
+        assert not is_secret or value is None or ":?" in value, key
+
+
+def test_what_is_passed_on_is_in_the_example_and_not_set_there() -> None:
+    # Set to nothing, dbt would take it for the spreadsheet's key.
+    environments = [service["environment"] for service in OURS.values()]
+    passed_on = {name for found in environments for name, value in found.items() if value is None}
+    assert passed_on == set(re.findall(r"^# (\w+)=", EXAMPLE, re.MULTILINE))
+    assert not passed_on & set(env_example())
 
 
 @pytest.mark.parametrize("name", SERVICES)
