@@ -14,10 +14,12 @@ help: ## this list
 setup: ## install what is missing: Debian packages, uv, the locked environment
 	@scripts/setup
 
-demo: setup ## show the main job: MySQL → S3 → DuckDB → dbt → nps_summary, through Airflow
+demo: ## show the main job, through Airflow; TARGET=redshift: on the Redshift stand-in
+	@scripts/setup $(filter redshift,$(TARGET))
 	@$(PYTHON) -m sandbox demo $(if $(RESPONSES),--responses $(RESPONSES)) $(if $(USERS),--users $(USERS))
 
-up: setup ## start MariaDB, S3 and Airflow, with what they held before
+up: ## start MariaDB, S3, Google Sheets and Airflow, with what they held before
+	@scripts/setup $(filter redshift,$(TARGET))
 	@$(PYTHON) -m sandbox up
 
 down: ## stop them; the data stays
@@ -26,7 +28,8 @@ down: ## stop them; the data stays
 status: ## say what runs
 	@$(PYTHON) -m sandbox status
 
-test: setup ## all tests
+test: ## all tests
+	@scripts/setup redshift
 	@.venv/bin/pytest
 
 test-fast: setup ## the tests that start neither Airflow nor a service

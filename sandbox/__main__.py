@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import click
@@ -27,7 +28,7 @@ SIZE = (
 def cli(ctx: click.Context) -> None:
     """Run real services on this machine, all under .sandbox/ and on loopback only."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    ctx.obj = Stack(SandboxPaths.default())
+    ctx.obj = Stack(SandboxPaths.default(), os.environ.get("TARGET", "dev"))
 
 
 @cli.command()
@@ -35,7 +36,7 @@ def cli(ctx: click.Context) -> None:
 @SIZE[1]
 @click.pass_obj
 def demo(stack: Stack, responses: int, users: int) -> None:
-    """Show the main job from the start: MySQL → S3 → DuckDB → dbt → nps_summary."""
+    """Show the main job from the start: sources → S3 → warehouse → dbt → nps_summary → sheet."""
     Demo(stack, responses, users, console).run()
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -68,7 +67,8 @@ class Demo:
             self._prepare()
         client = self._stack.airflow.client()
         client.wait_for_dags({*INGEST_DAGS, TRANSFORM_DAG})
-        with self._stage("History: sources → S3 → DuckDB → dbt → sheet, by Airflow's schedule"):
+        name = "Redshift" if self._stack.target == "redshift" else "DuckDB"
+        with self._stage(f"History: sources → S3 → {name} → dbt → sheet, by Airflow's schedule"):
             since = datetime.now(UTC)
             # Nothing else is triggered: the schedule starts the ingest DAGs, their assets the rest.
             for dag_id in (TRANSFORM_DAG, *INGEST_DAGS):
@@ -137,8 +137,11 @@ class Demo:
                 "select count(*) from analytics_snapshots.nps_responses_snapshot"
             ),
         }
-        with duckdb.connect(str(self._stack.duckdb), read_only=True) as warehouse:
-            return {name: _number(warehouse, query) for name, query in queries.items()}
+        counts = {}
+        for name, query in queries.items():
+            _, ((count,),) = self._stack.query(query)
+            counts[name] = int(count)
+        return counts
 
     def _show_changes(self, before: dict[str, int], after: dict[str, int]) -> None:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What the day changed")
@@ -150,15 +153,12 @@ class Demo:
         self._console.print(table)
 
     def _show_targets(self) -> None:
-        with duckdb.connect(str(self._stack.duckdb), read_only=True) as warehouse:
-            cursor = warehouse.execute(
-                "select month, segment, responses, nps, target_nps, is_target_met, owner "
-                "from analytics.nps_monthly_vs_target where month = ? order by segment",
-                [sample_data.HISTORY_END.date().replace(month=9)],
-            )
-            headings = [column[0] for column in cursor.description or ()]
-            rows = [[str(value) for value in row] for row in cursor.fetchall()]
-        self._show_table("nps_monthly_vs_target, with the targets from the sheet", headings, rows)
+        headings, rows = self._stack.query(
+            "select month, segment, responses, nps, target_nps, is_target_met, owner "
+            "from analytics.nps_monthly_vs_target where month = '2026-09-01' order by segment"
+        )
+        title = "nps_monthly_vs_target, with the targets from the sheet"
+        self._show_table(title, headings, [[str(value) for value in row] for row in rows])
 
     def _show_summary(self) -> None:
         """The published tab, as its readers see it."""
@@ -194,7 +194,7 @@ class Demo:
             f"            user {airflow.login.user}, password {airflow.login.password}",
             f"dbt docs    {airflow.url}/cosmos/millrace/dbt_docs_index.html",
             f"sheets      {self._stack.sheets.url}",
-            f"warehouse   {self._stack.duckdb}",
+            f"warehouse   {self._stack.warehouse}",
             f"shell       set -a; . {self._stack.env_file}; set +a; .venv/bin/millrace list",
             "stop        make down",
         ):
@@ -206,8 +206,3 @@ class Demo:
         began = time.monotonic()
         yield
         self._stages.append((name, time.monotonic() - began))
-
-
-def _number(warehouse: duckdb.DuckDBPyConnection, query: str) -> int:
-    ((number,),) = warehouse.execute(query).fetchall()
-    return int(number)

@@ -13,8 +13,12 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import redshift_connector
 
 from sandbox.airflow import Airflow
 from sandbox.google_sheets.server import GoogleSheetsServer
@@ -25,6 +29,7 @@ from sandbox.s3 import S3Server
 
 if TYPE_CHECKING:
     from sandbox.paths import SandboxPaths
+    from sandbox.redshift.launcher import RedshiftServer
 
 BUCKET = "millrace-landing"
 WAREHOUSE_POOL = "warehouse"
@@ -36,19 +41,39 @@ class Stack:
 
     Args:
         paths: The sandbox.
+        target: The dbt target that is the warehouse: ``dev`` (DuckDB) or ``redshift``.
     """
 
-    def __init__(self, paths: SandboxPaths) -> None:
+    def __init__(self, paths: SandboxPaths, target: str = "dev") -> None:
+        if target not in ("dev", "redshift"):
+            raise SandboxError(f"There is no local {target}. Set TARGET to dev or redshift.")
         self.paths = paths
+        self.target = target
         self.mariadb = MariaDB(paths)
         self.s3 = S3Server(paths)
         self.sheets = GoogleSheetsServer(paths)
         self.airflow = Airflow(paths, DAGS)
 
     @property
+    def redshift(self) -> RedshiftServer:
+        """The Redshift stand-in, which copies from the S3 server."""
+        # Imported here: the demo on DuckDB does without PostgreSQL's client.
+        from sandbox.redshift.launcher import RedshiftServer
+
+        return RedshiftServer(self.paths, self.s3.endpoint)
+
+    @property
     def duckdb(self) -> Path:
-        """The warehouse's file."""
+        """The file of the DuckDB warehouse."""
         return self.paths.root / "millrace.duckdb"
+
+    @property
+    def warehouse(self) -> str:
+        """Where the warehouse is, for a person."""
+        if self.target == "dev":
+            return str(self.duckdb)
+        endpoint = self.redshift.endpoint
+        return f"redshift://{endpoint.user}@{endpoint.host}:{endpoint.port}/{endpoint.database}"
 
     @property
     def docs(self) -> Path:
@@ -61,7 +86,7 @@ class Stack:
         return self.paths.root / "env"
 
     def start_services(self) -> None:
-        """Start MariaDB, S3 and Google Sheets, and make the bucket.
+        """Start MariaDB, S3, Google Sheets and the warehouse, and make the bucket.
 
         Raises:
             SandboxError: one of them does not come up.
@@ -72,6 +97,8 @@ class Stack:
             pool.submit(self.sheets.start).result()
             mysql.result()
             s3.result()
+        if self.target == "redshift":
+            self.redshift.start()
         self.s3.create_bucket(BUCKET)
         write_private(self.env_file, _shell(self.environment()))
 
@@ -85,12 +112,15 @@ class Stack:
         self.airflow.env = self.environment()
         self.airflow.start()
         # DuckDB has one writer.
-        self.airflow.client().ensure_pool(WAREHOUSE_POOL, slots=1)
+        slots = 1 if self.target == "dev" else 4
+        self.airflow.client().ensure_pool(WAREHOUSE_POOL, slots=slots)
         write_private(self.env_file, _shell(self.environment() | self.airflow.environment()))
 
     def stop(self) -> None:
         """Stop what runs."""
-        services = (self.airflow, self.mariadb, self.s3, self.sheets)
+        services: list[Any] = [self.airflow, self.mariadb, self.s3, self.sheets]
+        if self._has_redshift():
+            services.append(self.redshift)
         with ThreadPoolExecutor(len(services)) as pool:
             for stopped in [pool.submit(service.stop) for service in services]:
                 stopped.result()
@@ -102,6 +132,7 @@ class Stack:
             "MariaDB": self.mariadb.status,
             "S3": self.s3.status,
             "Sheets": self.sheets.status,
+            **({"Redshift": self.redshift.status} if self._has_redshift() else {}),
             "Airflow": airflow,
         }
 
@@ -114,8 +145,16 @@ class Stack:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
             for found in page.get("Contents", []):
                 client.delete_object(Bucket=BUCKET, Key=found["Key"])
-        for file in (self.duckdb, self.duckdb.with_name(f"{self.duckdb.name}.wal")):
-            file.unlink(missing_ok=True)
+        if self.target == "redshift":
+            _, schemas = self.query(
+                "select distinct table_schema from information_schema.tables "
+                "where table_schema like 'raw%' or table_schema like 'analytics%'"
+            )
+            for (schema,) in schemas:
+                self.query(f'drop schema "{schema}" cascade')
+        else:
+            for file in (self.duckdb, self.duckdb.with_name(f"{self.duckdb.name}.wal")):
+                file.unlink(missing_ok=True)
         shutil.rmtree(self.docs, ignore_errors=True)
         self.airflow.reset()
 
@@ -144,8 +183,29 @@ class Stack:
             "LANDING_URL": f"s3://{BUCKET}",
             "DUCKDB_PATH": str(self.duckdb),
             "MILLRACE_PII_SALT": self._salt(),
-            "TARGET": "dev",
+            "TARGET": self.target,
+            **(self._redshift_environment() if self.target == "redshift" else {}),
         }
+
+    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Ask the warehouse, to show something: the columns' names and the rows."""
+        if self.target == "redshift":
+            endpoint = self.redshift.endpoint
+            connection: Any = redshift_connector.connect(
+                host=endpoint.host,
+                port=endpoint.port,
+                database=endpoint.database,
+                user=endpoint.user,
+                password=endpoint.password,
+                ssl=False,
+            )
+            connection.autocommit = True
+        else:
+            connection = duckdb.connect(str(self.duckdb), read_only=True)
+        with closing(connection), closing(connection.cursor()) as cursor:
+            cursor.execute(sql)
+            names = [column[0] for column in cursor.description or ()]
+            return names, [tuple(row) for row in cursor.fetchall()] if names else []
 
     def dbt(self, *arguments: str) -> None:
         """Run dbt against this stack's warehouse.
@@ -168,6 +228,23 @@ class Stack:
         )
         if done.returncode:
             raise SandboxError(f"dbt {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+
+    def _has_redshift(self) -> bool:
+        """Whether the stand-in was ever started here, for whichever target the stack is now."""
+        return (self.paths.root / "redshift").exists()
+
+    def _redshift_environment(self) -> dict[str, str]:
+        endpoint = self.redshift.endpoint
+        return {
+            "REDSHIFT_HOST": endpoint.host,
+            "REDSHIFT_PORT": str(endpoint.port),
+            "REDSHIFT_DATABASE": endpoint.database,
+            "REDSHIFT_USER": endpoint.user,
+            "DBT_ENV_SECRET_REDSHIFT_PASSWORD": endpoint.password,
+            # It speaks no TLS, on loopback.
+            "REDSHIFT_SSLMODE": "disable",
+            "REDSHIFT_IAM_ROLE": endpoint.iam_role,
+        }
 
     def _salt(self) -> str:
         file = self.paths.root / "pii_salt"

@@ -129,5 +129,5 @@ def open_warehouse(credentials: Any) -> Warehouse:
         return RedshiftWarehouse(credentials)
     raise WarehouseRefused(
         f"Millrace cannot load into the dbt target's warehouse '{credentials.type}' yet.",
-        fix="Set TARGET to dev (DuckDB) or redshift.",
+        fix="Set TARGET=dev to load into DuckDB, or TARGET=redshift.",
     )
