@@ -23,7 +23,7 @@ from ingestion.landing.landing import Landing, Progress
 from ingestion.manifest import Manifest
 from ingestion.project import Project
 from ingestion.sources.base import Source, open_source
-from ingestion.warehouses.base import LedgerRow, Warehouse, open_warehouse
+from ingestion.warehouses.base import LedgerRow, Warehouse, landed_schema, open_warehouse
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,9 @@ class Pipeline:
             table, batch.interval, without=pii.dropped_columns(table)
         ) as extraction:
             schema = pii.protected_schema(extraction.schema, table)
+            schema = landed_schema(self.warehouse, schema)
             rows = pii.protect(extraction.batches, table, os.environ.get(pii.SALT_VARIABLE))
+            rows = (batch.cast(schema) for batch in rows)
             manifest = self.landing.write(batch, schema, rows, min_rows=enough, progress=progress)
         log.info(
             "%s: landed %s rows, %s bytes: %s",

@@ -16,6 +16,8 @@ from sandbox.s3 import S3Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sandbox.redshift.launcher import RedshiftServer
+
 
 @pytest.fixture(scope="session")
 def sandbox_paths(tmp_path_factory: pytest.TempPathFactory) -> SandboxPaths:
@@ -74,3 +76,17 @@ def bucket(s3_server: S3Server) -> Iterator[str]:
     yield name
     # SeaweedFS deletes what is in it with it.
     s3_server.endpoint.client().delete_bucket(Bucket=name)
+
+
+@pytest.fixture(scope="session")
+def redshift(sandbox_paths: SandboxPaths, s3_server: S3Server) -> Iterator[RedshiftServer]:
+    """A running stand-in; its address and account are `redshift.endpoint`."""
+    # Imported here: most tests do without PostgreSQL's client.
+    from sandbox.redshift.launcher import RedshiftServer
+
+    server = RedshiftServer(sandbox_paths, s3_server.endpoint, port=0)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

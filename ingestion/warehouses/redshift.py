@@ -39,17 +39,20 @@ _STAGED = "millrace_staged"
 _MAX_VARCHAR = 65_535
 _MAX_VARBYTE = 1_024_000
 
-# Redshift has neither unsigned integers nor one of 8 bits; each goes into the next that holds it.
+# Redshift has neither unsigned integers nor one of 8 bits, and COPY converts nothing that comes as
+# Parquet: each is landed as the next type that holds it.
+_LANDED_TYPES = {
+    pa.int8(): pa.int16(),
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+}
 _TYPES = {
     pa.bool_(): "BOOLEAN",
-    pa.int8(): "SMALLINT",
-    pa.uint8(): "SMALLINT",
     pa.int16(): "SMALLINT",
-    pa.uint16(): "INTEGER",
     pa.int32(): "INTEGER",
-    pa.uint32(): "BIGINT",
     pa.int64(): "BIGINT",
-    pa.uint64(): "DECIMAL(20,0)",
     pa.float32(): "REAL",
     pa.float64(): "DOUBLE PRECISION",
     pa.string(): f"VARCHAR({_MAX_VARCHAR})",
@@ -83,6 +86,10 @@ class RedshiftWarehouse(SqlWarehouse):
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials
+
+    def landed_type(self, type_: pa.DataType) -> pa.DataType:
+        """Integers that Redshift lacks are landed as wider ones."""
+        return _LANDED_TYPES.get(type_, type_)
 
     def check(self) -> str:
         """Connect and ask for the version."""
@@ -227,17 +234,14 @@ class RedshiftWarehouse(SqlWarehouse):
             return f"DECIMAL({type_.precision},{type_.scale})"
         return _TYPES[type_]
 
-    def _table_options(self, table: IngestTable) -> str:
-        """Rows of one key on one slice, and in the order that dbt asks for them."""
-        distribution = (
-            f" DISTKEY ({quote(table.options.primary_key[0])})" if table.options.primary_key else ""
-        )
-        order = (
-            LOADED_COLUMN
-            if table.is_full_refresh
-            else f"{LOADED_COLUMN}, {quote(table.options.cursor or '')}"
-        )
-        return f"{distribution} COMPOUND SORTKEY ({order})"
+    def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
+        """Rows of one key on one slice, in the order in which dbt asks for what is new."""
+        key = [name for name in table.options.primary_key[:1] if name in columns]
+        order = [LOADED_COLUMN]
+        if table.options.cursor in columns:
+            order.append(quote(str(table.options.cursor)))
+        distribution = f" DISTKEY ({quote(key[0])})" if key else ""
+        return f"{distribution} COMPOUND SORTKEY ({', '.join(order)})"
 
     def _widen(
         self, session: _Session, table: IngestTable, column: str, type_: pa.DataType

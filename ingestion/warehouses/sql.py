@@ -46,6 +46,10 @@ class Session(Protocol):
 class SqlWarehouse(ABC):
     """A warehouse that speaks SQL."""
 
+    def landed_type(self, type_: pa.DataType) -> pa.DataType:
+        """Every type that travels is loaded as it is, unless a kind says otherwise."""
+        return type_
+
     def batches(self, table: IngestTable) -> list[LedgerRow]:
         """The table's ledger; see ``Warehouse.batches``."""
         with self._session() as session:
@@ -102,7 +106,7 @@ class SqlWarehouse(ABC):
     def _type(self, type_: pa.DataType) -> str:
         """The warehouse's name of a type."""
 
-    def _table_options(self, table: IngestTable) -> str:
+    def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
         """What follows the columns of a new raw table."""
         return ""
 
@@ -140,7 +144,7 @@ class SqlWarehouse(ABC):
             columns = [f"{quote(field.name)} {self._type(field.type)}" for field in incoming]
             columns.append(f"{BATCH_COLUMN} VARCHAR(512) NOT NULL")
             columns.append(f"{LOADED_COLUMN} TIMESTAMP NOT NULL")
-            options = self._table_options(table)
+            options = self._table_options(table, incoming.names)
             session.run(f"CREATE TABLE {raw(table)} ({', '.join(columns)}){options}")
             return tuple(incoming.names)
         for name, type_ in evolution.add.items():

@@ -207,6 +207,17 @@ def test_the_command_line_sees_what_airflow_loaded(env):
     assert "✗" not in checked
 
 
+def test_what_the_readme_does_by_hand_works(env, stack):
+    interval = ("--from", "2026-09-29", "--to", "2026-09-30")
+    ingested = run(BIN / "millrace", "ingest", "mysql.nps", *interval, env=env)
+    assert "✓ mysql.nps" in ingested
+    published = run(BIN / "millrace", "publish", "nps_summary_sheet", env=env)
+    days = query(stack, "select count(*) from analytics.nps_summary")[0][0]
+    assert f"✓ nps_summary_sheet: {days} rows" in published
+    note = stack.sheets.admin().tab(sample_sheets.SUMMARY, "nps_summary").notes["A1"]
+    assert "millrace publish" in note
+
+
 def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack):
     run(
         *(BIN / "airflow", "backfill", "create", "--dag-id", "ingest__mysql__nps"),

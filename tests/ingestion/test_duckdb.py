@@ -72,6 +72,12 @@ def test_a_part_that_is_damaged_leaves_everything_as_it_was(landing, warehouse, 
     assert content(tmp_path, EVERYTHING) == before
 
 
+def test_bytes_arrive_as_they_left(landing, warehouse, tmp_path):
+    data = pa.table({"id": pa.array([b"\x00\xff", None], pa.binary())})
+    warehouse.load(TABLE, land(landing, data), landing.local_copy)
+    assert content(tmp_path) == [(b"\x00\xff",), (None,)]
+
+
 def test_a_locked_file_names_its_holder(tmp_path, warehouse):
     path = tmp_path / "warehouse.duckdb"
     code = (

@@ -1,0 +1,1 @@
+"""A stand-in for Amazon Redshift: PostgreSQL behind a proxy that speaks Redshift's ways."""

@@ -1,0 +1,500 @@
+-- Redshift's system views, as far as dbt-redshift, redshift_connector, Airflow's hooks and the
+-- loader ask for them. They stand in pg_catalog, so they need no schema, and so does theirs.
+
+set allow_system_table_mods = on;
+set client_min_messages = warning;
+
+create function pg_redshift.is_late_binding(relation oid) returns boolean
+language sql stable parallel safe as $$
+    select exists (
+        select from pg_rewrite as rule
+        join pg_depend as dependency
+            on dependency.classid = 'pg_rewrite'::regclass and dependency.objid = rule.oid
+        where rule.ev_class = relation
+            and dependency.refclassid = 'pg_proc'::regclass
+            and dependency.refobjid = 'pg_redshift.late_rows'::regproc
+    )
+$$;
+
+-- Users' tables and views, with the rows of pg_class that belong to PostgreSQL left out.
+create view pg_redshift.relations as
+select
+    relation.oid,
+    relation.relname,
+    relation.relkind,
+    relation.relowner,
+    relation.reltuples,
+    namespace.nspname,
+    attributes.diststyle,
+    attributes.distkey,
+    attributes.sortstyle,
+    coalesce(attributes.sortkeys, '{}') as sortkeys,
+    coalesce(attributes.encodings, '{}') as encodings,
+    relation.relkind = 'v' and pg_redshift.is_late_binding(relation.oid) as is_late_binding
+from pg_class as relation
+join pg_namespace as namespace on namespace.oid = relation.relnamespace
+left join pg_redshift.table_attributes as attributes on attributes.relation = relation.oid
+where relation.relkind in ('r', 'p', 'v', 'm', 'f')
+    and namespace.nspname not in ('pg_catalog', 'information_schema', 'pg_redshift', 'pg_toast')
+    and namespace.nspname not like 'pg!_temp!_%' escape '!';
+
+create view pg_redshift.columns as
+select
+    relations.*,
+    attribute.attname,
+    attribute.attnum,
+    attribute.attnotnull,
+    attribute.atttypid,
+    attribute.atttypmod,
+    format_type(attribute.atttypid, attribute.atttypmod) as column_type,
+    case
+        when attribute.atttypid in ('varchar'::regtype, 'bpchar'::regtype)
+            and attribute.atttypmod > 4 then attribute.atttypmod - 4
+    end as length,
+    case
+        when attribute.atttypid = 'numeric'::regtype and attribute.atttypmod > 4
+            then (attribute.atttypmod - 4) >> 16
+        when attribute.atttypid = 'int2'::regtype then 16
+        when attribute.atttypid = 'int4'::regtype then 32
+        when attribute.atttypid = 'int8'::regtype then 64
+    end as precision,
+    case
+        when attribute.atttypid = 'numeric'::regtype and attribute.atttypmod > 4
+            then (attribute.atttypmod - 4) & 2047
+        when attribute.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then 0
+    end as scale,
+    pg_get_expr(value.adbin, value.adrelid) as column_default,
+    col_description(relations.oid, attribute.attnum) as remarks,
+    coalesce(
+        relations.encodings ->> attribute.attnum::text,
+        case
+            when attribute.attnum = any(relations.sortkeys) then 'none'
+            when attribute.atttypid in (
+                'bool'::regtype, 'float4'::regtype, 'float8'::regtype
+            ) then 'none'
+            when attribute.atttypid in ('varchar'::regtype, 'bpchar'::regtype) then 'lzo'
+            when attribute.atttypid in ('super'::regtype, 'varbyte'::regtype) then 'zstd'
+            else 'az64'
+        end
+    ) as encoding
+from pg_redshift.relations as relations
+join pg_attribute as attribute
+    on attribute.attrelid = relations.oid and attribute.attnum > 0 and not attribute.attisdropped
+left join pg_attrdef as value
+    on value.adrelid = relations.oid and value.adnum = attribute.attnum;
+
+create view pg_catalog.pg_table_def as
+select
+    nspname as schemaname,
+    relname as tablename,
+    attname as "column",
+    column_type::text as type,
+    encoding::character(32) as encoding,
+    coalesce(attnum = distkey, false) as distkey,
+    coalesce(array_position(sortkeys, attnum), 0)
+        * case when sortstyle = 'INTERLEAVED' and attnum % 2 = 0 then -1 else 1 end as sortkey,
+    attnotnull as "notnull"
+from pg_redshift.columns
+where relkind in ('r', 'p') and nspname = any(current_schemas(false));
+
+create view pg_catalog.svv_table_info as
+select
+    current_database()::text as database,
+    nspname::text as "schema",
+    oid as table_id,
+    relname::text as "table",
+    'Y'::text as encoded,
+    (case
+        when diststyle = 'KEY' then 'KEY(' || (
+            select attname from pg_attribute
+            where attrelid = relations.oid and attnum = relations.distkey
+        ) || ')'
+        when diststyle is null or diststyle = 'AUTO' then 'AUTO(EVEN)'
+        else diststyle
+    end)::text as diststyle,
+    (case
+        when sortstyle = 'AUTO' or sortstyle is null then 'AUTO(SORTKEY)'
+        when sortkeys = '{}' then null
+        when sortstyle = 'INTERLEAVED' then 'INTERLEAVED'
+        else (
+            select attname from pg_attribute
+            where attrelid = relations.oid and attnum = relations.sortkeys[1]
+        )
+    end)::text as sortkey1,
+    coalesce((
+        select max(length) from pg_redshift.columns as columns
+        where columns.oid = relations.oid and columns.atttypid = 'varchar'::regtype
+    ), 0) as max_varchar,
+    'none'::character(32) as sortkey1_enc,
+    cardinality(sortkeys) as sortkey_num,
+    (pg_relation_size(oid) / 1048576)::bigint as size,
+    0::numeric(10, 4) as pct_used,
+    0::bigint as empty,
+    0::numeric(5, 2) as unsorted,
+    0::numeric(5, 2) as stats_off,
+    greatest(reltuples, pg_stat_get_live_tuples(oid))::numeric(38, 0) as tbl_rows,
+    null::numeric(19, 2) as skew_sortkey1,
+    null::numeric(19, 2) as skew_rows,
+    greatest(reltuples, pg_stat_get_live_tuples(oid))::numeric(38, 0) as estimated_visible_rows,
+    ''::text as risk_event,
+    0::numeric(12, 2) as vacuum_sort_benefit,
+    null::timestamp as create_time
+from pg_redshift.relations as relations
+where relkind in ('r', 'p');
+
+create view pg_catalog.svv_tables as
+select
+    current_database()::varchar as table_catalog,
+    nspname::varchar as table_schema,
+    relname::varchar as table_name,
+    (case when relkind in ('v', 'm') then 'VIEW' else 'BASE TABLE' end)::varchar as table_type,
+    obj_description(oid, 'pg_class')::varchar as remarks
+from pg_redshift.relations;
+
+create view pg_catalog.svv_all_tables as
+select
+    current_database()::varchar as database_name,
+    nspname::varchar as schema_name,
+    relname::varchar as table_name,
+    (case when relkind in ('v', 'm') then 'VIEW' else 'TABLE' end)::varchar as table_type,
+    null::varchar as table_acl,
+    obj_description(oid, 'pg_class')::varchar as remarks
+from pg_redshift.relations;
+create view pg_catalog.svv_redshift_tables as select * from svv_all_tables;
+
+create view pg_catalog.svv_all_columns as
+select
+    current_database()::varchar as database_name,
+    nspname::varchar as schema_name,
+    relname::varchar as table_name,
+    attname::varchar as column_name,
+    attnum::int as ordinal_position,
+    column_default::varchar as column_default,
+    (case when attnotnull then 'NO' else 'YES' end)::varchar as is_nullable,
+    format_type(atttypid, null)::varchar as data_type,
+    length as character_maximum_length,
+    precision as numeric_precision,
+    scale as numeric_scale,
+    remarks::varchar as remarks
+from pg_redshift.columns;
+create view pg_catalog.svv_columns as
+select
+    database_name as table_catalog,
+    schema_name as table_schema,
+    table_name,
+    column_name,
+    ordinal_position,
+    column_default,
+    is_nullable,
+    data_type,
+    character_maximum_length,
+    numeric_precision,
+    null::int as numeric_precision_radix,
+    numeric_scale,
+    null::int as datetime_precision,
+    null::varchar as interval_type,
+    null::varchar as interval_precision,
+    null::varchar as character_set_catalog,
+    null::varchar as character_set_schema,
+    null::varchar as character_set_name,
+    null::varchar as collation_catalog,
+    null::varchar as collation_schema,
+    null::varchar as collation_name,
+    null::varchar as domain_name,
+    remarks
+from svv_all_columns;
+create view pg_catalog.svv_redshift_columns as
+select
+    columns.database_name,
+    columns.schema_name,
+    columns.table_name,
+    columns.column_name,
+    columns.ordinal_position,
+    (case when columns.character_maximum_length is not null
+        then columns.data_type || '(' || columns.character_maximum_length || ')'
+        when columns.data_type = 'numeric' and columns.numeric_precision is not null
+        then 'numeric(' || columns.numeric_precision || ',' || columns.numeric_scale || ')'
+        else columns.data_type
+    end)::varchar as data_type,
+    columns.column_default,
+    columns.is_nullable,
+    null::varchar as encoding,
+    null::boolean as distkey,
+    null::int as sortkey,
+    null::varchar as column_acl,
+    columns.remarks
+from svv_all_columns as columns;
+
+create view pg_catalog.svv_all_schemas as
+select
+    current_database()::varchar as database_name,
+    nspname::varchar as schema_name,
+    nspowner::int as schema_owner,
+    'local'::varchar as schema_type,
+    null::varchar as schema_acl,
+    null::varchar as source_database,
+    null::varchar as schema_option
+from pg_namespace
+where nspname not in ('pg_redshift', 'pg_toast') and nspname not like 'pg!_%temp!_%' escape '!';
+create view pg_catalog.svv_redshift_schemas as
+select database_name, schema_name, schema_owner, schema_type, schema_acl, schema_option
+from svv_all_schemas;
+create view pg_catalog.svv_redshift_databases as
+select
+    datname::varchar as database_name,
+    datdba::int as database_owner,
+    'local'::varchar as database_type,
+    null::varchar as database_acl,
+    null::varchar as database_options,
+    'Serializable'::varchar as database_isolation_level
+from pg_database where not datistemplate;
+
+-- There is nothing external here.
+create view pg_catalog.svv_external_schemas as
+select null::int as esoid, null::smallint as eskind, null::text as schemaname, null::int as esowner,
+    null::text as databasename, null::text as esoptions
+where false;
+create view pg_catalog.svv_external_tables as
+select null::text as redshift_database_name, null::text as schemaname, null::text as tablename,
+    null::varchar as tabletype, null::text as location, null::text as input_format,
+    null::text as output_format, null::text as serialization_lib, null::text as serde_parameters,
+    null::int as compressed, null::text as parameters
+where false;
+create view pg_catalog.svv_external_columns as
+select null::text as redshift_database_name, null::text as schemaname, null::text as tablename,
+    null::text as columnname, null::text as external_type, null::int as columnnum,
+    null::int as part_key, null::varchar as is_nullable
+where false;
+create view pg_catalog.svv_external_databases as
+select null::int as eskind, null::text as databasename, null::text as location,
+    null::text as parameters
+where false;
+create view pg_catalog.svv_mv_info as
+select
+    current_database()::char(128) as database_name,
+    nspname::char(128) as schema_name,
+    relname::char(128) as name,
+    relowner::char(128) as user_name,
+    'f'::char(1) as is_stale,
+    1 as state,
+    'f'::char(1) as autorefresh,
+    'f'::char(1) as autorewrite
+from pg_redshift.relations where relkind = 'm';
+
+-- Privileges.
+create view pg_catalog.svv_relation_privileges as
+select
+    namespace.nspname::text as namespace_name,
+    relation.relname::text as relation_name,
+    privilege.privilege_type::text as privilege_type,
+    coalesce(role.oid, 0)::int as identity_id,
+    coalesce(role.rolname, 'public')::text as identity_name,
+    (case
+        when role.oid is null then 'public' when role.rolcanlogin then 'user'
+        -- CREATE GROUP is marked by it: see sandbox/redshift/ddl.py.
+        when not role.rolinherit then 'group' else 'role'
+    end)::text as identity_type,
+    privilege.is_grantable as admin_option
+from pg_class as relation
+join pg_namespace as namespace on namespace.oid = relation.relnamespace
+cross join lateral aclexplode(relation.relacl) as privilege
+left join pg_roles as role on role.oid = privilege.grantee
+where relation.relkind in ('r', 'p', 'v', 'm')
+    and privilege.privilege_type <> 'TRIGGER'
+    and namespace.nspname not in ('pg_catalog', 'information_schema', 'pg_redshift');
+
+-- Loads.
+create table pg_catalog.stl_load_errors (
+    userid int, slice int, tbl bigint, starttime timestamp, session int, query int,
+    filename character varying, line_number bigint, colname character varying,
+    type character varying, col_length character varying, position int,
+    raw_line character varying, raw_field_value character varying, err_code int,
+    err_reason character varying, is_partial int, start_offset bigint, copy_job_id bigint
+);
+create table pg_catalog.stl_load_commits (
+    userid int, query int, slice int, name character varying, filename character varying,
+    byte_offset int, lines_scanned int, errors int, curtime timestamp, status int,
+    file_format character varying, is_partial int, start_offset bigint, copy_job_id bigint
+);
+create view pg_catalog.sys_load_error_detail as
+select
+    userid as user_id,
+    query::bigint as query_id,
+    null::bigint as transaction_id,
+    session as session_id,
+    current_database()::varchar as database_name,
+    tbl as table_id,
+    starttime as start_time,
+    filename as file_name,
+    line_number,
+    colname as column_name,
+    type as column_type,
+    col_length as column_length,
+    position,
+    err_code as error_code,
+    err_reason as error_message
+from stl_load_errors;
+create view pg_catalog.sys_load_history as
+select
+    userid as user_id,
+    query::bigint as query_id,
+    null::bigint as transaction_id,
+    null::int as session_id,
+    current_database()::varchar as database_name,
+    'completed'::varchar as status,
+    null::varchar as table_name,
+    curtime as start_time,
+    curtime as end_time,
+    name as data_source,
+    file_format,
+    lines_scanned::bigint as loaded_rows,
+    null::bigint as loaded_bytes,
+    1::bigint as source_file_count,
+    null::bigint as source_file_bytes,
+    errors::bigint as error_count
+from stl_load_commits;
+grant select on stl_load_errors, stl_load_commits to public;
+
+-- Queries: what runs now.
+create view pg_catalog.stv_recents as
+select
+    usesysid::int as userid,
+    (case when state = 'active' then 'Running' else 'Done' end)::varchar as status,
+    query_start::timestamp as starttime,
+    (extract(epoch from clock_timestamp() - query_start) * 1000000)::bigint as duration,
+    usename::varchar as user_name,
+    datname::varchar as db_name,
+    query::varchar(600) as query,
+    pid
+from pg_stat_activity where datname = current_database();
+create view pg_catalog.stv_sessions as
+select backend_start::timestamp as starttime, pid as process, usename::varchar as user_name,
+    datname::varchar as db_name, 0 as timeout_sec
+from pg_stat_activity where datname is not null;
+create view pg_catalog.stv_mv_info as
+select database_name as db_name, schema_name as schema, name, 0 as updated_upto_xid, is_stale,
+    user_name as owner_user_name, state, autorefresh, autorewrite
+from svv_mv_info;
+create view pg_catalog.stl_undone as
+select null::int as userid, null::int as xact_id, null::int as xact_id_undone,
+    null::timestamp as undo_start_ts, null::timestamp as undo_end_ts, null::int as table_id
+where false;
+create view pg_catalog.sys_query_detail as
+select null::int as user_id, null::bigint as query_id, null::int as table_id,
+    null::varchar as step_name, null::timestamp as start_time, null::timestamp as end_time
+where false;
+
+create view pg_catalog.pg_proc_info as
+select oid as prooid, proname, pronamespace, proowner, prolang, prosecdef, proisstrict, proretset,
+    provolatile, pronargs, prorettype, proargtypes, proargnames, prosrc, prokind
+from pg_proc;
+
+create function pg_catalog.pg_last_copy_count() returns bigint
+language sql stable as $$
+    select coalesce(nullif(current_setting('redshift.last_copy_count', true), ''), '0')::bigint
+$$;
+create function pg_catalog.pg_last_copy_id() returns int
+language sql stable as $$
+    select coalesce(nullif(current_setting('redshift.last_copy_id', true), ''), '-1')::int
+$$;
+create function pg_catalog.pg_last_query_id() returns int
+language sql stable as $$ select -1 $$;
+
+create function pg_catalog.pg_get_late_binding_view_cols() returns setof record
+language sql stable as $$
+    select nspname, relname, attname, column_type::varchar, attnum::int
+    from pg_redshift.columns
+    where is_late_binding
+$$;
+
+-- A late-binding view's columns are not in the information schema, and neither is what is here.
+alter view information_schema.columns rename to all_columns;
+create view information_schema.columns as
+select *
+from information_schema.all_columns
+where table_schema <> 'pg_redshift'
+    and not exists (
+        select from pg_redshift.relations as relations
+        where relations.is_late_binding and relations.nspname = all_columns.table_schema
+            and relations.relname = all_columns.table_name
+    );
+grant select on information_schema.columns to public;
+
+-- What SHOW lists.
+create view pg_redshift.show_tables as
+select
+    current_database()::varchar as database_name,
+    nspname::varchar as schema_name,
+    relname::varchar as table_name,
+    (case when relkind in ('v', 'm') then 'VIEW' else 'TABLE' end)::varchar as table_type,
+    null::varchar as table_acl,
+    obj_description(oid, 'pg_class')::varchar as remarks,
+    pg_get_userbyid(relowner)::varchar as owner,
+    null::timestamp as last_altered_time,
+    null::timestamp as last_modified_time,
+    diststyle::varchar as dist_style,
+    (case
+        when is_late_binding then 'LATE BINDING VIEW'
+        when relkind = 'm' then 'MATERIALIZED VIEW'
+        when relkind = 'v' then 'REGULAR VIEW'
+        else 'REGULAR TABLE'
+    end)::varchar as table_subtype
+from pg_redshift.relations;
+create view pg_redshift.show_schemas as
+select database_name, schema_name, pg_get_userbyid(schema_owner::oid)::varchar as schema_owner,
+    schema_type, schema_acl, source_database, schema_option
+from svv_all_schemas;
+create view pg_redshift.show_columns as
+select
+    current_database()::varchar as database_name,
+    nspname::varchar as schema_name,
+    relname::varchar as table_name,
+    attname::varchar as column_name,
+    attnum::int as ordinal_position,
+    column_default::varchar as column_default,
+    (case when attnotnull then 'NO' else 'YES' end)::varchar as is_nullable,
+    format_type(atttypid, null)::varchar as data_type,
+    length as character_maximum_length,
+    precision as numeric_precision,
+    scale as numeric_scale,
+    remarks::varchar as remarks,
+    sortstyle::varchar as sort_key_type,
+    coalesce(array_position(sortkeys, attnum), 0) as sort_key,
+    (attnum = distkey)::int as dist_key,
+    encoding::varchar as encoding,
+    null::varchar as collation
+from pg_redshift.columns;
+create view pg_redshift.show_grants as
+select
+    current_database()::varchar as database_name,
+    namespace_name::varchar as schema_name,
+    relation_name::varchar as object_name,
+    'TABLE'::varchar as object_type,
+    privilege_type::varchar as privilege_type,
+    identity_id,
+    -- A group is shown as a role with a slash.
+    (case identity_type when 'group' then '/' else '' end || identity_name)::varchar
+        as identity_name,
+    (case identity_type when 'group' then 'role' else identity_type end)::varchar as identity_type,
+    admin_option,
+    'TABLE'::varchar as privilege_scope,
+    null::varchar as grantor_name
+from svv_relation_privileges;
+create view pg_redshift.show_databases as
+select database_name, database_owner, database_type, database_acl, null::varchar as parameters,
+    database_isolation_level
+from svv_redshift_databases;
+
+grant select on all tables in schema pg_redshift to public;
+do $$
+declare
+    view name;
+begin
+    for view in
+        select relname from pg_class
+        where relnamespace = 'pg_catalog'::regnamespace and oid >= 16384 and relkind = 'v'
+    loop
+        execute format('grant select on pg_catalog.%I to public', view);
+    end loop;
+end
+$$;

@@ -1,0 +1,349 @@
+"""Statements that are neither queries nor DDL: sessions, privileges, comments, SHOW."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandbox.redshift.lexer import Kind, Tokens, literal, quote, words
+from sandbox.redshift.query import Query
+from sandbox.redshift.reader import Reader, written
+from sandbox.redshift.statements import SYNTAX_ERROR, Answer, RedshiftError, Run, Several
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox.redshift.statements import Translated
+
+# Settings that PostgreSQL has too, with the same meaning.
+_SHARED_SETTINGS = words(
+    """
+    application_name client_encoding datestyle extra_float_digits
+    idle_in_transaction_session_timeout intervalstyle lock_timeout search_path
+    statement_timeout timezone
+    """
+)
+# Redshift's own. They steer what the stand-in does not have, so they are only remembered.
+_OWN_SETTINGS = words(
+    """
+    analyze_threshold_percent auto_analyze cast_super_null_on_error compound_sortkey_scan
+    downcase_delimited_identifier enable_case_sensitive_super_attribute
+    enable_numeric_rounding enable_result_cache_for_session enable_vacuum_boost
+    error_on_nondeterministic_update json_parse_dedup_attributes json_parse_truncate_strings
+    json_serialization_enable json_serialization_parse_nested_strings
+    max_concurrency_scaling_clusters max_cursor_result_set_size mv_enable_aqmv_for_session
+    navigate_super_null_on_error parse_super_null_on_error query_group
+    spectrum_enable_pseudo_columns use_fips_ssl wlm_query_slot_count
+    """
+)
+# These change what names and comparisons mean, so only their defaults are taken.
+_FIXED_SETTINGS = {
+    "enable_case_sensitive_identifier": ("off", "false"),
+    "describe_field_name_in_uppercase": ("off", "false"),
+    "default_collation": ("case_sensitive",),
+}
+_SETTING_PREFIX = "redshift."
+
+
+def transaction(tokens: Tokens) -> Translated:
+    """BEGIN, COMMIT, ROLLBACK and what else they are called."""
+    first, *rest = [token.word for token in tokens.all]
+    rest = [word for word in rest if word not in ("work", "transaction")]
+    if first in ("begin", "start"):
+        allowed = {
+            "isolation",
+            "level",
+            "serializable",
+            "snapshot",
+            "read",
+            "write",
+            "only",
+            "committed",
+            "uncommitted",
+            "repeatable",
+            ",",
+        }
+        if not set(rest) <= allowed:
+            raise _unexpected(tokens, rest[0])
+        # Redshift takes every level as its own, which is the database's.
+        access = " read only" if "only" in rest else ""
+        return Run(f"begin{access}")
+    if rest:
+        raise _unexpected(tokens, rest[0])
+    return Run("commit" if first in ("commit", "end") else "rollback")
+
+
+def _unexpected(tokens: Tokens, word: str) -> RedshiftError:
+    text = next(token.text for token in tokens.all if token.word == word)
+    return RedshiftError(f'syntax error at or near "{text}"', SYNTAX_ERROR)
+
+
+def set_parameter(tokens: Tokens) -> Translated:
+    """SET parameter TO value."""
+    reader = Reader(tokens)
+    reader.expect("set")
+    scope = "local " if reader.take("local") else ""
+    reader.take("session")
+    if reader.take("authorization"):
+        if reader.take("default"):
+            return Run("set session authorization default")
+        user = reader.string() if reader.is_string() else reader.name()
+        return Run(f"set session authorization {quote(user)}")
+    if reader.take("characteristics"):
+        return Answer("SET")
+    if reader.take("role"):
+        return Run(f"set role {quote(reader.name())}")
+    if reader.take("time", "zone"):
+        return Run(f"set time zone {tokens.source(reader.index, reader.end)}")
+    name = ".".join(reader.path())
+    if not reader.one_of("to", "="):
+        raise reader.unexpected()
+    value = tokens.source(reader.index, reader.end)
+    if not value:
+        raise reader.unexpected()
+    if name in _FIXED_SETTINGS:
+        if value.strip("'\"").lower() not in (*_FIXED_SETTINGS[name], "default"):
+            raise RedshiftError(f"SET {name} TO {value} is not covered by the Redshift stand-in.")
+        return Answer("SET")
+    if name == "timezone" or name in _SHARED_SETTINGS:
+        return Run(f"set {scope}{name} to {value}")
+    if name in _OWN_SETTINGS:
+        return Run(f"set {scope}{_SETTING_PREFIX}{name} to {value}")
+    if "." in name:
+        return Run(f"set {scope}{name} to {value}")
+    raise _no_setting(name)
+
+
+def _no_setting(name: str) -> RedshiftError:
+    return RedshiftError(f'unrecognized configuration parameter "{name}"', "42704")
+
+
+def reset(tokens: Tokens) -> Translated:
+    """RESET parameter."""
+    reader = Reader(tokens)
+    reader.expect("reset")
+    if reader.take("all"):
+        return Run("reset all")
+    if reader.take("session", "authorization"):
+        return Run("reset session authorization")
+    name = reader.name()
+    if name in _FIXED_SETTINGS or name == "use":
+        return Answer("RESET")
+    if name in _SHARED_SETTINGS:
+        return Run(f"reset {name}")
+    if name in _OWN_SETTINGS:
+        return Run(f"reset {_SETTING_PREFIX}{name}")
+    raise _no_setting(name)
+
+
+def show(tokens: Tokens) -> Translated:
+    """SHOW parameter, TABLES, SCHEMAS, COLUMNS, GRANTS or DATABASES."""
+    reader = Reader(tokens)
+    reader.expect("show")
+    if reader.take("tables", "from", "schema"):
+        return _show_listing(reader, "tables", ("schema_name",))
+    if reader.take("schemas", "from", "database"):
+        return _show_listing(reader, "schemas", ("database_name",))
+    if reader.take("columns", "from", "table"):
+        return _show_listing(reader, "columns", ("schema_name", "table_name"))
+    if reader.take("grants", "on"):
+        reader.take("table")
+        return _show_listing(reader, "grants", ("schema_name", "object_name"))
+    if reader.take("databases"):
+        return Run("select * from pg_redshift.show_databases")
+    if reader.take("server_version"):
+        return Run("select '8.0.2'::varchar as server_version")
+    if reader.take("time", "zone"):
+        return Run("show timezone")
+    if reader.take("transaction", "isolation", "level"):
+        return Run("show transaction_isolation")
+    name = reader.name()
+    reader.finish()
+    if name in _SHARED_SETTINGS or name in (
+        "is_superuser",
+        "standard_conforming_strings",
+        "session_authorization",
+        "transaction_isolation",
+    ):
+        return Run(f"show {name}")
+    if name in _FIXED_SETTINGS:
+        return Run(f"select {literal(_FIXED_SETTINGS[name][0])}::varchar as {name}")
+    if name in _OWN_SETTINGS:
+        setting = literal(_SETTING_PREFIX + name)
+        return Run(f"select coalesce(current_setting({setting}, true), '')::varchar as {name}")
+    raise _no_setting(name)
+
+
+def _show_listing(reader: Reader, view: str, columns: tuple[str, ...]) -> Translated:
+    path = reader.path()
+    if len(path) == len(columns) + 1:
+        columns = ("database_name", *columns)
+    if len(path) != len(columns):
+        raise RedshiftError(
+            f"SHOW {view.upper()} needs a name with {len(columns)} parts", SYNTAX_ERROR
+        )
+    wanted = [f"{column} = {literal(part)}" for column, part in zip(columns, path, strict=True)]
+    if reader.take("like"):
+        names = {"tables": "table_name", "schemas": "schema_name", "columns": "column_name"}
+        wanted.append(f"{names[view]} like {literal(reader.string())}")
+    limit = f" limit {reader.number()}" if reader.take("limit") else ""
+    reader.finish()
+    order = "ordinal_position" if view == "columns" else "1, 2, 3"
+    where = " and ".join(wanted)
+    return Run(f"select * from pg_redshift.show_{view} where {where} order by {order}{limit}")  # noqa: S608
+
+
+def grant(tokens: Tokens) -> Translated:
+    """GRANT and REVOKE."""
+    reader = Reader(tokens)
+    command = reader.one_of("grant", "revoke")
+    option = reader.take("grant", "option", "for")
+    on = tokens.find(reader.index, reader.end, "on")
+    if on is None:
+        return _grant_role(reader, str(command))
+    for start, end in tokens.separated(reader.index, on):
+        privilege = tokens.word(start)
+        known = {
+            "select",
+            "insert",
+            "update",
+            "delete",
+            "references",
+            "usage",
+            "create",
+            "temp",
+            "temporary",
+            "execute",
+            "all",
+            "truncate",
+        }
+        if privilege not in known:
+            raise RedshiftError(
+                f"The privilege {tokens.source(start, end).upper()} is not covered by the Redshift "
+                "stand-in."
+            )
+    text = _grantable(tokens, reader.index, reader.end)
+    return Run(f"{command} {'grant option for ' if option else ''}{text}")
+
+
+def _grantable(tokens: Tokens, start: int, end: int) -> str:
+    """The rest of a GRANT, folded; PostgreSQL has no ROLE before a grantee."""
+    pieces = []
+    for index in range(start, end):
+        token = tokens.at(index)
+        if token.word == "role" and tokens.word(index - 1) in ("to", "from", ","):
+            continue
+        # A schema or a database has one name in PostgreSQL.
+        if index > start:
+            pieces.append(tokens.gap(index))
+        pieces.append(quote(token.name) if token.kind is Kind.QUOTED else token.text)
+    return "".join(pieces)
+
+
+def _grant_role(reader: Reader, command: str) -> Translated:
+    reader.expect("role")
+    roles = [quote(reader.name())]
+    while reader.take(","):
+        reader.take("role")
+        roles.append(quote(reader.name()))
+    preposition = "to" if command == "grant" else "from"
+    reader.expect(preposition)
+    grantees = []
+    while True:
+        reader.take("role")
+        grantees.append(quote(reader.name()))
+        if not reader.take(","):
+            break
+    admin = " with admin option" if reader.take("with", "admin", "option") else ""
+    reader.finish()
+    return Run(f"{command} {', '.join(roles)} {preposition} {', '.join(grantees)}{admin}")
+
+
+def comment(tokens: Tokens) -> Translated:
+    """COMMENT ON a table, view, column, schema or database."""
+    reader = Reader(tokens)
+    reader.expect("comment", "on")
+    what = reader.one_of("table", "view", "column", "schema", "database")
+    if what is None:
+        raise reader.unexpected()
+    path = reader.path()
+    reader.expect("is")
+    text = "null" if reader.take("null") else literal(reader.string())
+    reader.finish()
+    name = written(path[-1:] if what == "schema" else path)
+    return Run(f"comment on {what} {name} is {text}")
+
+
+def explain(tokens: Tokens, translate: Callable[[str], Translated]) -> Translated:
+    """EXPLAIN [VERBOSE] query."""
+    reader = Reader(tokens)
+    reader.expect("explain")
+    if reader.word in ("analyze", "("):
+        raise reader.unexpected()
+    verbose = "verbose " if reader.take("verbose") else ""
+    inner = translate(tokens.source(reader.index, reader.end))
+    if not isinstance(inner, Run) and not hasattr(inner, "sql"):
+        raise RedshiftError("EXPLAIN of this statement is not covered by the Redshift stand-in.")
+    return Run(f"explain {verbose}{inner.sql}")
+
+
+def lock(tokens: Tokens) -> Translated:
+    """LOCK [TABLE] table."""
+    reader = Reader(tokens)
+    reader.expect("lock")
+    reader.take("table")
+    names = [written(reader.path())]
+    while reader.take(","):
+        names.append(written(reader.path()))
+    reader.finish()
+    return Run(f"lock table {', '.join(names)}")
+
+
+def truncate(tokens: Tokens) -> Translated:
+    """TRUNCATE commits the transaction that it runs in."""
+    reader = Reader(tokens)
+    reader.expect("truncate")
+    reader.take("table")
+    name = written(reader.path())
+    reader.finish()
+    return Several((Run(f"truncate table {name}"), Run("commit")))
+
+
+def refresh(tokens: Tokens) -> Translated:
+    """REFRESH MATERIALIZED VIEW name."""
+    reader = Reader(tokens)
+    reader.expect("refresh", "materialized", "view")
+    name = written(reader.path())
+    reader.one_of("restrict", "cascade")
+    reader.finish()
+    return Run(f"refresh materialized view {name}")
+
+
+def cursor(tokens: Tokens) -> Translated:
+    """DECLARE, FETCH and CLOSE."""
+    reader = Reader(tokens)
+    word = reader.one_of("declare", "fetch", "close")
+    if word == "declare":
+        name = quote(reader.name())
+        reader.expect("cursor", "for")
+        text = Query(tokens, writes=False).rewrite(reader.index, reader.end)
+        return Run(f"declare {name} cursor for {text}")
+    return Run(tokens.source(0, reader.end))
+
+
+def prepared(tokens: Tokens, translate: Callable[[str], Translated]) -> Translated:
+    """PREPARE, EXECUTE and DEALLOCATE."""
+    reader = Reader(tokens)
+    word = reader.one_of("prepare", "execute", "deallocate")
+    if word != "prepare":
+        return Run(tokens.source(0, reader.end))
+    name = quote(reader.name())
+    types = ""
+    if reader.word == "(":
+        after = tokens.after(reader.index)
+        types = f" {tokens.source(reader.index, after)}"
+        reader.index = after
+    reader.expect("as")
+    inner = translate(tokens.source(reader.index, reader.end))
+    if not isinstance(inner, Run):
+        raise RedshiftError("PREPARE of this statement is not covered by the Redshift stand-in.")
+    return Run(f"prepare {name}{types} as {inner.sql}")

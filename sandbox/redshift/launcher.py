@@ -1,0 +1,335 @@
+"""Starts and stops the Redshift stand-in: a private PostgreSQL and the proxy before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from sandbox.paths import write_private
+from sandbox.processes import LOOPBACK, SandboxError, Service, free_ports
+from sandbox.redshift.proxy import ProxyConfig
+
+if TYPE_CHECKING:
+    from sandbox.paths import SandboxPaths
+    from sandbox.s3 import S3Endpoint
+
+PREFERRED_PORT = 15439
+START_TIMEOUT = 60
+DATABASE = "dev"
+ADMIN = "awsuser"
+# Redshift's own internal superuser.
+SUPERUSER = "rdsdb"
+IAM_ROLE = "arn:aws:iam::123456789012:role/millrace-redshift"
+# Installed in this order when the data folder is made.
+SQL_FILES = ("bootstrap.sql", "catalog.sql")
+
+
+@dataclass(frozen=True)
+class RedshiftEndpoint:
+    """Where the stand-in listens and who may come in.
+
+    Attributes:
+        iam_role: The role that COPY and UNLOAD may name.
+        postgres_port: PostgreSQL itself, without the proxy: for measuring and for a look inside.
+    """
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    iam_role: str
+    postgres_port: int
+    superuser_password: str = field(repr=False)
+
+
+class RedshiftServer:
+    """Starts and stops PostgreSQL on a data folder of the sandbox, and its proxy.
+
+    Args:
+        paths: The sandbox.
+        s3: The S3 server that COPY reads and UNLOAD writes; None for SQL alone.
+        port: The port wished for; another is taken when it is not free, 0 means any.
+        iam_roles: The roles attached to the cluster; the first is its default.
+    """
+
+    def __init__(
+        self,
+        paths: SandboxPaths,
+        s3: S3Endpoint | None = None,
+        port: int = PREFERRED_PORT,
+        iam_roles: tuple[str, ...] = (IAM_ROLE,),
+    ) -> None:
+        self._paths = paths
+        self._s3 = s3
+        self._preferred_port = port
+        self._iam_roles = iam_roles
+        self._folder = paths.root / "redshift"
+        self._data = self._folder / "data"
+        self._endpoint_file = self._folder / "endpoint.json"
+        self._proxy_file = self._folder / "proxy.json"
+        self._postgres = Service("redshift-postgres", paths)
+        self._proxy = Service("redshift", paths)
+
+    @property
+    def endpoint(self) -> RedshiftEndpoint:
+        """The address and the account of the server as last started.
+
+        Raises:
+            SandboxError: It was never started.
+        """
+        try:
+            return RedshiftEndpoint(**json.loads(self._endpoint_file.read_text()))
+        except FileNotFoundError:
+            raise SandboxError("Redshift was never started in this sandbox. Start it.") from None
+
+    @property
+    def status(self) -> str:
+        """One line for a person."""
+        if not self.is_running():
+            return "stopped"
+        return f"running on {self.endpoint.host}:{self.endpoint.port}, pid {self._proxy.pid}"
+
+    def is_running(self) -> bool:
+        """Whether both processes are alive."""
+        return self._proxy.is_running() and self._postgres.is_running()
+
+    def start(self) -> RedshiftEndpoint:
+        """Start the server, making its data folder first if need be, and wait until it answers.
+
+        Does nothing when it runs already.
+
+        Raises:
+            SandboxError: The Debian package is missing, or the server does not come up.
+        """
+        if self.is_running():
+            return self.endpoint
+        # One of the two may have died.
+        self.stop()
+        programs = _find_programs()
+        self._paths.create()
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        endpoint = self._prepare_endpoint()
+        try:
+            if not self._data.exists():
+                self._install(programs, endpoint)
+            self._start_postgres(programs, self._data, endpoint)
+            self._start_proxy(endpoint)
+        except BaseException:
+            self.stop()
+            raise
+        return endpoint
+
+    def stop(self) -> None:
+        """Stop the server and wait until it is gone; does nothing when it does not run."""
+        self._proxy.stop()
+        self._stop_postgres()
+
+    def _prepare_endpoint(self) -> RedshiftEndpoint:
+        """Choose the ports, and keep the passwords made the first time."""
+        port, postgres_port = free_ports([self._preferred_port, 0])
+        try:
+            endpoint = self.endpoint
+        except SandboxError:
+            endpoint = RedshiftEndpoint(
+                host=LOOPBACK,
+                port=port,
+                database=DATABASE,
+                user=ADMIN,
+                # Redshift wants capitals, small letters and digits.
+                password=f"Aa1{secrets.token_urlsafe(24)}",
+                iam_role=self._iam_roles[0],
+                postgres_port=postgres_port,
+                superuser_password=secrets.token_urlsafe(24),
+            )
+        endpoint = replace(
+            endpoint, port=port, postgres_port=postgres_port, iam_role=self._iam_roles[0]
+        )
+        write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
+        return endpoint
+
+    def _install(self, programs: Path, endpoint: RedshiftEndpoint) -> None:
+        # Renamed when it is whole, so an interrupted installation is not taken for one.
+        draft = self._data.with_name("data.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        password_file = draft.with_name("superuser_password")
+        write_private(password_file, endpoint.superuser_password)
+        if os.geteuid() == 0:
+            account = _unprivileged_account()
+            os.chown(draft, account.pw_uid, account.pw_gid)
+        command = [
+            *_run_as(),
+            str(programs / "initdb"),
+            f"--pgdata={draft}",
+            f"--username={SUPERUSER}",
+            f"--pwfile={password_file}",
+            # Redshift's: passwords are kept as md5, texts compare as bytes.
+            "--auth=md5",
+            "--encoding=UTF8",
+            "--lc-collate=C",
+            "--lc-ctype=C.UTF-8",
+            "--no-sync",
+        ]
+        made = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        password_file.unlink()
+        if made.returncode:
+            raise SandboxError(f"initdb failed in {draft}:\n{made.stdout}{made.stderr}")
+        self._start_postgres(programs, draft, endpoint)
+        self._install_sql(endpoint)
+        self._stop_postgres()
+        draft.rename(self._data)
+
+    def _install_sql(self, endpoint: RedshiftEndpoint) -> None:
+        with _connect_superuser(endpoint, "postgres") as connection:
+            connection.execute(
+                f"create role {ADMIN} superuser createdb createrole login "
+                f"password '{endpoint.password}'"
+            )
+            connection.execute(f"create database {DATABASE} owner {ADMIN}")
+        with _connect_superuser(endpoint, DATABASE) as connection:
+            for name in SQL_FILES:
+                text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+                try:
+                    connection.execute(text.encode())
+                except psycopg.Error as error:
+                    raise SandboxError(f"{name} cannot be installed: {error}") from error
+
+    def _start_postgres(self, programs: Path, data: Path, endpoint: RedshiftEndpoint) -> None:
+        settings = {
+            "listen_addresses": LOOPBACK,
+            "port": endpoint.postgres_port,
+            "unix_socket_directories": "",
+            "password_encryption": "md5",
+            "timezone": "UTC",
+            "max_connections": 200,
+            "shared_buffers": "128MB",
+            # The data can be made again, so a power cut may cost it; a killed server may not.
+            "synchronous_commit": "off",
+            "fsync": "off",
+            "full_page_writes": "off",
+            "max_wal_size": "4GB",
+            # Redshift has neither, and their set-up costs more than they bring here.
+            "jit": "off",
+            "log_min_error_statement": "panic",
+            "log_statement": "none",
+        }
+        options = [f"-c{name}={value}" for name, value in settings.items()]
+        self._postgres.start([*_run_as(), str(programs / "postgres"), "-D", str(data), *options])
+        self._postgres.wait_until(
+            lambda: _postgres_answers(endpoint),
+            START_TIMEOUT,
+            f"answered on port {endpoint.postgres_port}",
+        )
+
+    def _stop_postgres(self) -> None:
+        # On SIGTERM it would wait for its clients to leave.
+        if pid := self._postgres.pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+        self._postgres.stop(timeout=60)
+
+    def _start_proxy(self, endpoint: RedshiftEndpoint) -> None:
+        config = ProxyConfig(
+            port=endpoint.port,
+            postgres_port=endpoint.postgres_port,
+            database=DATABASE,
+            superuser=SUPERUSER,
+            superuser_password=endpoint.superuser_password,
+            s3=self._s3,
+            iam_roles=self._iam_roles,
+        )
+        write_private(self._proxy_file, config.to_json())
+        repository = Path(__file__).resolve().parent.parent.parent
+        self._proxy.start(
+            [sys.executable, "-m", "sandbox.redshift.proxy", str(self._proxy_file)],
+            cwd=repository,
+        )
+        self._proxy.wait_until(
+            lambda: _listens(endpoint.port), START_TIMEOUT, f"answered on port {endpoint.port}"
+        )
+
+
+def _find_programs() -> Path:
+    # Debian keeps each major version in a folder of its own, which is on nobody's PATH.
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
+    on_path = shutil.which("postgres")
+    candidates = [*reversed(folders), *([Path(on_path).parent] if on_path else [])]
+    for folder in candidates:
+        if (folder / "postgres").exists() and (folder / "initdb").exists():
+            return folder
+    raise SandboxError("PostgreSQL is not installed. Run: apt-get install postgresql")
+
+
+def _unprivileged_account() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise SandboxError("PostgreSQL refuses to run as root. Make an account called postgres.")
+
+
+def _run_as() -> list[str]:
+    """What runs a program as somebody whom PostgreSQL accepts.
+
+    PostgreSQL refuses root, and the sandbox's folders are root's alone: the capability lets the
+    other account through them.
+    """
+    if os.geteuid() != 0:
+        return []
+    account = _unprivileged_account()
+    return [
+        "setpriv",
+        f"--reuid={account.pw_uid}",
+        f"--regid={account.pw_gid}",
+        "--clear-groups",
+        "--inh-caps=-all,+dac_override",
+        "--ambient-caps=-all,+dac_override",
+        "--bounding-set=-all,+dac_override",
+    ]
+
+
+def _connect_superuser(
+    endpoint: RedshiftEndpoint, database: str
+) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        host=LOOPBACK,
+        port=endpoint.postgres_port,
+        user=SUPERUSER,
+        password=endpoint.superuser_password,
+        dbname=database,
+        autocommit=True,
+        connect_timeout=5,
+    )
+
+
+def _postgres_answers(endpoint: RedshiftEndpoint) -> bool:
+    try:
+        _connect_superuser(endpoint, "postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
