@@ -85,6 +85,16 @@ def sample(stack: Stack, responses: int, users: int) -> None:
     console.print(f"{responses:,} responses by {users:,} users")
 
 
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def redshift(options: tuple[str, ...]) -> None:
+    """Run the Redshift stand-in alone, until Ctrl-C (--help: its options)."""
+    # Imported here: the other commands do without PostgreSQL's client.
+    from sandbox.redshift.__main__ import serve
+
+    serve.main(list(options), prog_name="python -m sandbox redshift")
+
+
 def _print_status(stack: Stack) -> None:
     for name, line in stack.status().items():
         console.print(f"{name:<8} {line}", soft_wrap=True)
