@@ -32,6 +32,22 @@ class Pii(StrEnum):
     MASK = "mask"
 
 
+class RedshiftOptions(BaseModel):
+    """How Redshift keeps a raw table.
+
+    Attributes:
+        distkey: Column that spreads the rows over the slices; the primary key's first, unless told.
+        sortkey: Columns that order them after ``_loaded_at``; the cursor, unless told.
+        super: Columns with JSON in them, kept as SUPER instead of as text.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    distkey: str | None = None
+    sortkey: tuple[str, ...] | None = None
+    super: tuple[str, ...] = ()
+
+
 class IngestOptions(BaseModel):
     """What every kind of source declares.
 
@@ -46,6 +62,7 @@ class IngestOptions(BaseModel):
             refused.
         new_columns: What to do with a column that the raw table does not have yet.
         missing_columns: What to do when a column of the raw table no longer comes.
+        redshift: How Redshift keeps the raw table.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,6 +76,7 @@ class IngestOptions(BaseModel):
     min_row_ratio: float | None = Field(default=None, gt=0, le=1)
     new_columns: Literal["add", "ignore", "refuse"] = "add"
     missing_columns: Literal["refuse", "keep"] = "refuse"
+    redshift: RedshiftOptions = RedshiftOptions()
 
     @field_validator("schedule")
     @classmethod

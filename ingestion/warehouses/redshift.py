@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,6 +24,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from ingestion.catalog import IngestTable
 from ingestion.errors import (
     CountMismatch,
+    DeclarationError,
     RelationNotFound,
     SchemaConflict,
     WarehouseBusy,
@@ -38,6 +40,7 @@ ROLE_VARIABLE = "REDSHIFT_IAM_ROLE"
 _STAGED = "millrace_staged"
 _MAX_VARCHAR = 65_535
 _MAX_VARBYTE = 1_024_000
+_CONTEXT = re.compile(r"^\s*context:\s*(.*\S)", re.MULTILINE)
 
 # Redshift has neither unsigned integers nor one of 8 bits, and COPY converts nothing that comes as
 # Parquet: each is landed as the next type that holds it.
@@ -71,6 +74,8 @@ _ARROW_TYPES = {
     "character varying": pa.string(),
     "binary varying": pa.binary(),
     "varbyte": pa.binary(),
+    # JSON travels as text.
+    "super": pa.string(),
     "date": pa.date32(),
     "timestamp without time zone": pa.timestamp("us"),
     "timestamp with time zone": pa.timestamp("us", "UTC"),
@@ -205,10 +210,10 @@ class RedshiftWarehouse(SqlWarehouse):
                 "FORMAT AS PARQUET MANIFEST"
             )
         except redshift_connector.ProgrammingError as error:
+            text = _text(error)
             raise WarehouseError(
-                f"Redshift cannot copy {manifest.url}: {_text(error)}{_load_errors(session)}",
-                fix="Where a part is missing or damaged, ingest the batch again: a new attempt "
-                f"lands beside it. Where the role is refused, let {ROLE_VARIABLE} read it.",
+                f"Redshift cannot copy {manifest.url}: {text}{_load_errors(session)}",
+                fix=_copy_fix(text),
             ) from error
         ((copied,),) = session.run(f"SELECT COUNT(*) FROM {_STAGED}")
         ((reported,),) = session.run("SELECT pg_last_copy_count()")
@@ -234,13 +239,23 @@ class RedshiftWarehouse(SqlWarehouse):
             return f"DECIMAL({type_.precision},{type_.scale})"
         return _TYPES[type_]
 
+    def _column_type(self, table: IngestTable, field: pa.Field) -> str:
+        return "SUPER" if field.name in table.options.redshift.super else self._type(field.type)
+
     def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
         """Rows of one key on one slice, in the order in which dbt asks for what is new."""
-        key = [name for name in table.options.primary_key[:1] if name in columns]
-        order = [LOADED_COLUMN]
-        if table.options.cursor in columns:
-            order.append(quote(str(table.options.cursor)))
-        distribution = f" DISTKEY ({quote(key[0])})" if key else ""
+        declared = table.options.redshift
+        for name in (declared.distkey, *(declared.sortkey or ()), *declared.super):
+            if name is not None and name not in columns:
+                raise DeclarationError(
+                    f"{table.file}: source table {table.key}: meta.ingest.redshift names the "
+                    f"column {name}, which does not come.",
+                    fix=f"Its columns: {', '.join(columns)}.",
+                )
+        distkey = declared.distkey or next(iter(table.options.primary_key), None)
+        sortkey = declared.sortkey if declared.sortkey is not None else (table.options.cursor,)
+        distribution = f" DISTKEY ({quote(distkey)})" if distkey and distkey in columns else ""
+        order = [LOADED_COLUMN, *(quote(str(name)) for name in sortkey if name in columns)]
         return f"{distribution} COMPOUND SORTKEY ({', '.join(order)})"
 
     def _widen(
@@ -263,9 +278,13 @@ class RedshiftWarehouse(SqlWarehouse):
         local_copy: LocalCopy,
     ) -> None:
         names = ", ".join(map(quote, columns))
+        values = ", ".join(
+            f"JSON_PARSE({quote(name)})" if name in table.options.redshift.super else quote(name)
+            for name in columns
+        )
         session.run(
             f"INSERT INTO {raw(table)} ({names}, {BATCH_COLUMN}, {LOADED_COLUMN}) "
-            f"SELECT {names}, ?, CAST(? AS TIMESTAMP) FROM {_STAGED}",
+            f"SELECT {values}, ?, CAST(? AS TIMESTAMP) FROM {_STAGED}",
             [manifest.batch.id, naive(loaded_at)],
         )
         ((count,),) = session.run(
@@ -329,11 +348,7 @@ def _load_errors(session: _Session) -> str:
 
 def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
     text = _text(error)
-    if (
-        "1023" in text
-        or "Serializable isolation violation" in text
-        or "could not serialize" in text
-    ):
+    if "Serializable isolation violation" in text or "could not serialize" in text:
         return WarehouseBusy(
             f"Another transaction of Redshift at {place} was in the way: {text}.",
             fix="It may pass: try again. Nothing was loaded.",
@@ -353,10 +368,24 @@ def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
     )
 
 
+def _copy_fix(text: str) -> str:
+    if "not authorized" in text or "AccessDenied" in text:
+        return f"Attach the role of {ROLE_VARIABLE} to the cluster, and let it read the landing."
+    if "longer than" in text:
+        return f"Shorten it in the source to {_MAX_VARCHAR:,} bytes, or declare `pii: drop` for it."
+    return "Ingest the batch again: a new attempt lands beside it."
+
+
 def _text(error: Exception) -> str:
-    """The message of an error that the driver gives as a mapping of wire fields."""
+    """The message of an error and its details, which the driver gives as a mapping of fields."""
     first = error.args[0] if error.args else ""
-    return str(first.get("M", first)) if isinstance(first, dict) else str(first or error)
+    if not isinstance(first, dict):
+        return str(first or error)
+    detail = str(first.get("D", "")).strip()
+    # Redshift's block of details repeats the message, and says in its context what is wrong.
+    if context := _CONTEXT.search(detail):
+        detail = context[1]
+    return ": ".join(filter(None, [str(first.get("M", first)), detail]))
 
 
 def _literal(text: str) -> str:

@@ -106,6 +106,10 @@ class SqlWarehouse(ABC):
     def _type(self, type_: pa.DataType) -> str:
         """The warehouse's name of a type."""
 
+    def _column_type(self, table: IngestTable, field: pa.Field) -> str:
+        """The type of a raw table's column."""
+        return self._type(field.type)
+
     def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
         """What follows the columns of a new raw table."""
         return ""
@@ -141,14 +145,17 @@ class SqlWarehouse(ABC):
         existing = self._columns(session, table)
         evolution = plan_evolution(table, existing, incoming)
         if not existing:
-            columns = [f"{quote(field.name)} {self._type(field.type)}" for field in incoming]
+            columns = [
+                f"{quote(field.name)} {self._column_type(table, field)}" for field in incoming
+            ]
             columns.append(f"{BATCH_COLUMN} VARCHAR(512) NOT NULL")
             columns.append(f"{LOADED_COLUMN} TIMESTAMP NOT NULL")
             options = self._table_options(table, incoming.names)
             session.run(f"CREATE TABLE {raw(table)} ({', '.join(columns)}){options}")
             return tuple(incoming.names)
         for name, type_ in evolution.add.items():
-            session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {quote(name)} {self._type(type_)}")
+            column_type = self._column_type(table, pa.field(name, type_))
+            session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {quote(name)} {column_type}")
         for name, type_ in evolution.widen.items():
             self._widen(session, table, name, type_)
         return evolution.insert
