@@ -105,10 +105,23 @@ def test_publishing_from_redshift_shows_what_duckdb_showed(built):
     assert shown[0] == shown[1]
 
 
-def test_a_raw_table_is_spread_and_sorted_by_its_declaration(built):
+@pytest.mark.parametrize(
+    ("schema", "table", "shape"),
+    [
+        ("raw_mysql", "nps", ("KEY(id)", "_loaded_at")),
+        (
+            "analytics_intermediate",
+            "int_nps_responses_deduplicated",
+            ("KEY(nps_response_id)", "nps_response_id"),
+        ),
+        ("analytics", "fct_nps_responses", ("KEY(nps_response_id)", "response_date")),
+        ("analytics", "nps_summary", ("ALL", "response_date")),
+    ],
+)
+def test_a_table_is_spread_and_sorted_as_declared(built, schema, table, shape):
     _, redshift = built
     _, rows = redshift.query(
         "select diststyle, sortkey1 from svv_table_info "
-        "where \"schema\" = 'raw_mysql' and \"table\" = 'nps'"
+        f"where \"schema\" = '{schema}' and \"table\" = '{table}'"
     )
-    assert rows == [("KEY(id)", "_loaded_at")]
+    assert rows == [shape]

@@ -2,7 +2,9 @@
     config(
         incremental_strategy='merge',
         unique_key='nps_response_id',
-        on_schema_change='append_new_columns'
+        on_schema_change='append_new_columns',
+        dist='nps_response_id',
+        sort='nps_response_id'
     )
 }}
 

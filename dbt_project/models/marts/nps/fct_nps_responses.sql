@@ -1,3 +1,5 @@
+{{ config(dist='nps_response_id', sort='response_date') }}
+
 with
 
 responses as (

@@ -1,3 +1,5 @@
+{{ config(dist='all', sort='month') }}
+
 with
 
 responses as (

@@ -1,3 +1,5 @@
+{{ config(dist='all', sort='response_date') }}
+
 with
 
 responses as (
