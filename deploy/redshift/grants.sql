@@ -1,31 +1,55 @@
 -- Least privilege on Redshift: who loads, who transforms, who reads.
--- Run once by a superuser in the database of the dbt target. Passwords are set apart from this
--- file (`alter user … password`), or users come from IAM.
 --
---   role                owns                        reads
---   millrace_loader     raw_… schemas, the ledger   –
---   millrace_transformer  analytics… schemas        raw_… schemas
---   millrace_reader     –                           the marts
+-- Replace every name in angle brackets, and run it once as a superuser, connected to the database
+-- of the dbt target:
 --
--- One user may have the first two, as when dbt and Millrace share a target.
+--   <database>      REDSHIFT_DATABASE
+--   <loader>        the user that Millrace loads as: REDSHIFT_USER
+--   <transformer>   the user that dbt builds and Millrace publishes as. Where both have the same
+--                   environment, as in the sandbox, it is the same user
+--   <reader>        a user that reads the marts; repeat the line for others
+--
+-- The users must exist: `create user … password …`, or let IAM make them. The schemas are those of
+-- the sources as declared, and WAREHOUSE_SCHEMA (here: analytics) with its layers.
+--
+--   role                  owns                                    reads
+--   millrace_loader       raw_… schemas with the ledger           –
+--   millrace_transformer  analytics and analytics_… schemas       raw_… schemas
+--   millrace_reader       –                                       the marts in analytics
+--
+-- In Redshift objects belong to users, never to roles: schemas and default privileges name users.
 
 create role millrace_loader;
 create role millrace_transformer;
 create role millrace_reader;
 
--- The loader makes its raw schemas, tables and temporary tables.
-grant create, temporary on database current_database_name to role millrace_loader;
--- COPY assumes the role that may read the landing (deploy/aws/): name it in REDSHIFT_IAM_ROLE.
-grant assumerole on 'arn:aws:iam::<account>:role/<landing-reader>' to role millrace_loader for copy;
+grant role millrace_loader to <loader>;
+grant role millrace_transformer to <transformer>;
+grant role millrace_reader to <reader>;
 
--- The transformer makes its own schemas, and reads what the loader made.
-grant create, temporary on database current_database_name to role millrace_transformer;
+-- A new source gets its schema by itself, and every load a temporary table.
+grant create, temporary on database <database> to role millrace_loader;
+create schema if not exists raw_mysql authorization <loader>;
+create schema if not exists raw_google_sheets authorization <loader>;
+
+-- The transformer reads what the loader made, and will make.
+grant create, temporary on database <database> to role millrace_transformer;
 grant usage on schema raw_mysql, raw_google_sheets to role millrace_transformer;
 grant select on all tables in schema raw_mysql, raw_google_sheets to role millrace_transformer;
-alter default privileges in schema raw_mysql, raw_google_sheets
+alter default privileges for user <loader> in schema raw_mysql, raw_google_sheets
     grant select on tables to role millrace_transformer;
 
--- Readers see the marts only; staging and intermediate stay behind.
+-- Readers see the marts only; staging, intermediate and snapshots stay behind. dbt makes its tables
+-- anew, so it is the default privileges that count.
+create schema if not exists analytics authorization <transformer>;
 grant usage on schema analytics to role millrace_reader;
 grant select on all tables in schema analytics to role millrace_reader;
-alter default privileges in schema analytics grant select on tables to role millrace_reader;
+alter default privileges for user <transformer> in schema analytics
+    grant select on tables to role millrace_reader;
+
+-- Every user may COPY with every IAM role of the cluster, until this is run once. Then only those
+-- may that are granted it, in the whole cluster: grant it to the other loaders too. For
+-- REDSHIFT_IAM_ROLE=default write `on default`.
+--
+--   revoke assumerole on all from public for all;
+--   grant assumerole on 'arn:aws:iam::<account>:role/<landing-reader>' to <loader> for copy;

@@ -42,6 +42,9 @@ def plan_evolution(
             vanished, or a new column that the declaration refuses.
     """
     _refuse_ambiguous_names(table, incoming)
+    if not existing:
+        # Of a table that is yet to be made, no column is new.
+        return Evolution(insert=tuple(incoming.names))
     raw = f"{table.schema}.{table.identifier}"
     # Warehouses fold case: a column whose name only changed its case is the same column.
     known = {name.lower(): type_ for name, type_ in existing.items()}

@@ -40,6 +40,14 @@ ROLE_VARIABLE = "REDSHIFT_IAM_ROLE"
 _STAGED = "millrace_staged"
 _MAX_VARCHAR = 65_535
 _MAX_VARBYTE = 1_024_000
+_IN_THE_WAY = (
+    "Serializable isolation violation",
+    "conflict with concurrent transaction",
+    "could not serialize",
+    "deadlock detected",
+    # Only what is not there is made: another load was quicker.
+    "already exists",
+)
 _CONTEXT = re.compile(r"^\s*context:\s*(.*\S)", re.MULTILINE)
 
 # Redshift has neither unsigned integers nor one of 8 bits, and COPY converts nothing that comes as
@@ -187,8 +195,13 @@ class RedshiftWarehouse(SqlWarehouse):
             raise
         session.run("COMMIT")
 
-    def _stage(self, session: _Session, manifest: Manifest) -> None:
-        """Copy the parts into a temporary table: the raw table is locked only for the insert."""
+    def _stage(self, session: _Session, table: IngestTable, manifest: Manifest) -> None:
+        """Copy the parts into a temporary table: the raw table is locked only for the insert.
+
+        The raw table is made here too: a transaction sees what is there at its first statement,
+        so that has to be the lock.
+        """
+        self._make(session, table, manifest.schema)
         columns = ", ".join(
             f"{quote(field.name)} {self._type(field.type)}" for field in manifest.schema
         )
@@ -348,7 +361,7 @@ def _load_errors(session: _Session) -> str:
 
 def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
     text = _text(error)
-    if "Serializable isolation violation" in text or "could not serialize" in text:
+    if any(words in text for words in _IN_THE_WAY):
         return WarehouseBusy(
             f"Another transaction of Redshift at {place} was in the way: {text}.",
             fix="It may pass: try again. Nothing was loaded.",

@@ -58,10 +58,10 @@ class SqlWarehouse(ABC):
     def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
         with self._session() as session:
-            self._stage(session, manifest)
+            self._stage(session, table, manifest)
             with self._transaction(session):
-                columns = self._prepare(session, table, manifest.schema)
                 self._lock(session, table)
+                columns = self._prepare(session, table, manifest.schema)
                 earlier = _ledger(session, table)
                 # The lock makes loads one after another; the clock may still step back.
                 loaded_at = max([_now(), *(row.loaded_at + _TICK for row in earlier)])
@@ -92,7 +92,9 @@ class SqlWarehouse(ABC):
     def _transaction(self, session: Any) -> AbstractContextManager[None]:
         """Commit at the end, or roll back what raises."""
 
-    def _stage(self, session: Any, manifest: Manifest) -> None:  # noqa: B027 may be nothing
+    def _stage(  # noqa: B027 may be nothing
+        self, session: Any, table: IngestTable, manifest: Manifest
+    ) -> None:
         """Bring the rows in before the transaction, where that shortens its locks."""
 
     def _lock(self, session: Any, table: IngestTable) -> None:  # noqa: B027 may be nothing
@@ -138,13 +140,24 @@ class SqlWarehouse(ABC):
         self, session: Session, table: IngestTable, incoming: pa.Schema
     ) -> tuple[str, ...]:
         """Make or widen the raw table and its ledger; returns the columns that it takes."""
+        self._make(session, table, incoming)
+        evolution = plan_evolution(table, self._columns(session, table), incoming)
+        for name, type_ in evolution.add.items():
+            column_type = self._column_type(table, pa.field(name, type_))
+            session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {quote(name)} {column_type}")
+        for name, type_ in evolution.widen.items():
+            self._widen(session, table, name, type_)
+        return evolution.insert
+
+    def _make(self, session: Session, table: IngestTable, incoming: pa.Schema) -> None:
+        """Make what is missing: the schema, its ledger, the raw table."""
         session.run(f"CREATE SCHEMA IF NOT EXISTS {quote(table.schema)}")
         session.run(
             f"CREATE TABLE IF NOT EXISTS {_ledger_of(table)} ({', '.join(_LEDGER_COLUMNS)})"
         )
-        existing = self._columns(session, table)
-        evolution = plan_evolution(table, existing, incoming)
-        if not existing:
+        if not self._columns(session, table):
+            # Refuses columns that no table can have.
+            plan_evolution(table, {}, incoming)
             columns = [
                 f"{quote(field.name)} {self._column_type(table, field)}" for field in incoming
             ]
@@ -152,13 +165,6 @@ class SqlWarehouse(ABC):
             columns.append(f"{LOADED_COLUMN} TIMESTAMP NOT NULL")
             options = self._table_options(table, incoming.names)
             session.run(f"CREATE TABLE {raw(table)} ({', '.join(columns)}){options}")
-            return tuple(incoming.names)
-        for name, type_ in evolution.add.items():
-            column_type = self._column_type(table, pa.field(name, type_))
-            session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {quote(name)} {column_type}")
-        for name, type_ in evolution.widen.items():
-            self._widen(session, table, name, type_)
-        return evolution.insert
 
 
 def raw(table: IngestTable) -> str:

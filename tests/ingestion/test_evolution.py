@@ -30,6 +30,11 @@ def test_a_new_column_may_be_ignored_or_refused():
         plan(incoming, new_columns="refuse")
 
 
+@pytest.mark.parametrize("policy", ["add", "ignore", "refuse"])
+def test_of_a_table_that_is_yet_to_be_made_no_column_is_new(policy):
+    assert plan(EXISTING, existing={}, new_columns=policy).insert == ("id", "score")
+
+
 def test_a_wider_type_widens_the_column_and_a_narrower_one_does_not_narrow_it():
     assert plan({"id": pa.int64(), "score": pa.int8()}).widen == {"id": pa.int64()}
     assert plan({"id": pa.int16(), "score": pa.int8()}).widen == {}
