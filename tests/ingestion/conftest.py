@@ -8,9 +8,10 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import MySQLdb
@@ -21,13 +22,17 @@ from ingestion import cli, connections
 from ingestion.batch import WHOLE_TABLE, Interval
 from ingestion.catalog import IngestTable, MySQLOptions
 from ingestion.connections import Connection
+from ingestion.landing.landing import Landing
 from ingestion.pipeline import Pipeline
 from ingestion.project import Project
 from ingestion.sources.mysql import MySQLSource
+from ingestion.warehouses.sql import quote
 from sandbox.google_sheets.server import GoogleSheetsServer
 from sandbox.mariadb import MariaDB, MySQLServer
 from sandbox.paths import SandboxPaths
+from tests.ingestion.places import Place
 from tests.ingestion.sheets import Workbook
+from tests.ingestion.tables import declared
 
 ROOT = Path(__file__).parents[2]
 
@@ -320,3 +325,49 @@ def workbook(google_sheets: GoogleSheetsServer) -> Iterator[Workbook]:
     opened = Workbook(google_sheets)
     yield opened
     opened.admin.clear_faults()
+
+
+REDSHIFT_SETTINGS = ("host", "port", "database", "user", "password")
+
+
+@pytest.fixture
+def redshift_place(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """A schema of its own on the stand-in, or on the cluster that REDSHIFT_TEST_* name."""
+    from dbt.adapters.redshift.connections import RedshiftCredentials
+
+    from ingestion.warehouses.redshift import RedshiftWarehouse
+
+    real = os.environ.get("REDSHIFT_TEST_HOST")
+    if real:
+        server = {name: os.environ[f"REDSHIFT_TEST_{name.upper()}"] for name in REDSHIFT_SETTINGS}
+        role = os.environ["REDSHIFT_TEST_IAM_ROLE"]
+        landing = Landing(os.environ["REDSHIFT_TEST_LANDING_URL"])
+        sslmode = "verify-ca"
+    else:
+        endpoint = request.getfixturevalue("redshift").endpoint
+        server = {name: getattr(endpoint, name) for name in REDSHIFT_SETTINGS}
+        role, sslmode = endpoint.iam_role, "disable"
+        s3 = request.getfixturevalue("s3_server").endpoint
+        landing = Landing(
+            f"s3://{request.getfixturevalue('bucket')}",
+            Connection(
+                conn_id="aws_landing",
+                conn_type="aws",
+                login=s3.access_key_id,
+                password=s3.secret_access_key,
+                extra={"endpoint_url": s3.endpoint_url, "region_name": s3.region},
+            ),
+        )
+    monkeypatch.setenv("REDSHIFT_IAM_ROLE", role)
+    credentials = RedshiftCredentials(
+        **{**server, "port": int(server["port"])},
+        schema="analytics",
+        method="database",
+        sslmode=sslmode,
+    )
+    table = replace(declared(), schema=f"millrace_test_{uuid4().hex[:12]}")
+    place = Place(RedshiftWarehouse(credentials), landing, table)
+    yield place
+    place.query(f"DROP SCHEMA IF EXISTS {quote(table.schema)} CASCADE")

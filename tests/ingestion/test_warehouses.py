@@ -1,20 +1,15 @@
 """One contract for every warehouse: the same tests on DuckDB and on Redshift."""
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.batch import WHOLE_TABLE, Batch, Interval
-from ingestion.catalog import IngestTable
-from ingestion.connections import Connection
+from ingestion.batch import WHOLE_TABLE, Interval
 from ingestion.errors import (
     CountMismatch,
     PartCorrupt,
@@ -23,104 +18,10 @@ from ingestion.errors import (
     WarehouseError,
 )
 from ingestion.landing.landing import Landing
-from ingestion.manifest import Manifest, Part
-from ingestion.warehouses.base import LedgerRow, landed_schema
 from ingestion.warehouses.duckdb import DuckDBWarehouse
-from ingestion.warehouses.sql import SqlWarehouse, quote, raw
-from tests.ingestion.tables import batches_of, declared
-
-DAY = datetime(2026, 10, 1, tzinfo=UTC)
-INTERVAL = Interval(DAY, DAY + timedelta(days=1))
-REDSHIFT_SETTINGS = ("host", "port", "database", "user", "password")
-
-
-@dataclass
-class Place:
-    """A warehouse with a landing that it can reach, and a raw table of its own."""
-
-    warehouse: SqlWarehouse
-    landing: Landing
-    table: IngestTable
-
-    def with_options(self, **options: Any) -> "Place":
-        return Place(
-            self.warehouse,
-            self.landing,
-            replace(declared(**options), schema=self.table.schema),
-        )
-
-    def land(self, data: pa.Table, interval: Interval = INTERVAL, **options: Any) -> Manifest:
-        batch = Batch("mysql.nps", interval)
-        data = data.cast(landed_schema(self.warehouse, data.schema))
-        return self.landing.write(batch, data.schema, batches_of(data), **options)
-
-    def load(self, data: pa.Table, interval: Interval = INTERVAL) -> LedgerRow:
-        return self.load_manifest(self.land(data, interval))
-
-    def load_manifest(self, manifest: Manifest) -> LedgerRow:
-        return self.warehouse.load(self.table, manifest, self.landing.local_copy)
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with self.warehouse._session() as session:
-            return [tuple(row) for row in session.run(sql)]
-
-    def rows(self, *names: str) -> list[tuple[Any, ...]]:
-        columns = ", ".join(map(quote, names or ("id",)))
-        found = self.query(f"SELECT {columns} FROM {raw(self.table)}")
-        return sorted(found, key=repr)
-
-    def everything(self) -> list[tuple[Any, ...]]:
-        """Raw rows, the ledger and the columns: all that a failed load must leave as it was."""
-        raw_rows = self.query(f"SELECT id, _batch_id, _loaded_at FROM {raw(self.table)}")
-        ledger = self.query(
-            f"SELECT batch_id, row_count, loaded_at FROM {quote(self.table.schema)}._batches"
-        )
-        columns = self.query(
-            "SELECT column_name, data_type FROM information_schema.columns "
-            f"WHERE table_schema = '{self.table.schema}'"
-        )
-        return sorted([*raw_rows, *ledger, *columns], key=repr)
-
-
-@pytest.fixture
-def redshift_place(request, monkeypatch):
-    """A schema of its own on the stand-in, or on the cluster that REDSHIFT_TEST_* name."""
-    from dbt.adapters.redshift.connections import RedshiftCredentials
-
-    from ingestion.warehouses.redshift import RedshiftWarehouse
-
-    real = os.environ.get("REDSHIFT_TEST_HOST")
-    if real:
-        server = {name: os.environ[f"REDSHIFT_TEST_{name.upper()}"] for name in REDSHIFT_SETTINGS}
-        role = os.environ["REDSHIFT_TEST_IAM_ROLE"]
-        landing = Landing(os.environ["REDSHIFT_TEST_LANDING_URL"])
-        sslmode = "verify-ca"
-    else:
-        endpoint = request.getfixturevalue("redshift").endpoint
-        server = {name: getattr(endpoint, name) for name in REDSHIFT_SETTINGS}
-        role, sslmode = endpoint.iam_role, "disable"
-        s3 = request.getfixturevalue("s3_server").endpoint
-        landing = Landing(
-            f"s3://{request.getfixturevalue('bucket')}",
-            Connection(
-                conn_id="aws_landing",
-                conn_type="aws",
-                login=s3.access_key_id,
-                password=s3.secret_access_key,
-                extra={"endpoint_url": s3.endpoint_url, "region_name": s3.region},
-            ),
-        )
-    monkeypatch.setenv("REDSHIFT_IAM_ROLE", role)
-    credentials = RedshiftCredentials(
-        **{**server, "port": int(server["port"])},
-        schema="analytics",
-        method="database",
-        sslmode=sslmode,
-    )
-    table = replace(declared(), schema=f"millrace_test_{uuid4().hex[:12]}")
-    place = Place(RedshiftWarehouse(credentials), landing, table)
-    yield place
-    place.query(f"DROP SCHEMA IF EXISTS {quote(table.schema)} CASCADE")
+from ingestion.warehouses.sql import quote, raw
+from tests.ingestion.places import DAY, INTERVAL, Place, ids
+from tests.ingestion.tables import declared
 
 
 @pytest.fixture(
@@ -134,10 +35,6 @@ def place(request, tmp_path):
         Landing(f"file://{tmp_path}/landing"),
         declared(),
     )
-
-
-def ids(*values, **columns):
-    return pa.table({"id": pa.array(values, pa.int32()), **columns})
 
 
 def test_a_batch_arrives_with_its_ledger_row(place):
@@ -265,16 +162,10 @@ def test_a_part_that_is_gone_leaves_everything_as_it_was(place):
     place.load(ids(1, 2))
     before = place.everything()
     manifest = place.land(pa.table({"id": pa.array([5], pa.int64()), "note": ["n"]}))
-    remove(place, manifest.parts[-1])
+    place.remove(manifest.parts[-1])
     with pytest.raises((PartCorrupt, WarehouseError)):
         place.load_manifest(manifest)
     assert place.everything() == before
-
-
-def remove(place: Place, part: Part) -> None:
-    import obstore
-
-    obstore.delete(place.landing._store, part.url.removeprefix(f"{place.landing.url}/"))
 
 
 def test_names_are_quoted(place):
