@@ -12,6 +12,7 @@
     │   └── ValueDoesNotFit      a value that its column's type cannot hold
     ├── SheetError
     │   ├── SheetUnavailable     Google cannot be reached, or is busy
+    │   │   └── SheetRefused     it refuses our key
     │   ├── SpreadsheetNotFound  a spreadsheet is not there, or not shared with us
     │   └── PublicationRefused   publishing would lose or overwrite what it must not
     ├── LandingError
@@ -108,6 +109,12 @@ class SheetUnavailable(SheetError):
     """Google cannot be reached, or is busy."""
 
     may_pass = True
+
+
+class SheetRefused(SheetUnavailable):
+    """Google refuses our key."""
+
+    may_pass = False
 
 
 class SpreadsheetNotFound(SheetError):

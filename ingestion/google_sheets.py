@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError
 from urllib3.util import Retry
 
-from ingestion.errors import ConnectionNotFound, SheetUnavailable, SpreadsheetNotFound
+from ingestion.errors import ConnectionNotFound, SheetRefused, SheetUnavailable, SpreadsheetNotFound
 
 if TYPE_CHECKING:
     from ingestion.connections import Connection
@@ -189,7 +189,7 @@ class GoogleSheets:
                 fix="Check the network, then try again.",
             ) from None
         except (GoogleAuthError, ValueError) as error:
-            raise SheetUnavailable(
+            raise SheetRefused(
                 f"Google refuses the key of {self.email} (connection '{self._conn_id}'): {error}.",
                 fix="Make a new key for the service account and put it into the connection.",
             ) from None

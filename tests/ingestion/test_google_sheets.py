@@ -9,7 +9,7 @@ from urllib3.util import Retry
 
 import ingestion.google_sheets as client
 from ingestion.connections import Connection
-from ingestion.errors import ConnectionNotFound, SheetUnavailable, SpreadsheetNotFound
+from ingestion.errors import ConnectionNotFound, SheetRefused, SheetUnavailable, SpreadsheetNotFound
 from ingestion.google_sheets import GoogleSheets, quote_tab, spreadsheet_key
 from sandbox.google_sheets.accounts import new_key
 from sandbox.google_sheets.faults import Fault
@@ -64,8 +64,9 @@ def test_a_key_that_google_no_longer_knows_is_refused(workbook: Workbook):
     key = workbook.server.service_account_key()
     revoked = new_key(key["client_email"], key["token_uri"])
     sheets = GoogleSheets(workbook.connection(keyfile_dict=revoked))
-    with pytest.raises(SheetUnavailable, match=f"Google refuses the key of {workbook.email}"):
+    with pytest.raises(SheetRefused, match=f"Google refuses the key of {workbook.email}") as told:
         sheets.check()
+    assert not told.value.may_pass
     with pytest.raises(SheetUnavailable, match="Make a new key"):
         sheets.tabs(workbook.key)
 
