@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -214,6 +215,17 @@ def logged_progress() -> Callable[[int, int], None]:
             )
 
     return landed
+
+
+def dbt_execution() -> str:
+    """Cosmos's execution mode: ``MILLRACE_DBT_EXECUTION``, or one dbt process that tasks watch.
+
+    ``airflow dags test`` runs one task after another, in no fixed order: a task that watches would
+    wait for ever for a dbt process that has not been started. There, every task starts dbt.
+    """
+    if sys.argv[1:3] == ["dags", "test"]:
+        return "local"
+    return os.environ.get("MILLRACE_DBT_EXECUTION", "watcher")
 
 
 def dbt_target() -> str:

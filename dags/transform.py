@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from cosmos import (
     DbtDag,
     ExecutionConfig,
@@ -16,6 +14,7 @@ from cosmos.constants import DbtResourceType, LoadMode, TestBehavior
 from orchestration import (
     DEFAULT_ARGS,
     WAREHOUSE_POOL,
+    dbt_execution,
     dbt_target,
     project,
     publication_tasks,
@@ -28,7 +27,7 @@ found = project()
 catalog = load_catalog(found.manifest_path)
 
 # WATCHER runs dbt once and lets the tasks mirror its nodes; LOCAL starts dbt for every task.
-mode = ExecutionMode(os.environ.get("MILLRACE_DBT_EXECUTION", "watcher"))
+mode = ExecutionMode(dbt_execution())
 # A writer of the warehouse takes a slot of its pool: WATCHER's one dbt process, or every task.
 writer = {"pool": WAREHOUSE_POOL}
 

@@ -127,6 +127,13 @@ def test_what_may_pass_is_retried_and_what_a_person_must_mend_is_not():
     assert failed.value.__cause__ is None
 
 
+def test_a_dag_that_is_tested_by_itself_watches_nothing(monkeypatch):
+    monkeypatch.delenv("MILLRACE_DBT_EXECUTION", raising=False)
+    assert orchestration.dbt_execution() == "watcher"
+    monkeypatch.setattr("sys.argv", ["airflow", "dags", "test", "transform", "2026-10-01"])
+    assert orchestration.dbt_execution() == "local"
+
+
 def test_a_connection_comes_from_airflow(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", "mysql://u:p%40ss@h:3307/db?ssl_mode=REQUIRED")
     found = orchestration.airflow_connection("somewhere")
