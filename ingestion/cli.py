@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -71,7 +71,7 @@ def cli(ctx: click.Context, verbose: bool) -> None:
         stream=sys.stderr,
     )
     project = Project.find()
-    with _working("parsing the dbt project") if project.is_stale() else _quiet():
+    with _working("parsing the dbt project") if project.is_stale() else nullcontext():
         project.ensure_manifest()
     ctx.obj = Pipeline(project, connections.from_environment)
 
@@ -261,11 +261,6 @@ def _bytes(size: float) -> str:
 def _working(what: str) -> Iterator[None]:
     with err.status(what):
         yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    yield
 
 
 @contextmanager
