@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ingestion.connections import Connection
     from ingestion.pipeline import Pipeline
+    from ingestion.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -200,19 +201,18 @@ def explained() -> Iterator[None]:
         raise kind(str(error)) from None
 
 
-def logged_progress() -> Callable[[int, int], None]:
+def logged_progress() -> Progress:
     """A progress callback that writes a line to the task's log every few seconds."""
+    from ingestion.progress import describe
+
     began = said = time.monotonic()
 
-    def landed(rows: int, size: int) -> None:
+    def landed(rows: int, size: int, expected_rows: int | None) -> None:
         nonlocal said
         now = time.monotonic()
         if now - said >= _PROGRESS_SECONDS:
             said = now
-            log.info(
-                "%s rows, %.1f MB so far, %s rows/s",
-                *(f"{rows:,}", size / 1e6, f"{rows / (now - began):,.0f}"),
-            )
+            log.info("%s", describe(rows, size, expected_rows, now - began))
 
     return landed
 

@@ -1,6 +1,8 @@
 """The Arrow types that travel through Millrace, and their spelling in a manifest.
 
-Every source maps its types to these, and every warehouse maps these to its own.
+Every source maps its types to these, and every warehouse maps these to its own. They are what all
+warehouses hold, so that a landing can be loaded into any: Redshift and BigQuery have no unsigned
+integers.
 """
 
 from __future__ import annotations
@@ -11,14 +13,9 @@ import pyarrow as pa
 
 _PLAIN: tuple[pa.DataType, ...] = (
     pa.bool_(),
-    pa.int8(),
     pa.int16(),
     pa.int32(),
     pa.int64(),
-    pa.uint8(),
-    pa.uint16(),
-    pa.uint32(),
-    pa.uint64(),
     pa.float32(),
     pa.float64(),
     pa.string(),
@@ -48,7 +45,7 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """The narrowest of these types that holds every value of both, or None if none does."""
     if one == other:
         return one
-    candidates = [one, other, pa.int16(), pa.int32(), pa.int64(), pa.float64()]
+    candidates = [one, other, pa.float64()]
     if decimal := _common_decimal(one, other):
         candidates.append(decimal)
     return next(
@@ -67,13 +64,7 @@ def _holds(wide: pa.DataType, narrow: pa.DataType) -> bool:
         return False
     if pa.types.is_integer(narrow):
         if pa.types.is_integer(wide):
-            signed_wide, signed_narrow = (
-                pa.types.is_signed_integer(wide),
-                pa.types.is_signed_integer(narrow),
-            )
-            if signed_wide == signed_narrow:
-                return bool(wide.bit_width > narrow.bit_width)
-            return bool(signed_wide and wide.bit_width > narrow.bit_width)
+            return bool(wide.bit_width > narrow.bit_width)
         # A double counts exactly up to 2**53.
         return bool(wide == pa.float64() and narrow.bit_width <= 32)
     if wide == pa.float64():
@@ -86,12 +77,7 @@ def _digits(type_: pa.DataType) -> tuple[int, int] | None:
     if pa.types.is_decimal(type_):
         return type_.precision, type_.scale
     if pa.types.is_integer(type_):
-        widest = (
-            2**type_.bit_width
-            if pa.types.is_unsigned_integer(type_)
-            else 2 ** (type_.bit_width - 1)
-        )
-        return len(str(widest)), 0
+        return len(str(2 ** (type_.bit_width - 1))), 0
     return None
 
 

@@ -1,9 +1,10 @@
-"""A batch: one table and a half-open interval of its cursor column."""
+"""A batch: one table and a half-open interval of its cursor column, and how it is split."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,61 @@ class Batch:
         return cls(
             table=str(value["table"]),
             interval=Interval(parse_time(value["start"]), parse_time(value["end"])),
+        )
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """The rows whose primary key lies in ``(after, through]``; ``None`` leaves that side open.
+
+    Attributes:
+        after: Values of the key's leading columns, in the source's own text.
+        through: Likewise.
+    """
+
+    after: tuple[str, ...] | None = None
+    through: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        after = "the first" if self.after is None else f"after {', '.join(self.after)}"
+        through = "the last" if self.through is None else ", ".join(self.through)
+        return f"keys from {after} to {through}"
+
+
+EVERY_KEY = KeyRange()
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The part of a batch that one worker extracts.
+
+    Attributes:
+        batch: What it is a part of.
+        ranges: The keys that it reads, each on a connection of its own, as of one moment.
+        attempt: The landing's prefix that all partitions of the batch share; None: there is
+            only this one.
+    """
+
+    batch: Batch
+    ranges: tuple[KeyRange, ...] = (EVERY_KEY,)
+    attempt: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The partition as plain JSON: what Airflow's tasks hand each other."""
+        return {
+            "batch": self.batch.to_json(),
+            "ranges": [[key_range.after, key_range.through] for key_range in self.ranges],
+            "attempt": self.attempt,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Partition:
+        """Read what ``to_json`` wrote."""
+        ranges = ((after and tuple(after), upto and tuple(upto)) for after, upto in value["ranges"])
+        return cls(
+            batch=Batch.from_json(value["batch"]),
+            ranges=tuple(KeyRange(after, through) for after, through in ranges),
+            attempt=value["attempt"],
         )
 
 

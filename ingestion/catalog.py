@@ -96,11 +96,14 @@ class MySQLOptions(IngestOptions):
 
     Attributes:
         table: ``database.table``, or ``table`` in the connection's database.
+        partitions: Connections that read a large batch at the same time, each a range of the
+            primary key of a million rows at least; chosen by the number of rows, unless told.
     """
 
     kind: Literal["mysql"]
     primary_key: tuple[str, ...] = Field(min_length=1)
     table: str = Field(pattern=r"^[^.`]+(\.[^.`]+)?$")
+    partitions: int | None = Field(default=None, ge=1, le=16)
 
 
 class GoogleSheetOptions(IngestOptions):

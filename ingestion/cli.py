@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ingestion import connections
+from ingestion import connections, progress
 from ingestion.batch import Interval, parse_time
 from ingestion.catalog import IngestTable
 from ingestion.errors import MillraceError
@@ -175,11 +175,11 @@ def ingest(
     for table in chosen:
         interval = _interval(pipeline, table, start, end, everything)
         began = time.monotonic()
-        with _rows_landed(table.key) as progress:
-            row = pipeline.ingest(table, interval, progress)
+        with _rows_landed(table.key) as landed:
+            row = pipeline.ingest(table, interval, landed)
         took = time.monotonic() - began
         out.print(
-            f"[green]✓[/green] {table.key}: {row.rows:,} rows ({_bytes(row.size)}), "
+            f"[green]✓[/green] {table.key}: {row.rows:,} rows ({progress.in_bytes(row.size)}), "
             f"{Interval(row.start, row.end)}, {took:.1f} s",
             soft_wrap=True,
         )
@@ -249,14 +249,6 @@ def _print_error(error: MillraceError, console: Console) -> None:
     console.print(f"  → {error.fix}", markup=False, soft_wrap=True)
 
 
-def _bytes(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
 @contextmanager
 def _working(what: str) -> Iterator[None]:
     with err.status(what):
@@ -264,14 +256,16 @@ def _working(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _rows_landed(key: str) -> Iterator[Callable[[int, int], None]]:
-    """A live line with the rows landed so far, on a terminal."""
+def _rows_landed(key: str) -> Iterator[progress.Progress]:
+    """A live line with what has been landed so far, on a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task(key)
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as line:
+        task = line.add_task(key)
+        began = time.monotonic()
 
-        def landed(rows: int, size: int) -> None:
-            progress.update(task, description=f"{key}: {rows:,} rows, {_bytes(size)}")
+        def landed(rows: int, size: int, expected_rows: int | None) -> None:
+            said = progress.describe(rows, size, expected_rows, time.monotonic() - began)
+            line.update(task, description=f"{key}: {said}")
 
         yield landed
 

@@ -22,14 +22,9 @@ from ingestion.errors import ManifestNotFound
 
 _REDSHIFT_BASE_TYPES = {
     pa.bool_(): "boolean",
-    pa.int8(): "smallint",
-    pa.uint8(): "smallint",
     pa.int16(): "smallint",
-    pa.uint16(): "integer",
     pa.int32(): "integer",
-    pa.uint32(): "bigint",
     pa.int64(): "bigint",
-    pa.uint64(): "numeric",
     pa.float32(): "real",
     pa.float64(): "double precision",
     pa.string(): "character varying",
@@ -140,8 +135,6 @@ def _element(field: pa.Field) -> dict[str, Any]:
     type_: dict[str, Any] = {"base": _REDSHIFT_BASE_TYPES.get(field.type, "numeric")}
     if pa.types.is_decimal(field.type):
         type_ |= {"precision": field.type.precision, "scale": field.type.scale}
-    elif field.type == pa.uint64():
-        type_ |= {"precision": 20, "scale": 0}
     return {"name": field.name, "type": type_ | {"arrow": str(field.type)}}
 
 

@@ -9,21 +9,25 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
+
+import pyarrow as pa
 
 from ingestion import pii
-from ingestion.batch import WHOLE_TABLE, Batch, Interval
+from ingestion.batch import WHOLE_TABLE, Batch, Interval, Partition
 from ingestion.catalog import Catalog, IngestTable, Publication, load_catalog
 from ingestion.connections import Connection, Resolver
 from ingestion.destinations.base import Destination, Published, open_destination
-from ingestion.errors import ConnectionNotFound, LandingUnavailable, SourceError, TooFewRows
-from ingestion.landing.landing import Landing, Progress
+from ingestion.errors import ConnectionNotFound, LandingRefused, SourceError, TooFewRows
+from ingestion.landing.landing import Landing
 from ingestion.manifest import Manifest
+from ingestion.progress import Progress
 from ingestion.project import Project
 from ingestion.sources.base import Source, open_source
-from ingestion.warehouses.base import LedgerRow, Warehouse, landed_schema, open_warehouse
+from ingestion.warehouses.base import LedgerRow, Warehouse, open_warehouse
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +62,11 @@ class Pipeline:
         """The landing that ``LANDING_URL`` names.
 
         Raises:
-            LandingUnavailable: the variable is not set, or the landing cannot be opened.
+            LandingRefused: the variable is not set, or the landing cannot be opened.
         """
         url = os.environ.get(LANDING_VARIABLE)
         if not url:
-            raise LandingUnavailable(
+            raise LandingRefused(
                 f"{LANDING_VARIABLE} is not set.",
                 fix=f"Set {LANDING_VARIABLE} to s3://bucket/prefix or file:///folder.",
             )
@@ -110,34 +114,83 @@ class Pipeline:
     ) -> Manifest:
         """Read a batch from its source and land it.
 
+        A large one is read by several connections at the same time, all as of one moment.
+
         Raises:
             SourceError: the source cannot be read, or differs from what is declared.
             TooFewRows: fewer rows than the declaration allows; nothing is committed.
             LandingError: the landing cannot be written.
         """
+        ranges = self.source(table).ranges(table, batch.interval)
+        return self.extract_partition(table, Partition(batch, ranges), progress)
 
-        def enough(rows: int) -> None:
-            if rows < table.min_rows:
-                raise TooFewRows(
-                    f"{table.key} has {rows:,} rows for {batch.interval}; "
-                    f"at least {table.min_rows:,} are expected.",
-                    fix="Look at the source. If so few are right, declare `min_rows: "
-                    f"{rows}` for the table. The warehouse keeps what it has.",
-                )
+    def partitions(self, table: IngestTable, batch: Batch) -> list[Partition]:
+        """How workers share the extraction of a batch.
 
+        An interval may be read range by range at different times: an edit in between moves a row
+        into the next interval. A whole table has to be read as of one moment, so by one worker.
+        """
+        ranges = self.source(table).ranges(table, batch.interval)
+        if table.is_full_refresh or len(ranges) == 1:
+            return [Partition(batch, ranges)]
+        attempt = self.landing.new_attempt(batch)
+        return [Partition(batch, (key_range,), attempt) for key_range in ranges]
+
+    def extract_partition(
+        self, table: IngestTable, partition: Partition, progress: Progress | None = None
+    ) -> Manifest:
+        """Read a partition of a batch and land it.
+
+        Raises:
+            As ``extract``; a partition among others may have any number of rows.
+        """
+        batch = partition.batch
+        # Arrow's own pool keeps what it once held, which is a seventh of all memory here.
+        pa.set_memory_pool(pa.system_memory_pool())
         with self.source(table).extract(
-            table, batch.interval, without=pii.dropped_columns(table)
+            table,
+            batch.interval,
+            without=pii.dropped_columns(table),
+            ranges=partition.ranges,
         ) as extraction:
             schema = pii.protected_schema(extraction.schema, table)
-            schema = landed_schema(self.warehouse, schema)
-            rows = pii.protect(extraction.batches, table, os.environ.get(pii.SALT_VARIABLE))
-            rows = (batch.cast(schema) for batch in rows)
-            manifest = self.landing.write(batch, schema, rows, min_rows=enough, progress=progress)
+            salt = os.environ.get(pii.SALT_VARIABLE)
+            streams = [pii.protect(stream, table, salt) for stream in extraction.streams]
+            expected = extraction.expected_rows
+            manifest = self.landing.write(
+                batch,
+                schema,
+                *streams,
+                attempt=partition.attempt,
+                min_rows=None if partition.attempt else partial(_refuse_too_few, table, batch),
+                progress=progress and (lambda rows, size: progress(rows, size, expected)),
+            )
         log.info(
             "%s: landed %s rows, %s bytes: %s",
             *(table.key, f"{manifest.rows:,}", f"{manifest.size:,}", manifest.url),
         )
         return manifest
+
+    def merge(
+        self, table: IngestTable, partitions: Sequence[Partition], manifest_urls: Sequence[str]
+    ) -> Manifest:
+        """Commit a batch whose partitions have been landed.
+
+        Args:
+            table: The table.
+            partitions: What ``partitions`` returned.
+            manifest_urls: What each of them was landed as.
+
+        Raises:
+            TooFewRows: together, fewer rows than the declaration allows; nothing is committed.
+            LandingError: the landing cannot be read or written.
+            SchemaConflict: the table's columns changed in between.
+        """
+        manifests = [self.landing.read_manifest(url) for url in manifest_urls]
+        batch, attempt = partitions[0].batch, partitions[0].attempt
+        if attempt is None:
+            return manifests[0]
+        return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))
 
     def load(self, table: IngestTable, manifest_url: str) -> LedgerRow:
         """Load what was landed.
@@ -204,3 +257,13 @@ class Pipeline:
             return self.connection(LANDING_CONNECTION)
         except ConnectionNotFound:
             return None
+
+
+def _refuse_too_few(table: IngestTable, batch: Batch, rows: int) -> None:
+    if rows < table.min_rows:
+        raise TooFewRows(
+            f"{table.key} has {rows:,} rows for {batch.interval}; "
+            f"at least {table.min_rows:,} are expected.",
+            fix="Look at the source. If so few are right, declare `min_rows: "
+            f"{rows}` for the table. The warehouse keeps what it has.",
+        )

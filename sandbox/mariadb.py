@@ -169,7 +169,8 @@ class MariaDB:
             f"GRANT ALL PRIVILEGES ON *.* TO {admin} WITH GRANT OPTION;\n"
             f"CREATE USER IF NOT EXISTS {reader};\n"
             f"ALTER USER {reader} IDENTIFIED BY '{server.reader_password}';\n"
-            f"GRANT SELECT ON prod.* TO {reader};\n",
+            # LOCK TABLES: several connections that read one table see it as of one moment.
+            f"GRANT SELECT, LOCK TABLES ON prod.* TO {reader};\n",
         )
         return server
 

@@ -9,13 +9,19 @@ reading. Parts are streamed up without a local copy; the manifest comes last.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,6 +29,7 @@ from urllib.request import url2pathname
 
 import obstore
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
@@ -34,6 +41,7 @@ from ingestion.errors import (
     LandingUnavailable,
     ManifestNotFound,
     PartCorrupt,
+    SchemaConflict,
 )
 from ingestion.manifest import Manifest, Part
 
@@ -45,6 +53,11 @@ log = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 PART_BYTES = 128 * 1024 * 1024
 _COPY_CHUNK_BYTES = 8 * 1024 * 1024
+# What is on its way to S3 is in memory: so many chunks at the same time, of S3's smallest size.
+_UPLOAD_CHUNK_BYTES = 5 * 1024 * 1024
+_UPLOADS = 3
+_DISTINCT_SHARE = 0.1
+_DEFAULT_REGION = "us-east-1"
 
 Progress = Callable[[int, int], None]
 """Told the rows and bytes landed so far."""
@@ -83,12 +96,16 @@ class Landing:
             obstore.delete(self._store, path)
         return self.url
 
+    def new_attempt(self, batch: Batch) -> str:
+        """The prefix of a new attempt at a batch; nothing is written yet."""
+        return f"{batch.table.replace('.', '/', 1)}/{batch.interval.slug}/{_token()}"
+
     def write(
         self,
         batch: Batch,
         schema: pa.Schema,
-        record_batches: Iterable[pa.RecordBatch],
-        *,
+        *streams: Iterable[pa.RecordBatch],
+        attempt: str | None = None,
         part_bytes: int = PART_BYTES,
         min_rows: Callable[[int], None] | None = None,
         progress: Progress | None = None,
@@ -98,7 +115,10 @@ class Landing:
         Args:
             batch: What is landed.
             schema: The columns.
-            record_batches: The rows, of that schema.
+            streams: The rows, of that schema; each stream is read by a thread of its own and
+                makes parts of its own.
+            attempt: The attempt that these rows are only a part of: they get a manifest of their
+                own below it, and ``merge`` makes the attempt's.
             part_bytes: A part is closed when it has reached this size.
             min_rows: Called with the number of rows before the manifest is written; what it
                 raises leaves the attempt uncommitted.
@@ -111,38 +131,75 @@ class Landing:
             LandingUnavailable: the landing refuses the write; the attempt stays uncommitted.
         """
         extracted_at = datetime.now(UTC)
-        attempt = f"{extracted_at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-        prefix = f"{batch.table.replace('.', '/', 1)}/{batch.interval.slug}/{attempt}"
-        parts: list[Part] = []
-        rows = size = 0
-        remaining = iter(record_batches)
-        first = next(remaining, None)
-        while first is not None:
-            name = f"{prefix}/part-{len(parts):05d}.parquet"
-            with _PartWriter(self._store, name, schema, self.url) as writer:
-                writer.write(first)
-                first = None
-                if progress:
-                    progress(rows + writer.rows, size + writer.bytes)
-                for record_batch in remaining:
-                    if writer.bytes >= part_bytes:
-                        first = record_batch
-                        break
-                    writer.write(record_batch)
-                    if progress:
-                        progress(rows + writer.rows, size + writer.bytes)
-            part = Part(f"{self.url}/{name}", writer.bytes, writer.rows, writer.sha256)
-            parts.append(part)
-            rows, size = rows + part.rows, size + part.size
-        if min_rows:
-            min_rows(rows)
-        manifest = Manifest(
-            batch=batch,
-            schema=schema.remove_metadata(),
-            parts=tuple(parts),
-            extracted_at=extracted_at,
-            url=f"{self.url}/{prefix}/{MANIFEST_NAME}",
+        prefix = f"{attempt}/{_token()}" if attempt else self.new_attempt(batch)
+        landed = _Landed(progress)
+        writers = [
+            _StreamWriter(
+                self._store,
+                f"{prefix}/part-{at:02d}" if len(streams) > 1 else f"{prefix}/part",
+                schema,
+                part_bytes,
+                self.url,
+                landed,
+            )
+            for at in range(len(streams))
+        ]
+        parts = _run_all(
+            [partial(writer.write, stream) for writer, stream in zip(writers, streams, strict=True)]
         )
+        return self._commit(
+            prefix,
+            Manifest(
+                batch=batch,
+                schema=schema.remove_metadata(),
+                parts=tuple(chain.from_iterable(parts)),
+                extracted_at=extracted_at,
+                url=f"{self.url}/{prefix}/{MANIFEST_NAME}",
+            ),
+            min_rows,
+        )
+
+    def merge(
+        self,
+        attempt: str,
+        manifests: Sequence[Manifest],
+        min_rows: Callable[[int], None] | None = None,
+    ) -> Manifest:
+        """Commit an attempt whose parts several workers have landed.
+
+        Args:
+            attempt: What ``write`` was told.
+            manifests: What it returned to each of them.
+            min_rows: As for ``write``.
+
+        Returns:
+            The manifest of all parts, already written.
+
+        Raises:
+            SchemaConflict: the workers saw different columns.
+            LandingUnavailable: the landing refuses the write; the attempt stays uncommitted.
+        """
+        first = manifests[0]
+        for manifest in manifests:
+            if manifest.schema != first.schema:
+                raise SchemaConflict(
+                    f"The columns of {first.batch.table} changed while its partitions were read: "
+                    f"{first.url} and {manifest.url} differ.",
+                    fix="Ingest the batch again.",
+                )
+        merged = replace(
+            first,
+            parts=tuple(part for manifest in manifests for part in manifest.parts),
+            extracted_at=min(manifest.extracted_at for manifest in manifests),
+            url=f"{self.url}/{attempt}/{MANIFEST_NAME}",
+        )
+        return self._commit(attempt, merged, min_rows)
+
+    def _commit(
+        self, prefix: str, manifest: Manifest, min_rows: Callable[[int], None] | None
+    ) -> Manifest:
+        if min_rows:
+            min_rows(manifest.rows)
         with _explained(self.url):
             obstore.put(self._store, f"{prefix}/{MANIFEST_NAME}", manifest.to_json().encode())
         return manifest
@@ -199,15 +256,141 @@ class Landing:
         return url.removeprefix(f"{self.url}/")
 
 
+class _Landed:
+    """Rows and bytes landed so far, by all threads."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._rows = self._bytes = 0
+
+    def add(self, rows: int, size: int) -> None:
+        with self._lock:
+            self._rows += rows
+            self._bytes += size
+            if self._progress:
+                self._progress(self._rows, self._bytes)
+
+
+class _StreamWriter:
+    """Writes one stream of record batches as parts.
+
+    While a thread encodes and uploads a record batch, the next one is made.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        name: str,
+        schema: pa.Schema,
+        part_bytes: int,
+        landing: str,
+        landed: _Landed,
+    ) -> None:
+        self._store = store
+        self._name = name
+        self._schema = schema
+        self._part_bytes = part_bytes
+        self._landing = landing
+        self._landed = landed
+        self._part: _PartWriter | None = None
+        self._parts: list[Part] = []
+
+    def write(self, stream: Iterable[pa.RecordBatch], stop: threading.Event) -> list[Part]:
+        """Write the stream to its end, unless another one has failed; returns the parts."""
+        with ThreadPoolExecutor(1, "millrace-encode") as encoder:
+            try:
+                encoded: Future[None] | None = None
+                for record_batch in stream:
+                    if encoded:
+                        encoded.result()
+                    if stop.is_set():
+                        raise _Stopped
+                    encoded = encoder.submit(self._encode, record_batch)
+                if encoded:
+                    encoded.result()
+                encoder.submit(self._close).result()
+            except BaseException as error:
+                encoder.submit(self._abandon, error).result()
+                raise
+        return self._parts
+
+    def _encode(self, record_batch: pa.RecordBatch) -> None:
+        if self._part is None:
+            path = f"{self._name}-{len(self._parts):05d}.parquet"
+            self._part = _PartWriter(self._store, path, self._schema, self._landing, record_batch)
+        before = self._part.bytes
+        self._part.write(record_batch)
+        self._landed.add(record_batch.num_rows, self._part.bytes - before)
+        if self._part.bytes >= self._part_bytes:
+            self._close()
+
+    def _close(self) -> None:
+        part = self._part
+        if part is None:
+            return
+        before = part.bytes
+        part.close()
+        self._part = None
+        self._landed.add(0, part.bytes - before)
+        url = f"{self._landing}/{part.path}"
+        self._parts.append(Part(url, part.bytes, part.rows, part.sha256))
+
+    def _abandon(self, error: BaseException) -> None:
+        # What went wrong first is what is told.
+        if self._part:
+            with contextlib.suppress(LandingError):
+                self._part.abandon(error)
+
+
+class _Stopped(Exception):
+    """Another stream has failed: this one need not go on."""
+
+
+def _run_all(writes: Sequence[Callable[[threading.Event], list[Part]]]) -> list[list[Part]]:
+    """Run each in a thread of its own; the first failure stops the others, and is raised."""
+    stop = threading.Event()
+    if len(writes) == 1:
+        return [writes[0](stop)]
+    with ThreadPoolExecutor(max(1, len(writes)), "millrace-land") as pool:
+        running = [pool.submit(write, stop) for write in writes]
+        try:
+            wait(running, return_when=FIRST_EXCEPTION)
+        finally:
+            # After a failure, or Ctrl-C: leaving the pool waits for its threads.
+            stop.set()
+    failures = [future.exception() for future in running]
+    for failure in failures:
+        if failure and not isinstance(failure, _Stopped):
+            raise failure
+    return [future.result() for future in running]
+
+
 class _PartWriter:
     """Streams record batches into one Parquet object; an exception leaves no object at all."""
 
-    def __init__(self, store: ObjectStore, path: str, schema: pa.Schema, landing: str) -> None:
-        self._landing = landing
-        self._upload = obstore.open_writer(store, path)
-        self._sink = _HashingSink(self._upload, landing)
-        self._schema = schema
+    def __init__(
+        self,
+        store: ObjectStore,
+        path: str,
+        schema: pa.Schema,
+        landing: str,
+        sample: pa.RecordBatch,
+    ) -> None:
+        self.path = path
         self.rows = 0
+        self._landing = landing
+        self._upload = obstore.open_writer(
+            store, path, buffer_size=_UPLOAD_CHUNK_BYTES, max_concurrency=_UPLOADS
+        )
+        self._upload.__enter__()
+        self._sink = _HashingSink(self._upload, landing)
+        self._parquet = pq.ParquetWriter(
+            pa.PythonFile(self._sink, mode="w"),
+            schema,
+            compression="zstd",
+            use_dictionary=_repetitive(sample),
+        )
 
     @property
     def bytes(self) -> int:
@@ -217,30 +400,33 @@ class _PartWriter:
     def sha256(self) -> str:
         return self._sink.sha256
 
-    def __enter__(self) -> _PartWriter:
-        self._upload.__enter__()
-        self._parquet = pq.ParquetWriter(
-            pa.PythonFile(self._sink, mode="w"), self._schema, compression="zstd"
-        )
-        return self
-
     def write(self, record_batch: pa.RecordBatch) -> None:
         self._parquet.write_batch(record_batch)
         self.rows += record_batch.num_rows
 
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            try:
-                self._parquet.close()
-            except BaseException as failure:
-                self._sink.abandon()
-                self._upload.__exit__(type(failure), failure, failure.__traceback__)
-                raise
-        else:
-            # Closing the Parquet writer would complete a valid, truncated file.
-            self._sink.abandon()
+    def close(self) -> None:
+        self._parquet.close()
         with _explained(self._landing):
-            self._upload.__exit__(*error)
+            self._upload.__exit__(None, None, None)
+
+    def abandon(self, error: BaseException) -> None:
+        # Closing the Parquet writer would complete a valid, truncated file.
+        self._sink.abandon()
+        with _explained(self._landing):
+            self._upload.__exit__(type(error), error, error.__traceback__)
+
+
+def _repetitive(sample: pa.RecordBatch) -> list[str]:
+    """Columns whose values repeat so often that a dictionary of them pays.
+
+    Building one that turns out too large takes most of the time of encoding.
+    """
+    most = sample.num_rows * _DISTINCT_SHARE
+    return [
+        name
+        for name, column in zip(sample.schema.names, sample.columns, strict=True)
+        if pc.count_distinct(column).as_py() <= most
+    ]
 
 
 class _HashingSink:
@@ -300,10 +486,35 @@ def _open_store(url: str, connection: Connection | None) -> ObjectStore:
 
 
 def _open_s3(bucket: str, prefix: str, connection: Connection | None) -> ObjectStore:
+    extra = dict(connection.extra) if connection else {}
+    endpoint = extra.get("endpoint_url")
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        endpoint=endpoint,
+        virtual_hosted_style_request=endpoint is None,
+        client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
+        retry_config={"max_retries": 5},
+        **_s3_credentials(bucket, connection, extra),
+    )
+
+
+def _s3_credentials(
+    bucket: str, connection: Connection | None, extra: dict[str, Any]
+) -> dict[str, Any]:
+    role = extra.get("role_arn")
+    if connection and connection.login and not role:
+        keys = {
+            "access_key_id": connection.login,
+            "secret_access_key": connection.password,
+            "session_token": extra.get("aws_session_token"),
+        }
+        region = extra.get("region_name") or _DEFAULT_REGION
+        return {"region": region} | {name: key for name, key in keys.items() if key}
+    # Only now: a key pair does without it, and its import takes time and memory.
     import boto3
     from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
 
-    extra = dict(connection.extra) if connection else {}
     session = boto3.Session(
         aws_access_key_id=connection.login if connection else None,
         aws_secret_access_key=connection.password if connection else None,
@@ -312,7 +523,7 @@ def _open_s3(bucket: str, prefix: str, connection: Connection | None) -> ObjectS
     )
     try:
         provider: Any
-        if role := extra.get("role_arn"):
+        if role:
             external = {"ExternalId": extra["external_id"]} if extra.get("external_id") else {}
             provider = StsCredentialProvider(
                 session, RoleArn=role, RoleSessionName="millrace", **external
@@ -325,17 +536,11 @@ def _open_s3(bucket: str, prefix: str, connection: Connection | None) -> ObjectS
             fix="Set the connection aws_landing (AIRFLOW_CONN_AWS_LANDING), "
             "or what boto3 looks for (AWS_PROFILE, an instance role, …).",
         ) from error
-    endpoint = extra.get("endpoint_url")
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        region=session.region_name or "us-east-1",
-        endpoint=endpoint,
-        virtual_hosted_style_request=endpoint is None,
-        credential_provider=provider,
-        client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
-        retry_config={"max_retries": 5},
-    )
+    return {"credential_provider": provider, "region": session.region_name or _DEFAULT_REGION}
+
+
+def _token() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def _folder(url: str) -> Path:

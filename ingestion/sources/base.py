@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from ingestion.batch import Interval
+from ingestion.batch import EVERY_KEY, Interval, KeyRange
 from ingestion.catalog import IngestTable
 from ingestion.errors import DeclarationError
 
@@ -24,12 +25,20 @@ class Extraction:
 
     Attributes:
         schema: The columns.
-        batches: The rows as record batches of that schema, made as they are asked for: never a
-            whole table in memory.
+        streams: The rows as record batches of that schema, made as they are asked for: never a
+            whole table in memory. Where there are several streams, threads may read them at the
+            same time.
+        expected_rows: About how many there are, where the source knows.
     """
 
     schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
+    streams: tuple[Iterator[pa.RecordBatch], ...]
+    expected_rows: int | None = None
+
+    @property
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows of all streams, one stream after another."""
+        return chain.from_iterable(self.streams)
 
 
 class Source(Protocol):
@@ -48,8 +57,24 @@ class Source(Protocol):
     def now(self) -> datetime:
         """The source's own clock, in UTC: cursors are written by it."""
 
+    def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
+        """Ranges of keys to read an interval in: about equally many rows in each.
+
+        Each row lies in exactly one of them, also those that are yet to be written. A source that
+        cannot be split, and an interval that is not worth it, have one range: ``EVERY_KEY``.
+
+        Raises:
+            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceMismatch: a declared table, column or key is not there.
+        """
+
     def extract(
-        self, table: IngestTable, interval: Interval, *, without: frozenset[str] = frozenset()
+        self,
+        table: IngestTable,
+        interval: Interval,
+        *,
+        without: frozenset[str] = frozenset(),
+        ranges: Sequence[KeyRange] = (EVERY_KEY,),
     ) -> AbstractContextManager[Extraction]:
         """Read a table's rows of an interval, as of one moment.
 
@@ -57,6 +82,7 @@ class Source(Protocol):
             table: What is declared.
             interval: Of the table's cursor; the whole table where it has no bounds.
             without: Columns that must not be read at all.
+            ranges: Keys to read, a stream for each, all as of the same moment.
 
         Raises:
             SourceUnavailable: the source is down, refuses us, or breaks off.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gspread.exceptions import APIError
 from gspread.utils import a1_to_rowcol
 
-from ingestion.batch import Interval
+from ingestion.batch import EVERY_KEY, Interval, KeyRange
 from ingestion.catalog import GoogleSheetOptions, IngestTable
 from ingestion.errors import DeclarationError, SourceMismatch
 from ingestion.google_sheets import Cell, GoogleSheets, quote_tab, said
@@ -42,9 +42,18 @@ class GoogleSheetSource:
         """A sheet has no clock: this machine's, in UTC."""
         return datetime.now(UTC)
 
+    def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
+        """A tab is read in one request."""
+        return (EVERY_KEY,)
+
     @contextmanager
     def extract(
-        self, table: IngestTable, interval: Interval, *, without: frozenset[str] = frozenset()
+        self,
+        table: IngestTable,
+        interval: Interval,
+        *,
+        without: frozenset[str] = frozenset(),
+        ranges: Sequence[KeyRange] = (EVERY_KEY,),
     ) -> Iterator[Extraction]:
         """Read the tab; see ``Source.extract``."""
         options = table.options
@@ -79,7 +88,7 @@ class GoogleSheetSource:
             skip_blank_rows=options.skip_blank_rows,
         )
         _check_key(table, columns, batch.to_pylist())
-        yield Extraction(batch.schema, iter([batch] if batch.num_rows else []))
+        yield Extraction(batch.schema, (iter([batch] if batch.num_rows else []),), batch.num_rows)
 
     def _read(self, options: GoogleSheetOptions) -> list[list[Cell]]:
         tab = quote_tab(options.tab)

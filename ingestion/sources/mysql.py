@@ -1,28 +1,27 @@
 """Tables of a MySQL or MariaDB server, streamed as Arrow record batches.
 
-Read with mysqlclient's unbuffered cursor and no conversions: the values stay bytes until one
-vectorised cast a column turns them into Arrow. That is exact, bounded in memory, and several
-times faster than building Python objects (docs/decisions/ has the measurements' source).
+Read with mysqlclient's unbuffered cursor and no conversions; ``mysql_rows`` turns the bytes into
+Arrow, and ``mysql_ranges`` splits a large table for several connections.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import MySQLdb
 import MySQLdb.cursors
 import pyarrow as pa
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
-from ingestion.batch import Interval
+from ingestion.batch import EVERY_KEY, Interval, KeyRange
 from ingestion.catalog import IngestTable, MySQLOptions
 from ingestion.errors import (
     ConnectionNotFound,
@@ -32,24 +31,25 @@ from ingestion.errors import (
     SourceUnavailable,
 )
 from ingestion.sources.base import Extraction
-from ingestion.sources.mysql_types import Column, column_of, quote, to_array
+from ingestion.sources.mysql_ranges import Condition, in_range, split, where_clause
+from ingestion.sources.mysql_rows import record_batches, schema_of
+from ingestion.sources.mysql_types import Column, column_of, quote
 
 if TYPE_CHECKING:
     from ingestion.connections import Connection
 
 log = logging.getLogger(__name__)
 
-_BATCH_ROWS = 65_536
-_BATCH_BYTES = 16 * 1024 * 1024
-# Small fetches keep the rows, as Python objects, in the processor's cache.
-_FETCH_ROWS = 2_000
-# What a fetch may bring at most, going by the columns' types; of texts without a bound it brings
-# the fewest rows that do not slow down the reading of short ones.
-_FETCH_BYTES = 4 * 1024 * 1024
-_FETCH_LONG_ROWS = 4
-# Columns whose values may be longer than this are measured, to keep a batch to its size.
-_SHORT_VALUE_BYTES = 255
 _CONNECT_SECONDS = 10
+
+# Below a million rows, a range takes longer to prepare than it saves.
+_MIN_ROWS_A_RANGE = 1_000_000
+_ROWS_A_RANGE = 5_000_000
+_MAX_CHOSEN_RANGES = 4
+_LOCK_SECONDS = 2
+_LOCK_ATTEMPTS = 10
+_LOCK_WAIT_TIMEOUT = 1205
+_DENIED = (1044, 1142)
 
 _SESSION = (
     "SET SESSION time_zone = '+00:00'",
@@ -85,28 +85,121 @@ class MySQLSource:
             ((now,),) = session.rows("SELECT UTC_TIMESTAMP(6)")
         return datetime.fromisoformat(str(now)).replace(tzinfo=UTC)
 
-    @contextmanager
-    def extract(
-        self, table: IngestTable, interval: Interval, *, without: frozenset[str] = frozenset()
-    ) -> Iterator[Extraction]:
-        """Stream the rows of an interval, as of one moment; see ``Source.extract``."""
-        options = table.options
-        if not isinstance(options, MySQLOptions):
-            raise DeclarationError(
-                f"{table.key} is not a MySQL table.", fix="Set its `kind` to mysql."
-            )
+    def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
+        """Ranges of the primary key, of a million rows or more; see ``Source.ranges``."""
+        options = _options(table)
         with self._connected() as session:
             relation = _Relation.find(session, options.table, self._connection)
             relation.check_key(session, options.primary_key)
-            columns = relation.columns(without)
-            session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-            where, bounds = relation.where(session, options.cursor, interval)
-            query = (
-                f"SELECT {', '.join(column.expression for column in columns)} "
-                f"FROM {relation.quoted}{where}"
+            if relation.is_view:
+                return (EVERY_KEY,)
+            where = where_clause(relation.interval(session, options.cursor, interval))
+            rows = session.estimated_rows(f"SELECT 1 FROM {relation.quoted}{where[0]}", where[1])
+            count = min(
+                options.partitions or min(rows // _ROWS_A_RANGE, _MAX_CHOSEN_RANGES),
+                rows // _MIN_ROWS_A_RANGE,
             )
-            rows = session.stream(query, bounds)
-            yield Extraction(_schema(columns), _record_batches(rows, columns, str(relation)))
+            is_asked_for = options.partitions is not None or options.cursor is not None
+            if count > 1 and not is_asked_for and not self._may_lock(relation):
+                return (EVERY_KEY,)
+            # Boundaries are told to Airflow and to its logs.
+            key = takewhile(lambda column: column.name not in table.pii, relation.key(session))
+            return split(session, relation.quoted, tuple(key), count)
+
+    @contextmanager
+    def extract(
+        self,
+        table: IngestTable,
+        interval: Interval,
+        *,
+        without: frozenset[str] = frozenset(),
+        ranges: Sequence[KeyRange] = (EVERY_KEY,),
+    ) -> Iterator[Extraction]:
+        """Stream the rows of an interval, as of one moment; see ``Source.extract``."""
+        options = _options(table)
+        with ExitStack() as connections:
+            sessions = [connections.enter_context(self._connected()) for _ in ranges]
+            session = sessions[0]
+            relation = _Relation.find(session, options.table, self._connection)
+            relation.check_key(session, options.primary_key)
+            columns = relation.columns(without)
+            key = relation.key(session)
+            indexed = relation.leading_columns(session)
+            self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
+            interval_taken = relation.interval(session, options.cursor, interval)
+            names = ", ".join(column.expression for column in columns)
+            streams, expected = [], 0
+            for session, key_range in zip(sessions, ranges, strict=True):
+                where, arguments = where_clause([*interval_taken, *in_range(key, key_range)])
+                query = f"SELECT {names} FROM {relation.quoted}{where}"
+                # To see a view's plan takes more rights than to read it. And of an interval, only
+                # an index on the cursor tells how many rows it has.
+                if not relation.is_view and (interval.start is None or options.cursor in indexed):
+                    expected += session.estimated_rows(query, arguments)
+                rows = session.stream(query, arguments)
+                streams.append(record_batches(rows, columns, str(relation)))
+            yield Extraction(schema_of(columns), tuple(streams), expected or None)
+
+    def _see_one_moment(
+        self, sessions: Sequence[_Session], relation: _Relation, *, is_interval: bool
+    ) -> None:
+        """Start a transaction in each session that sees the same rows as the others'.
+
+        Snapshots that are started one after another differ in what was committed in between. A
+        read lock on the table holds writers up for the milliseconds that it takes.
+        """
+        with ExitStack() as held:
+            if len(sessions) > 1:
+                try:
+                    held.enter_context(self._locked(relation))
+                except SourceRefused:
+                    # An edit in between moves a row into the next interval, from any of them.
+                    if not is_interval:
+                        raise
+            for session in sessions:
+                session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    @contextmanager
+    def _locked(self, relation: _Relation) -> Iterator[None]:
+        """Keep writers out of a table.
+
+        Raises:
+            SourceRefused: our account may not.
+        """
+        with self._connected() as session:
+            session.run(f"SET SESSION lock_wait_timeout = {_LOCK_SECONDS}")
+            for attempt in Retrying(
+                # Whoever waits for the lock holds up the writers behind: rather ask again.
+                retry=retry_if_exception(_is_lock_timeout),
+                stop=stop_after_attempt(_LOCK_ATTEMPTS),
+                wait=wait_random(0, 2),
+                reraise=True,
+            ):
+                with attempt:
+                    self._lock(session, relation)
+            yield
+            session.run("UNLOCK TABLES")
+
+    def _lock(self, session: _Session, relation: _Relation) -> None:
+        try:
+            session.run(f"LOCK TABLES {relation.quoted} READ")
+        except MySQLdb.Error as error:
+            if error.args[0] not in _DENIED:
+                raise
+            raise SourceRefused(
+                f"MySQL at {self._address} does not let '{self._connection.login}' lock "
+                f"{relation}, which several connections need to see it as of one moment.",
+                fix=f"GRANT LOCK TABLES ON {quote(relation.database)}.* to that user, or declare "
+                "`partitions: 1`.",
+            ) from None
+
+    def _may_lock(self, relation: _Relation) -> bool:
+        try:
+            with self._locked(relation):
+                return True
+        except SourceRefused:
+            log.info("%s is read by one connection: LOCK TABLES is not granted", relation)
+            return False
 
     @contextmanager
     def _connected(self) -> Iterator[_Session]:
@@ -222,7 +315,8 @@ class _Session:
 
     def run(self, statement: str) -> None:
         with self._client.cursor() as cursor:
-            cursor.execute(statement)
+            # Without parameters, too: names have their percent signs doubled.
+            cursor.execute(statement, ())
 
     def rows(self, query: str, arguments: Sequence[str] = ()) -> list[tuple[str | None, ...]]:
         """A small result, as text."""
@@ -232,6 +326,15 @@ class _Session:
                 tuple(None if value is None else value.decode() for value in row)
                 for row in cursor.fetchall()
             ]
+
+    def estimated_rows(self, query: str, arguments: Sequence[str] = ()) -> int:
+        """How many rows the server expects to look at."""
+        with self._client.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {query}", arguments)
+            names = [column[0] for column in cursor.description]
+            steps = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        # NULL: there are none, or the server knows without looking.
+        return max(int(step["rows"] or 0) for step in steps)
 
     def stream(self, query: str, arguments: Sequence[Any]) -> Any:
         """An unbuffered cursor over a large result.
@@ -349,12 +452,30 @@ class _Relation:
                 fix=f"Declare one of its keys: {found}." if found else "Add the key in MySQL.",
             )
 
-    def where(
+    def key(self, session: _Session) -> tuple[Column, ...]:
+        """The columns by which the table is ordered; none where it has no primary key."""
+        found = session.rows(
+            "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s "
+            "AND table_name = %s AND index_name = 'PRIMARY' ORDER BY seq_in_index",
+            (self.database, self.name),
+        )
+        return tuple(self._column(str(name)) for (name,) in found)
+
+    def leading_columns(self, session: _Session) -> set[str]:
+        """Columns by whose values the server finds rows in an index."""
+        found = session.rows(
+            "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s "
+            "AND table_name = %s AND seq_in_index = 1",
+            (self.database, self.name),
+        )
+        return {str(name) for (name,) in found}
+
+    def interval(
         self, session: _Session, cursor: str | None, interval: Interval
-    ) -> tuple[str, list[str]]:
-        """The WHERE clause of an interval and its bound values."""
+    ) -> list[Condition]:
+        """The conditions that an interval sets."""
         if cursor is None:
-            return "", []
+            return []
         self._require(cursor, "its cursor")
         column = self._column(cursor)
         if column.type not in _CURSOR_TYPES:
@@ -371,77 +492,23 @@ class _Relation:
                 fix="Fill it in MySQL and make it NOT NULL, or declare another cursor, "
                 "or none, for a full refresh.",
             )
-        conditions, bounds = [], []
+        conditions = []
         for operator, bound in ((">=", interval.start), ("<", interval.end)):
             if bound is not None:
-                conditions.append(f"{quote(cursor)} {operator} %s")
                 moment = bound.astimezone(UTC).replace(tzinfo=None)
-                bounds.append(moment.isoformat(" ", "microseconds"))
-        return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), bounds
+                conditions.append(
+                    Condition(
+                        f"{quote(cursor)} {operator} %s", (moment.isoformat(" ", "microseconds"),)
+                    )
+                )
+        return conditions
 
 
-def _schema(columns: Sequence[Column]) -> pa.Schema:
-    return pa.schema([pa.field(column.name, column.type) for column in columns])
+def _options(table: IngestTable) -> MySQLOptions:
+    if not isinstance(table.options, MySQLOptions):
+        raise DeclarationError(f"{table.key} is not a MySQL table.", fix="Set its `kind` to mysql.")
+    return table.options
 
 
-def _record_batches(
-    cursor: Any, columns: Sequence[Column], relation: str
-) -> Iterator[pa.RecordBatch]:
-    no_dates: Counter[str] = Counter()
-    while True:
-        with _no_garbage_collection():
-            rows = _collect(cursor, columns)
-            if not rows:
-                break
-            batch = _record_batch(rows, columns, relation, no_dates)
-            # The reader may keep us waiting: not with these in memory.
-            del rows
-        yield batch
-    for name, count in no_dates.items():
-        log.warning(
-            "%s: column %s: %s dates that no calendar has (0000-00-00) are landed as NULL",
-            *(relation, name, f"{count:,}"),
-        )
-
-
-def _collect(cursor: Any, columns: Sequence[Column]) -> list[tuple[bytes | None, ...]]:
-    """Rows up to a number or a size, whichever comes first."""
-    measured = [at for at, column in enumerate(columns) if column.max_bytes > _SHORT_VALUE_BYTES]
-    longest = sum(column.max_bytes for column in columns)
-    fetch = min(_FETCH_ROWS, max(_FETCH_LONG_ROWS, _FETCH_BYTES // longest))
-    rows: list[tuple[bytes | None, ...]] = []
-    size = 0
-    while len(rows) < _BATCH_ROWS and size < _BATCH_BYTES:
-        fetched = cursor.fetchmany(fetch)
-        if not fetched:
-            break
-        rows.extend(fetched)
-        size += sum(len(row[at] or b"") for row in fetched for at in measured)
-    return rows
-
-
-def _record_batch(
-    rows: list[tuple[bytes | None, ...]],
-    columns: Sequence[Column],
-    relation: str,
-    no_dates: Counter[str],
-) -> pa.RecordBatch:
-    arrays = []
-    for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-        array, count = to_array(values, column, relation)
-        arrays.append(array)
-        if count:
-            no_dates[column.name] += count
-    return pa.RecordBatch.from_arrays(arrays, schema=_schema(columns))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Rows are tuples of bytes and make no cycles: looking for some would take most of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+def _is_lock_timeout(error: BaseException) -> bool:
+    return isinstance(error, MySQLdb.Error) and error.args[0] == _LOCK_WAIT_TIMEOUT

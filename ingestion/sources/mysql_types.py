@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 from ingestion.errors import SourceMismatch, ValueDoesNotFit
 
 _INTEGERS = {
-    "tinyint": (pa.int8(), pa.uint8()),
-    "smallint": (pa.int16(), pa.uint16()),
-    "mediumint": (pa.int32(), pa.uint32()),
-    "int": (pa.int32(), pa.uint32()),
-    "bigint": (pa.int64(), pa.uint64()),
+    # Signed and unsigned.
+    "tinyint": (pa.int16(), pa.int16()),
+    "smallint": (pa.int16(), pa.int32()),
+    "mediumint": (pa.int32(), pa.int32()),
+    "int": (pa.int32(), pa.int64()),
+    "bigint": (pa.int64(), pa.decimal128(20, 0)),
 }
 _TEXTS = frozenset(
     {
@@ -32,6 +33,14 @@ _GEOMETRIES = frozenset(
     {
         *("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring"),
         *("multipolygon", "geometrycollection", "geomcollection"),
+    }
+)
+# Not FLOAT and DOUBLE, whose text is not all of their value; not ENUM, ordered by position.
+_ORDERED = frozenset(
+    {
+        *_INTEGERS,
+        *("decimal", "date", "datetime", "timestamp"),
+        *("char", "varchar", "binary", "varbinary"),
     }
 )
 _TEMPORALS = {
@@ -60,6 +69,7 @@ class Column:
         type: Its Arrow type.
         is_nullable: Whether MySQL allows NULL in it.
         max_bytes: The most that one value may take, as far as MySQL knows.
+        is_ordered: Whether MySQL orders its values as it compares them with a literal.
     """
 
     name: str
@@ -67,6 +77,7 @@ class Column:
     type: pa.DataType
     is_nullable: bool = True
     max_bytes: int = _SHORT_BYTES
+    is_ordered: bool = False
 
 
 def column_of(
@@ -98,7 +109,9 @@ def column_of(
     quoted = quote(name)
 
     def column(type_: pa.DataType, expression: str = quoted) -> Column:
-        return Column(name, expression, type_, is_nullable, max_bytes or unknown_bytes)
+        return Column(
+            name, expression, type_, is_nullable, max_bytes or unknown_bytes, data_type in _ORDERED
+        )
 
     data_type = data_type.lower()
     has_no_length = data_type == "json" or data_type in _GEOMETRIES
@@ -117,8 +130,9 @@ def column_of(
     if data_type == "year":
         return column(pa.int16())
     if data_type == "bit":
-        is_flag = column_type.lower() == "bit(1)"
-        return column(pa.bool_() if is_flag else pa.uint64(), f"CAST({quoted} AS UNSIGNED)")
+        bits = {"bit(1)": pa.bool_(), "bit(64)": pa.decimal128(20, 0)}
+        type_ = bits.get(column_type.lower(), pa.int64())
+        return column(type_, f"CAST({quoted} AS UNSIGNED)")
     if data_type in _TEMPORALS:
         return column(_TEMPORALS[data_type])
     if data_type in _TEXTS:
@@ -139,13 +153,11 @@ def quote(identifier: str) -> str:
     return "`" + identifier.replace("`", "``").replace("%", "%%") + "`"
 
 
-def to_array(
-    values: list[bytes | None] | tuple[bytes | None, ...], column: Column, where: str
-) -> tuple[pa.Array, int]:
+def to_array(raw: pa.Array, column: Column, where: str) -> tuple[pa.Array, int]:
     """One column's values, cast from the text protocol's bytes.
 
     Args:
-        values: What the client read.
+        raw: What the client read, as binary.
         column: How to read it.
         where: The table, for the message.
 
@@ -155,7 +167,6 @@ def to_array(
     Raises:
         ValueDoesNotFit: a value that the column's type cannot hold; the message shows it.
     """
-    raw = pa.array(values, pa.binary())
     if pa.types.is_binary(column.type):
         return raw, 0
     try:

@@ -69,9 +69,6 @@ class Warehouse(Protocol):
             WarehouseUnavailable: it is down, locked, or refuses us.
         """
 
-    def landed_type(self, type_: pa.DataType) -> pa.DataType:
-        """The type that a column has to be landed with, for this warehouse to load it."""
-
     def batches(self, table: IngestTable) -> list[LedgerRow]:
         """The table's ledger, oldest load first; empty before its first load.
 
@@ -111,11 +108,6 @@ class Warehouse(Protocol):
             WarehouseUnavailable: it is down, locked, or refuses us.
             RelationNotFound: there is no such mart, or no such column in it.
         """
-
-
-def landed_schema(warehouse: Warehouse, schema: pa.Schema) -> pa.Schema:
-    """The schema that a batch has to be landed with, for this warehouse to load it."""
-    return pa.schema([field.with_type(warehouse.landed_type(field.type)) for field in schema])
 
 
 def open_warehouse(credentials: Any) -> Warehouse:

@@ -27,14 +27,9 @@ from ingestion.warehouses.sql import SqlWarehouse, naive, quote, raw
 
 _TYPES = {
     pa.bool_(): "BOOLEAN",
-    pa.int8(): "TINYINT",
     pa.int16(): "SMALLINT",
     pa.int32(): "INTEGER",
     pa.int64(): "BIGINT",
-    pa.uint8(): "UTINYINT",
-    pa.uint16(): "USMALLINT",
-    pa.uint32(): "UINTEGER",
-    pa.uint64(): "UBIGINT",
     pa.float32(): "FLOAT",
     pa.float64(): "DOUBLE",
     pa.string(): "VARCHAR",

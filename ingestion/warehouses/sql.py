@@ -46,10 +46,6 @@ class Session(Protocol):
 class SqlWarehouse(ABC):
     """A warehouse that speaks SQL."""
 
-    def landed_type(self, type_: pa.DataType) -> pa.DataType:
-        """Every type that travels is loaded as it is, unless a kind says otherwise."""
-        return type_
-
     def batches(self, table: IngestTable) -> list[LedgerRow]:
         """The table's ledger; see ``Warehouse.batches``."""
         with self._session() as session:

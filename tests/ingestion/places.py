@@ -13,7 +13,7 @@ from ingestion.batch import Batch, Interval
 from ingestion.catalog import IngestTable
 from ingestion.landing.landing import Landing
 from ingestion.manifest import Manifest, Part
-from ingestion.warehouses.base import LedgerRow, landed_schema
+from ingestion.warehouses.base import LedgerRow
 from ingestion.warehouses.sql import SqlWarehouse, quote, raw
 from tests.ingestion.tables import batches_of, declared
 
@@ -38,7 +38,6 @@ class Place:
 
     def land(self, data: pa.Table, interval: Interval = INTERVAL, **options: Any) -> Manifest:
         batch = Batch("mysql.nps", interval)
-        data = data.cast(landed_schema(self.warehouse, data.schema))
         return self.landing.write(batch, data.schema, batches_of(data), **options)
 
     def load(self, data: pa.Table, interval: Interval = INTERVAL) -> LedgerRow:

@@ -7,8 +7,7 @@ from ingestion.arrow_types import common_type, from_name
 
 TYPES = [
     pa.bool_(),
-    *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
-    *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    *(pa.int16(), pa.int32(), pa.int64()),
     *(pa.float32(), pa.float64(), pa.string(), pa.binary(), pa.date32()),
     *(pa.timestamp("us"), pa.timestamp("us", "UTC")),
     *(pa.decimal128(5, 2), pa.decimal128(38, 0), pa.decimal128(38, 38)),
@@ -23,16 +22,15 @@ def test_a_type_is_found_by_its_name(type_):
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match="no type is called"):
-        from_name("int128")
+        from_name("int8")
 
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
         (pa.int32(), pa.int64(), pa.int64()),
-        (pa.int8(), pa.uint8(), pa.int16()),
-        (pa.uint32(), pa.int32(), pa.int64()),
-        (pa.uint64(), pa.int64(), pa.decimal128(20, 0)),
+        (pa.int16(), pa.int64(), pa.int64()),
+        (pa.decimal128(20, 0), pa.int64(), pa.decimal128(20, 0)),
         (pa.int64(), pa.decimal128(10, 2), pa.decimal128(21, 2)),
         (pa.decimal128(10, 2), pa.decimal128(12, 4), pa.decimal128(12, 4)),
         (pa.decimal128(10, 2), pa.decimal128(10, 4), pa.decimal128(12, 4)),
@@ -42,7 +40,7 @@ def test_an_unknown_name_is_refused():
         # No loss is small enough to be let pass:
         (pa.int64(), pa.float64(), None),
         (pa.string(), pa.int32(), None),
-        (pa.bool_(), pa.int8(), None),
+        (pa.bool_(), pa.int16(), None),
         (pa.timestamp("us"), pa.timestamp("us", "UTC"), None),
         (pa.decimal128(38, 0), pa.decimal128(38, 38), None),
         (pa.decimal128(10, 2), pa.float64(), None),

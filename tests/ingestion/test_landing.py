@@ -1,5 +1,6 @@
 import hashlib
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import pytest
 
 from ingestion.batch import Batch, Interval
 from ingestion.connections import Connection
-from ingestion.errors import LandingError, LandingUnavailable, ManifestNotFound, PartCorrupt
+from ingestion.errors import (
+    LandingError,
+    LandingUnavailable,
+    ManifestNotFound,
+    PartCorrupt,
+    SchemaConflict,
+)
 from ingestion.landing.landing import Landing
 from ingestion.manifest import Manifest
 from tests.ingestion.tables import batches_of
@@ -59,7 +66,7 @@ def test_the_manifest_is_one_that_redshift_copy_reads(landing):
 
 
 def test_parts_are_bounded_and_together_hold_every_row_in_order(landing):
-    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=10_000)
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=5_000)
     assert len(manifest.parts) > 3
     read = pa.concat_tables(pq.read_table(local_path(part.url)) for part in manifest.parts)
     assert read.combine_chunks() == ROWS.combine_chunks()
@@ -98,16 +105,97 @@ def test_too_few_rows_leave_the_attempt_uncommitted(landing, tmp_path):
     assert [file for file in files(tmp_path) if file.endswith("manifest.json")] == []
 
 
+def test_streams_are_read_at_the_same_time_and_make_parts_of_their_own(landing):
+    batches = batches_of(ROWS)
+    both_began = threading.Barrier(2, timeout=10)
+
+    def stream(own):
+        both_began.wait()
+        yield from own
+
+    manifest = landing.write(BATCH, ROWS.schema, stream(batches[:4]), stream(batches[4:]))
+    assert [part.rows for part in manifest.parts] == [4_000, 6_000]
+    read = pa.concat_tables(pq.read_table(local_path(part.url)) for part in manifest.parts)
+    assert read.combine_chunks() == ROWS.combine_chunks()
+
+
+def test_a_stream_that_fails_stops_the_others_and_leaves_no_file(landing, tmp_path):
+    began = threading.Event()
+
+    def endless():
+        while True:
+            began.set()
+            yield batches_of(ROWS)[0]
+
+    def failing():
+        assert began.wait(10)
+        yield batches_of(ROWS)[0]
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError, match="gone"):
+        landing.write(BATCH, ROWS.schema, endless(), failing(), part_bytes=2**40)
+    assert files(tmp_path) == []
+
+
+def test_what_workers_land_is_one_attempt_once_it_is_merged(landing, tmp_path):
+    batches = batches_of(ROWS)
+    attempt = landing.new_attempt(BATCH)
+    shares = [
+        landing.write(BATCH, ROWS.schema, own, attempt=attempt)
+        for own in (batches[:4], [], batches[4:])
+    ]
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
+    merged = landing.merge(attempt, shares)
+    assert merged.url.endswith(f"{attempt}/manifest.json")
+    assert landing.read_manifest(merged.url) == merged
+    assert merged.rows == 10_000
+    assert merged.parts == shares[0].parts + shares[2].parts
+    assert merged.extracted_at == shares[0].extracted_at
+
+
+def test_workers_that_saw_different_columns_are_not_merged(landing, tmp_path):
+    attempt = landing.new_attempt(BATCH)
+    wider = ROWS.append_column("more", pa.array(range(10_000)))
+    shares = [
+        landing.write(BATCH, rows.schema, batches_of(rows), attempt=attempt)
+        for rows in (ROWS, wider)
+    ]
+    with pytest.raises(SchemaConflict, match="changed while its partitions were read"):
+        landing.merge(attempt, shares)
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
+
+
+def test_a_merge_of_too_few_rows_leaves_the_attempt_uncommitted(landing, tmp_path):
+    def refuse(rows):
+        raise ValueError(f"{rows} are too few")
+
+    attempt = landing.new_attempt(BATCH)
+    share = landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt)
+    with pytest.raises(ValueError, match="20000 are too few"):
+        landing.merge(attempt, [share, share], refuse)
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
+
+
+def test_only_columns_that_repeat_get_a_dictionary(landing):
+    rows = pa.table({"few": [n % 7 for n in range(10_000)], "many": list(range(10_000))})
+    (part,) = landing.write(BATCH, rows.schema, batches_of(rows)).parts
+    group = pq.ParquetFile(local_path(part.url)).metadata.row_group(0)
+    encodings = {group.column(at).path_in_schema: group.column(at).encodings for at in range(2)}
+    assert any("DICTIONARY" in name for name in encodings["few"])
+    assert not any("DICTIONARY" in name for name in encodings["many"])
+
+
 def test_progress_is_told_over_all_parts(landing):
     told = []
     landing.write(
         BATCH,
         ROWS.schema,
         batches_of(ROWS),
-        part_bytes=10_000,
+        part_bytes=5_000,
         progress=lambda rows, size: told.append((rows, size)),
     )
-    assert [rows for rows, _ in told] == list(range(1000, 10_001, 1000))
+    assert sorted({rows for rows, _ in told}) == list(range(1000, 10_001, 1000))
+    assert told == sorted(told)
     assert [size for _, size in told] == sorted(size for _, size in told)
 
 

@@ -147,15 +147,15 @@ def test_long_values_make_small_batches(mysql: Database, type_: str, relation: s
         sizes = [(batch.num_rows, batch.nbytes) for batch in extraction.batches]
     assert sum(rows for rows, _ in sizes) == 5_080
     assert max(size for _, size in sizes) < 32 * MEGABYTE
-    assert len(sizes) < 10
+    assert len(sizes) < 15
 
 
 def test_short_rows_make_batches_of_a_bounded_number(many_rows: Database) -> None:
     with many_rows.source().extract(many_rows.table("t"), WHOLE_TABLE) as extraction:
         counts = [batch.num_rows for batch in extraction.batches]
     assert sum(counts) == MANY_ROWS
-    assert min(counts[:-1]) >= 50_000
-    assert max(counts) < 70_000
+    assert min(counts[:-1]) >= 30_000
+    assert max(counts) < 35_000
 
 
 def test_any_name_that_mysql_allows_is_read(mysql: Database) -> None:
@@ -343,7 +343,8 @@ def test_a_dropped_column_is_never_asked_for(mysql: Database) -> None:
         if f"`{mysql.name}`" in query
     ]
     assert rows.to_pylist() == [{"id": 1, "v": 2}]
-    assert queries == [f"SELECT `id`, `v` FROM `{mysql.name}`.`t`"]
+    query = f"SELECT `id`, `v` FROM `{mysql.name}`.`t`"
+    assert queries == [f"EXPLAIN {query}", query]
 
 
 def test_a_misspelt_column_to_drop_is_refused_rather_than_read(mysql: Database) -> None:

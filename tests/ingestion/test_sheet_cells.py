@@ -25,7 +25,7 @@ from ingestion.google_sheets import Cell
         (pa.large_string(), "007", "string", "007"),
         (pa.string(), "x" * 50_000, "string", "x" * 50_000),
         (pa.int64(), -12, "integer", -12),
-        (pa.uint64(), 999_999_999_999_999, "integer", 999_999_999_999_999),
+        (pa.int64(), 999_999_999_999_999, "integer", 999_999_999_999_999),
         (pa.int64(), 10**18, "integer", 10**18),
         (pa.float64(), 0.1, "double", 0.1),
         (pa.decimal128(38, 0), Decimal(12), "decimal(38,0)", 12.0),
