@@ -45,20 +45,13 @@ _IN_THE_WAY = (
     "conflict with concurrent transaction",
     "could not serialize",
     "deadlock detected",
+    # A load that waited for the lock while a key was widened.
+    "dropped by concurrent transaction",
     # Only what is not there is made: another load was quicker.
     "already exists",
 )
 _CONTEXT = re.compile(r"^\s*context:\s*(.*\S)", re.MULTILINE)
 
-# Redshift has neither unsigned integers nor one of 8 bits, and COPY converts nothing that comes as
-# Parquet: each is landed as the next type that holds it.
-_LANDED_TYPES = {
-    pa.int8(): pa.int16(),
-    pa.uint8(): pa.int16(),
-    pa.uint16(): pa.int32(),
-    pa.uint32(): pa.int64(),
-    pa.uint64(): pa.decimal128(20, 0),
-}
 _TYPES = {
     pa.bool_(): "BOOLEAN",
     pa.int16(): "SMALLINT",
@@ -99,10 +92,6 @@ class RedshiftWarehouse(SqlWarehouse):
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials
-
-    def landed_type(self, type_: pa.DataType) -> pa.DataType:
-        """Integers that Redshift lacks are landed as wider ones."""
-        return _LANDED_TYPES.get(type_, type_)
 
     def check(self) -> str:
         """Connect and ask for the version."""
@@ -258,8 +247,9 @@ class RedshiftWarehouse(SqlWarehouse):
     def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
         """Rows of one key on one slice, in the order in which dbt asks for what is new."""
         declared = table.options.redshift
+        known = {name.lower() for name in columns}
         for name in (declared.distkey, *(declared.sortkey or ()), *declared.super):
-            if name is not None and name not in columns:
+            if name is not None and name.lower() not in known:
                 raise DeclarationError(
                     f"{table.file}: source table {table.key}: meta.ingest.redshift names the "
                     f"column {name}, which does not come.",
@@ -267,19 +257,46 @@ class RedshiftWarehouse(SqlWarehouse):
                 )
         distkey = declared.distkey or next(iter(table.options.primary_key), None)
         sortkey = declared.sortkey if declared.sortkey is not None else (table.options.cursor,)
-        distribution = f" DISTKEY ({quote(distkey)})" if distkey and distkey in columns else ""
-        order = [LOADED_COLUMN, *(quote(str(name)) for name in sortkey if name in columns)]
+        is_kept = distkey is not None and distkey.lower() in known
+        distribution = f" DISTKEY ({quote(str(distkey))})" if is_kept else ""
+        order = [quote(name) for name in sortkey if name is not None and name.lower() in known]
+        order.insert(0, LOADED_COLUMN)
         return f"{distribution} COMPOUND SORTKEY ({', '.join(order)})"
 
     def _widen(
         self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
-        """Redshift widens only texts in place: other types get a new column."""
+        """Redshift widens only texts in place: other types get a new column, a key a new table."""
+        if column.lower() in _key_columns(session, table):
+            self._widen_key(session, table, column.lower(), type_)
+            return
         wider = quote(f"{column}__wider")
         session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {wider} {self._type(type_)}")
         session.run(f"UPDATE {raw(table)} SET {wider} = {quote(column)}")
         session.run(f"ALTER TABLE {raw(table)} DROP COLUMN {quote(column)} CASCADE")
         session.run(f"ALTER TABLE {raw(table)} RENAME COLUMN {wider} TO {quote(column)}")
+
+    def _widen_key(
+        self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
+    ) -> None:
+        """A key cannot be dropped, and whether it can be changed in a transaction is not written.
+
+        So the table is made anew beside the old one, which it then replaces.
+        """
+        names = [name for name, _ in _described(session, table.schema, table.identifier)]
+        values = ", ".join(
+            f"CAST({quote(name)} AS {self._type(type_)}) AS {quote(name)}"
+            if name == column
+            else quote(name)
+            for name in names
+        )
+        wider = f"{quote(table.schema)}.{quote(f'{table.identifier}__wider')}"
+        session.run(
+            f"CREATE TABLE {wider}{self._table_options(table, names)} "
+            f"AS SELECT {values} FROM {raw(table)}"
+        )
+        session.run(f"DROP TABLE {raw(table)} CASCADE")
+        session.run(f"ALTER TABLE {wider} RENAME TO {quote(table.identifier)}")
 
     def _insert(
         self,
@@ -343,6 +360,16 @@ def _described(session: _Session, schema: str, identifier: str) -> list[tuple[st
                 fix="Let Millrace make its raw tables: rename this one out of the way.",
             )
     return described
+
+
+def _key_columns(session: _Session, table: IngestTable) -> set[str]:
+    """The columns of the raw table's distribution and sort keys."""
+    rows = session.run(
+        "SELECT column_name FROM svv_redshift_columns WHERE database_name = current_database() "
+        "AND schema_name = ? AND table_name = ? AND (distkey OR sortkey <> 0)",
+        [table.schema, table.identifier],
+    )
+    return {name for (name,) in rows}
 
 
 def _load_errors(session: _Session) -> str:

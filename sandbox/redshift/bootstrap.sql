@@ -22,6 +22,11 @@ begin
     execute format('alter database %I set timezone = ''UTC''', current_database());
     execute format('alter database %I set datestyle = ''ISO, MDY''', current_database());
     execute format('alter database %I set intervalstyle = ''postgres''', current_database());
+    -- SNAPSHOT; see ALTER DATABASE in ddl.py.
+    execute format(
+        'alter database %I set default_transaction_isolation = ''repeatable read''',
+        current_database()
+    );
 end
 $$;
 set standard_conforming_strings = on;
@@ -114,10 +119,21 @@ create function pg_redshift.varbyte_send(varbyte) returns bytea
 language internal immutable strict parallel safe as 'byteasend';
 create type pg_catalog.varbyte (
     input = pg_redshift.varbyte_in, output = pg_redshift.varbyte_out,
-    receive = pg_redshift.varbyte_recv, send = pg_redshift.varbyte_send, like = bytea
+    receive = pg_redshift.varbyte_recv, send = pg_redshift.varbyte_send, like = bytea,
+    typmod_in = varchartypmodin, typmod_out = varchartypmodout
 );
 create cast (varbyte as bytea) without function as implicit;
 create cast (bytea as varbyte) without function as implicit;
+create function pg_redshift.fit_varbyte(value varbyte, modifier int, explicit boolean)
+returns varbyte language sql immutable strict parallel safe as $$
+    select case
+        when octet_length(value::bytea) <= modifier - 4 then value
+        when explicit then substring(value::bytea from 1 for modifier - 4)::varbyte
+        else pg_redshift.too_long('', 'binary varying(' || modifier - 4 || ')')::bytea::varbyte
+    end
+$$;
+create cast (varbyte as varbyte)
+with function pg_redshift.fit_varbyte(varbyte, int, boolean) as implicit;
 
 create function pg_redshift.varbyte(value varchar) returns varbyte
 language sql immutable strict parallel safe as $$ select convert_to(value, 'UTF8')::varbyte $$;
@@ -805,6 +821,53 @@ begin
 end
 $$;
 
+-- Redshift keeps rows in the order of the sort key and passes over the blocks that a query cannot
+-- want. A B-tree on the leading column stands for that; catalog.sql hides it from clients. It is
+-- made when there is something to pass over, at once and not row by row.
+create function pg_redshift.index_sortkey(relation oid) returns void
+language plpgsql security definer as $$
+declare
+    index_name text := 'redshift_sortkey_' || relation;
+    first_key text := (
+        select quote_ident(attname)
+        from pg_redshift.table_attributes as attributes
+        join pg_attribute on attrelid = attributes.relation and attnum = sortkeys[1]
+        join pg_class on pg_class.oid = attributes.relation
+        where attributes.relation = index_sortkey.relation
+            -- A temporary table is read once.
+            and relpersistence = 'p'
+            -- An entry of a B-tree holds 2,704 bytes, and a longer text must not fail the INSERT.
+            and (
+                attlen > 0
+                or atttypid = 'numeric'::regtype
+                or atttypid in ('varchar'::regtype, 'bpchar'::regtype)
+                    and atttypmod between 4 and 1028
+            )
+    );
+begin
+    if first_key is null or pg_relation_size(relation) < 8 * 1024 * 1024
+        or exists (select from pg_class where relname = index_name)
+    then
+        return;
+    end if;
+    execute format('lock table %s in share mode nowait', relation::regclass);
+    execute format('create index %I on %s (%s)', index_name, relation::regclass, first_key);
+exception when lock_not_available then
+    -- Somebody else is writing; the next large change makes it.
+    return;
+end
+$$;
+create function pg_redshift.drop_sortkey_index(relation oid) returns void
+language plpgsql security definer as $$
+begin
+    execute (
+        select format('drop index if exists %I.%I', nspname, 'redshift_sortkey_' || relation)
+        from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+        where pg_class.oid = relation
+    );
+end
+$$;
+
 create function pg_redshift.remember(relation oid, said jsonb) returns void
 language plpgsql security definer as $$
 declare
@@ -847,6 +910,26 @@ begin
     for key in select * from jsonb_array_elements(coalesce(said -> 'constraints', '[]')) loop
         perform pg_redshift.declare_key(relation, key);
     end loop;
+    if said ? 'sortstyle' then
+        perform pg_redshift.drop_sortkey_index(relation);
+        perform pg_redshift.index_sortkey(relation);
+    end if;
+end
+$$;
+
+-- Redshift keeps its tables sorted and their statistics fresh by itself. Autovacuum would come too
+-- late for the next statement, and never to a temporary table; a tenth of the rows is its threshold.
+create function pg_redshift.rows_changed(name text, rows bigint) returns void
+language plpgsql security definer as $$
+declare
+    relation regclass := (
+        select oid from pg_class where oid = to_regclass(name) and relkind = 'r'
+    );
+begin
+    perform pg_redshift.index_sortkey(relation);
+    if rows >= (select reltuples / 10 from pg_class where oid = relation) then
+        execute format('analyze (skip_locked) %s', relation);
+    end if;
 end
 $$;
 
@@ -855,27 +938,41 @@ declare
     said text := substring(current_query() from '/[*]redshift ([^*]*)[*]/');
     command record;
 begin
-    if said is null then
-        return;
-    end if;
     for command in select * from pg_event_trigger_ddl_commands() where object_type = 'table' loop
-        perform pg_redshift.remember(command.objid, said::jsonb);
+        if said is not null then
+            perform pg_redshift.remember(command.objid, said::jsonb);
+        end if;
+        if tg_tag in ('CREATE TABLE AS', 'SELECT INTO') then
+            execute format('analyze %s', command.objid::regclass);
+        end if;
     end loop;
 end
 $$;
 create function pg_redshift.on_drop() returns event_trigger
 language plpgsql security definer as $$
+declare
+    attributes pg_redshift.table_attributes;
+    dropped record;
 begin
+    for dropped in select * from pg_event_trigger_dropped_objects() where object_type = 'table column'
+    loop
+        select * into attributes from pg_redshift.table_attributes where relation = dropped.objid;
+        if dropped.objsubid = attributes.distkey then
+            raise exception 'cannot drop distkey column "%"', dropped.address_names[3];
+        elsif dropped.objsubid = any(attributes.sortkeys) then
+            raise exception 'cannot drop sortkey column "%"', dropped.address_names[3];
+        end if;
+    end loop;
     delete from pg_redshift.table_attributes
     where relation in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0);
 end
 $$;
 grant execute on all functions in schema pg_redshift to public;
 create event trigger redshift_ddl on ddl_command_end
-when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'ALTER TABLE')
+when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE')
 execute function pg_redshift.on_ddl();
 create event trigger redshift_drop on sql_drop
-when tag in ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
+when tag in ('ALTER TABLE', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
 execute function pg_redshift.on_drop();
 
 -- ALTER TABLE … APPEND moves the rows of columns with the same names.

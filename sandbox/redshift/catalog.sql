@@ -16,6 +16,34 @@ language sql stable parallel safe as $$
     )
 $$;
 
+-- What a query on the catalog reads instead of the tables of the same names (see query.py): Redshift
+-- has no indexes on users' tables, so the one behind a sort key is left out, and it still has columns
+-- of PostgreSQL 8.
+do $$
+begin
+    execute (
+        select format(
+            'create view pg_redshift.pg_class as select %s, false as relhasoids
+            from pg_catalog.pg_class where relkind <> ''i'' or oid < 16384',
+            string_agg(
+                case attname
+                    when 'relhasindex' then 'relhasindex and oid < 16384 as relhasindex'
+                    else attname
+                end,
+                ', ' order by attnum
+            )
+        )
+        from pg_attribute where attrelid = 'pg_class'::regclass and attnum > 0
+    );
+end
+$$;
+create view pg_redshift.pg_index as
+select * from pg_catalog.pg_index where indexrelid < 16384;
+create view pg_redshift.pg_proc as
+select *, prokind = 'a' as proisagg from pg_catalog.pg_proc;
+create view pg_redshift.pg_indexes as
+select * from pg_catalog.pg_indexes where schemaname = 'pg_catalog';
+
 -- Users' tables and views, with the rows of pg_class that belong to PostgreSQL left out.
 create view pg_redshift.relations as
 select
@@ -48,7 +76,7 @@ select
     attribute.atttypmod,
     format_type(attribute.atttypid, attribute.atttypmod) as column_type,
     case
-        when attribute.atttypid in ('varchar'::regtype, 'bpchar'::regtype)
+        when attribute.atttypid in ('varchar'::regtype, 'bpchar'::regtype, 'varbyte'::regtype)
             and attribute.atttypmod > 4 then attribute.atttypmod - 4
     end as length,
     case
@@ -205,25 +233,24 @@ select
 from svv_all_columns;
 create view pg_catalog.svv_redshift_columns as
 select
-    columns.database_name,
-    columns.schema_name,
-    columns.table_name,
-    columns.column_name,
-    columns.ordinal_position,
-    (case when columns.character_maximum_length is not null
-        then columns.data_type || '(' || columns.character_maximum_length || ')'
-        when columns.data_type = 'numeric' and columns.numeric_precision is not null
-        then 'numeric(' || columns.numeric_precision || ',' || columns.numeric_scale || ')'
-        else columns.data_type
+    current_database()::varchar as database_name,
+    nspname::varchar as schema_name,
+    relname::varchar as table_name,
+    attname::varchar as column_name,
+    attnum::int as ordinal_position,
+    (case when atttypid = 'numeric'::regtype and precision is not null
+        then 'numeric(' || precision || ',' || scale || ')'
+        else column_type
     end)::varchar as data_type,
-    columns.column_default,
-    columns.is_nullable,
-    null::varchar as encoding,
-    null::boolean as distkey,
-    null::int as sortkey,
+    column_default::varchar as column_default,
+    (case when attnotnull then 'NO' else 'YES' end)::varchar as is_nullable,
+    encoding::varchar as encoding,
+    coalesce(attnum = distkey, false) as distkey,
+    coalesce(array_position(sortkeys, attnum), 0)
+        * case when sortstyle = 'INTERLEAVED' and attnum % 2 = 0 then -1 else 1 end as sortkey,
     null::varchar as column_acl,
-    columns.remarks
-from svv_all_columns as columns;
+    remarks::varchar as remarks
+from pg_redshift.columns;
 
 create view pg_catalog.svv_all_schemas as
 select
@@ -239,6 +266,15 @@ where nspname not in ('pg_redshift', 'pg_toast') and nspname not like 'pg!_%temp
 create view pg_catalog.svv_redshift_schemas as
 select database_name, schema_name, schema_owner, schema_type, schema_acl, schema_option
 from svv_all_schemas;
+create view pg_catalog.stv_db_isolation_level as
+select
+    datname::character(128) as db_name,
+    (case when exists (
+        select from pg_db_role_setting
+        where setdatabase = pg_database.oid and setrole = 0
+            and 'default_transaction_isolation=serializable' = any(setconfig)
+    ) then 'Serializable' else 'Snapshot Isolation' end)::character(20) as isolation_level
+from pg_database where not datistemplate;
 create view pg_catalog.svv_redshift_databases as
 select
     datname::varchar as database_name,
@@ -246,8 +282,10 @@ select
     'local'::varchar as database_type,
     null::varchar as database_acl,
     null::varchar as database_options,
-    'Serializable'::varchar as database_isolation_level
-from pg_database where not datistemplate;
+    rtrim(isolation_level)::varchar as database_isolation_level
+from pg_database
+join stv_db_isolation_level on db_name = datname
+where not datistemplate;
 
 -- There is nothing external here.
 create view pg_catalog.svv_external_schemas as
@@ -484,6 +522,118 @@ create view pg_redshift.show_databases as
 select database_name, database_owner, database_type, database_acl, null::varchar as parameters,
     database_isolation_level
 from svv_redshift_databases;
+
+create view pg_redshift.show_column_grants as
+select
+    current_database()::varchar as database_name,
+    relations.nspname::varchar as schema_name,
+    relations.relname::varchar as table_name,
+    attribute.attname::varchar as column_name,
+    'COLUMN'::varchar as object_type,
+    privilege.privilege_type::varchar as privilege_type,
+    coalesce(role.oid, 0)::int as identity_id,
+    coalesce(role.rolname, 'public')::varchar as identity_name,
+    (case when role.oid is null then 'public' when role.rolcanlogin then 'user' else 'role'
+    end)::varchar as identity_type,
+    privilege.is_grantable as admin_option,
+    'COLUMN'::varchar as privilege_scope,
+    pg_get_userbyid(privilege.grantor)::varchar as grantor_name
+from pg_redshift.relations as relations
+join pg_attribute as attribute on attribute.attrelid = relations.oid
+cross join lateral aclexplode(attribute.attacl) as privilege
+left join pg_roles as role on role.oid = privilege.grantee;
+create view pg_redshift.show_primary_keys as
+select
+    current_database()::varchar as database_name,
+    relations.nspname::varchar as schema_name,
+    relations.relname::varchar as table_name,
+    key.conname::varchar as pk_name,
+    attribute.attname::varchar as column_name,
+    place::int as key_seq
+from pg_redshift.relations as relations
+join pg_constraint as key on key.conrelid = relations.oid and key.contype = 'p'
+cross join lateral unnest(key.conkey) with ordinality as columns(number, place)
+join pg_attribute as attribute
+    on attribute.attrelid = relations.oid and attribute.attnum = columns.number;
+create view pg_redshift.show_foreign_keys as
+select
+    current_database()::varchar as pk_database_name,
+    referenced.nspname::varchar as pk_schema_name,
+    referenced.relname::varchar as pk_table_name,
+    referenced_column.attname::varchar as pk_column_name,
+    current_database()::varchar as fk_database_name,
+    relations.nspname::varchar as fk_schema_name,
+    relations.relname::varchar as fk_table_name,
+    attribute.attname::varchar as fk_column_name,
+    place::int as key_seq,
+    key.conname::varchar as fk_name,
+    (
+        select primary_key.conname from pg_constraint as primary_key
+        where primary_key.conrelid = referenced.oid and primary_key.contype = 'p'
+    )::varchar as pk_name,
+    -- JDBC's numbers of NO ACTION and NOT DEFERRABLE.
+    3::smallint as update_rule,
+    3::smallint as delete_rule,
+    7::smallint as deferrability
+from pg_redshift.relations as relations
+join pg_constraint as key on key.conrelid = relations.oid and key.contype = 'f'
+join pg_redshift.relations as referenced on referenced.oid = key.confrelid
+cross join lateral unnest(key.conkey, key.confkey) with ordinality
+    as columns(number, referenced_number, place)
+join pg_attribute as attribute
+    on attribute.attrelid = relations.oid and attribute.attnum = columns.number
+join pg_attribute as referenced_column
+    on referenced_column.attrelid = referenced.oid
+    and referenced_column.attnum = columns.referenced_number;
+
+create view pg_redshift.routines as
+select
+    current_database()::varchar as database_name,
+    nspname::varchar as schema_name,
+    proname::varchar as name,
+    prokind,
+    pronargs::int as number_of_arguments,
+    (
+        select coalesce(string_agg(format_type(type, null), ', ' order by place), '')
+        from unnest(proargtypes::oid[]) with ordinality as arguments(type, place)
+    )::varchar as argument_list,
+    (case when prokind = 'f' then format_type(prorettype, null) end)::varchar as return_type,
+    obj_description(routine.oid, 'pg_proc')::varchar as remarks,
+    proargtypes::oid[] as types,
+    proargnames as names
+from pg_proc as routine
+join pg_namespace as namespace on namespace.oid = pronamespace
+where nspname not in ('pg_catalog', 'information_schema', 'pg_redshift');
+create view pg_redshift.show_functions as
+select database_name, schema_name, name as function_name, number_of_arguments, argument_list,
+    return_type, remarks
+from pg_redshift.routines where prokind = 'f';
+create view pg_redshift.show_procedures as
+select database_name, schema_name, name as procedure_name, number_of_arguments, argument_list,
+    return_type, remarks
+from pg_redshift.routines where prokind = 'p';
+create view pg_redshift.parameters as
+select
+    routines.*,
+    coalesce(names[place], '')::varchar as parameter_name,
+    place::int as ordinal_position,
+    'IN'::varchar as parameter_type,
+    format_type(type, null)::varchar as data_type,
+    null::int as character_maximum_length,
+    null::int as numeric_precision,
+    null::int as numeric_scale
+from pg_redshift.routines
+cross join lateral unnest(types) with ordinality as arguments(type, place);
+create view pg_redshift.show_function_parameters as
+select database_name, schema_name, name as function_name, parameter_name, ordinal_position,
+    parameter_type, data_type, character_maximum_length, numeric_precision, numeric_scale,
+    argument_list
+from pg_redshift.parameters where prokind = 'f';
+create view pg_redshift.show_procedure_parameters as
+select database_name, schema_name, name as procedure_name, parameter_name, ordinal_position,
+    parameter_type, data_type, character_maximum_length, numeric_precision, numeric_scale,
+    argument_list
+from pg_redshift.parameters where prokind = 'p';
 
 grant select on all tables in schema pg_redshift to public;
 do $$

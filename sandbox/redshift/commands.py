@@ -8,6 +8,7 @@ from sandbox.redshift.lexer import Kind, Tokens, literal, quote, words
 from sandbox.redshift.query import Query
 from sandbox.redshift.reader import Reader, written
 from sandbox.redshift.statements import SYNTAX_ERROR, Answer, RedshiftError, Run, Several
+from sandbox.redshift.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,6 +149,15 @@ def show(tokens: Tokens) -> Translated:
     if reader.take("grants", "on"):
         reader.take("table")
         return _show_listing(reader, "grants", ("schema_name", "object_name"))
+    if reader.take("column", "grants", "on", "table"):
+        return _show_listing(reader, "column_grants", ("schema_name", "table_name"))
+    if reader.take("constraints"):
+        return _show_constraints(reader)
+    if what := reader.one_of("functions", "procedures"):
+        reader.expect("from", "schema")
+        return _show_listing(reader, what, ("schema_name",))
+    if reader.take("parameters", "of"):
+        return _show_parameters(reader)
     if reader.take("databases"):
         return Run("select * from pg_redshift.show_databases")
     if reader.take("server_version"):
@@ -173,23 +183,93 @@ def show(tokens: Tokens) -> Translated:
     raise _no_setting(name)
 
 
-def _show_listing(reader: Reader, view: str, columns: tuple[str, ...]) -> Translated:
-    path = reader.path()
+# What LIKE compares, and the order of the rows.
+_LISTED = {
+    "tables": "table_name",
+    "schemas": "schema_name",
+    "columns": "column_name",
+    "functions": "function_name",
+    "procedures": "procedure_name",
+    "function_parameters": "parameter_name",
+    "procedure_parameters": "parameter_name",
+}
+# Without the list of types that they are found by.
+_PARAMETERS = (
+    "database_name, schema_name, {}, parameter_name, ordinal_position, parameter_type, data_type, "
+    "character_maximum_length, numeric_precision, numeric_scale"
+)
+_ORDERS = {
+    "columns": "ordinal_position",
+    "primary_keys": "key_seq",
+    "foreign_keys": "1, 2, 3, 9",
+    "function_parameters": "ordinal_position",
+    "procedure_parameters": "ordinal_position",
+}
+
+
+def _show_constraints(reader: Reader) -> Translated:
+    if reader.take("primary", "keys", "from", "table"):
+        return _show_listing(reader, "primary_keys", ("schema_name", "table_name"))
+    reader.expect("foreign", "keys")
+    side = "pk" if reader.take("exported") else "fk"
+    reader.expect("from", "table")
+    return _show_listing(reader, "foreign_keys", ("schema_name", "table_name"), f"{side}_")
+
+
+def _show_parameters(reader: Reader) -> Translated:
+    what = reader.one_of("function", "procedure")
+    if what is None:
+        raise reader.unexpected()
+    return _show_listing(reader, f"{what}_parameters", ("schema_name", f"{what}_name"))
+
+
+def _show_listing(
+    reader: Reader, view: str, columns: tuple[str, ...], prefix: str = ""
+) -> Translated:
+    path = [_text_or_parameter(reader)]
+    while reader.take("."):
+        path.append(_text_or_parameter(reader))
     if len(path) == len(columns) + 1:
         columns = ("database_name", *columns)
     if len(path) != len(columns):
         raise RedshiftError(
             f"SHOW {view.upper()} needs a name with {len(columns)} parts", SYNTAX_ERROR
         )
-    wanted = [f"{column} = {literal(part)}" for column, part in zip(columns, path, strict=True)]
-    if reader.take("like"):
-        names = {"tables": "table_name", "schemas": "schema_name", "columns": "column_name"}
-        wanted.append(f"{names[view]} like {literal(reader.string())}")
+    wanted = [f"{prefix}{column} = {part}" for column, part in zip(columns, path, strict=True)]
+    if view.endswith("_parameters"):
+        wanted.append(f"argument_list = {_argument_list(reader)}")
+    if view in _LISTED and reader.take("like"):
+        wanted.append(f"{_LISTED[view]} like {_text_or_parameter(reader)}")
     limit = f" limit {reader.number()}" if reader.take("limit") else ""
     reader.finish()
-    order = "ordinal_position" if view == "columns" else "1, 2, 3"
+    order = _ORDERS.get(view, "1, 2, 3")
     where = " and ".join(wanted)
-    return Run(f"select * from pg_redshift.show_{view} where {where} order by {order}{limit}")  # noqa: S608
+    shown = _PARAMETERS.format(columns[-1]) if view.endswith("_parameters") else "*"
+    rows = f"pg_redshift.show_{view} where {where} order by {order}{limit}"
+    return Run(f"select {shown} from {rows}")  # noqa: S608
+
+
+def _text_or_parameter(reader: Reader) -> str:
+    """A name or a string as a literal; drivers bind even the parts of names."""
+    if not reader.at_end and reader.tokens.at(reader.index).kind is Kind.PARAMETER:
+        reader.index += 1
+        return reader.tokens.at(reader.index - 1).text
+    return literal(reader.string() if reader.is_string() else reader.name())
+
+
+def _argument_list(reader: Reader) -> str:
+    """The types in brackets as an expression for their list."""
+    opening = reader.index
+    reader.expect("(")
+    reader.index = reader.tokens.closing[opening] + 1
+    types = []
+    for start, end in reader.tokens.separated(opening + 1, reader.index - 1):
+        if reader.tokens.at(start).kind is Kind.PARAMETER:
+            types.append(reader.tokens.at(start).text)
+        else:
+            name, _ = parse_type(reader.tokens, start, end)
+            types.append(f"pg_catalog.format_type({literal(name)}::regtype, null)")
+    return " || ', ' || ".join(types) or "''"
 
 
 def grant(tokens: Tokens) -> Translated:

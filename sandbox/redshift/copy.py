@@ -105,7 +105,8 @@ async def load(statement: Copy, backend: Backend, cluster: Cluster) -> int:
     await _record_files(statement, query_id, counts, cluster)
     # What pg_last_copy_count() and pg_last_copy_id() read.
     await backend.query(
-        f"select pg_catalog.set_config('redshift.last_copy_count', '{rows}', false), "
+        f"select pg_redshift.rows_changed({_literal(statement.table)}, {rows}), "
+        f"pg_catalog.set_config('redshift.last_copy_count', '{rows}', false), "
         f"pg_catalog.set_config('redshift.last_copy_id', '{query_id}', false)"
     )
     return rows
@@ -190,7 +191,7 @@ def _target_column(
     # A domain is shown as what it is made of, but for Redshift's own types.
     kind = type_ if type_ in _OWN_TYPES else base or type_
     length = precision = scale = None
-    if kind in ("varchar", "bpchar") and modifier >= 4:
+    if kind in ("varchar", "bpchar", "varbyte") and modifier >= 4:
         length = modifier - 4
     if kind == "numeric" and modifier >= 4:
         precision, scale = (modifier - 4) >> 16, (modifier - 4) & 0x7FF

@@ -235,6 +235,8 @@ def alter(tokens: Tokens) -> Translated:
         if reader.take("quota"):
             return Answer("ALTER SCHEMA")
         raise reader.unexpected()
+    if reader.take("database"):
+        return _alter_database(reader)
     if reader.take("user"):
         name = quote(reader.name())
         if reader.take("rename", "to"):
@@ -250,6 +252,17 @@ def alter(tokens: Tokens) -> Translated:
     if reader.take("default", "privileges"):
         return Run(f"alter default privileges {_without_role_word(reader)}")
     raise RedshiftError(f"ALTER {reader.word.upper()} is not covered by the Redshift stand-in.")
+
+
+def _alter_database(reader: Reader) -> Translated:
+    name = quote(reader.name())
+    reader.expect("isolation", "level")
+    levels = {"snapshot": "repeatable read", "serializable": "serializable"}
+    level = reader.one_of(*levels)
+    if level is None:
+        raise reader.unexpected()
+    reader.finish()
+    return Run(f"alter database {name} set default_transaction_isolation = '{levels[level]}'")
 
 
 def _without_role_word(reader: Reader) -> str:

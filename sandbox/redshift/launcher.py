@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pwd
@@ -20,6 +21,7 @@ import psycopg
 
 from sandbox.paths import write_private
 from sandbox.processes import LOOPBACK, SandboxError, Service, free_ports
+from sandbox.redshift.certificates import CA_FILE, SERVER_FILE, make_certificates
 from sandbox.redshift.proxy import ProxyConfig
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class RedshiftEndpoint:
     Attributes:
         iam_role: The role that COPY and UNLOAD may name.
         postgres_port: PostgreSQL itself, without the proxy: for measuring and for a look inside.
+        ca_file: What a client that verifies the server has to trust; None without TLS.
     """
 
     host: str
@@ -54,6 +57,7 @@ class RedshiftEndpoint:
     iam_role: str
     postgres_port: int
     superuser_password: str = field(repr=False)
+    ca_file: str | None = None
 
 
 class RedshiftServer:
@@ -64,6 +68,7 @@ class RedshiftServer:
         s3: The S3 server that COPY reads and UNLOAD writes; None for SQL alone.
         port: The port wished for; another is taken when it is not free, 0 means any.
         iam_roles: The roles attached to the cluster; the first is its default.
+        tls: Offer TLS, with a certificate made for this start; nobody has to use it.
     """
 
     def __init__(
@@ -72,15 +77,19 @@ class RedshiftServer:
         s3: S3Endpoint | None = None,
         port: int = PREFERRED_PORT,
         iam_roles: tuple[str, ...] = (IAM_ROLE,),
+        *,
+        tls: bool = False,
     ) -> None:
         self._paths = paths
         self._s3 = s3
         self._preferred_port = port
         self._iam_roles = iam_roles
+        self._tls = tls
         self._folder = paths.root / "redshift"
         self._data = self._folder / "data"
         self._endpoint_file = self._folder / "endpoint.json"
         self._proxy_file = self._folder / "proxy.json"
+        self._version_file = self._folder / "version"
         self._postgres = Service("redshift-postgres", paths)
         self._proxy = Service("redshift", paths)
 
@@ -126,6 +135,11 @@ class RedshiftServer:
         try:
             if not self._data.exists():
                 self._install(programs, endpoint)
+            elif not self._version_file.exists() or self._version_file.read_text() != _version():
+                raise SandboxError(
+                    f"The tables in {self._folder} were made by another version of the Redshift "
+                    "stand-in. Remove that folder to start anew, without them."
+                )
             self._start_postgres(programs, self._data, endpoint)
             self._start_proxy(endpoint)
         except BaseException:
@@ -155,8 +169,14 @@ class RedshiftServer:
                 postgres_port=postgres_port,
                 superuser_password=secrets.token_urlsafe(24),
             )
+        if self._tls:
+            make_certificates(self._folder)
         endpoint = replace(
-            endpoint, port=port, postgres_port=postgres_port, iam_role=self._iam_roles[0]
+            endpoint,
+            port=port,
+            postgres_port=postgres_port,
+            iam_role=self._iam_roles[0],
+            ca_file=str(self._folder / CA_FILE) if self._tls else None,
         )
         write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
         return endpoint
@@ -193,6 +213,7 @@ class RedshiftServer:
         self._start_postgres(programs, draft, endpoint)
         self._install_sql(endpoint)
         self._stop_postgres()
+        self._version_file.write_text(_version())
         draft.rename(self._data)
 
     def _install_sql(self, endpoint: RedshiftEndpoint) -> None:
@@ -219,6 +240,8 @@ class RedshiftServer:
             "timezone": "UTC",
             "max_connections": 200,
             "shared_buffers": "128MB",
+            # For the index behind a sort key.
+            "maintenance_work_mem": "256MB",
             # The data can be made again, so a power cut may cost it; a killed server may not.
             "synchronous_commit": "off",
             "fsync": "off",
@@ -253,6 +276,7 @@ class RedshiftServer:
             superuser_password=endpoint.superuser_password,
             s3=self._s3,
             iam_roles=self._iam_roles,
+            certificate=str(self._folder / SERVER_FILE) if self._tls else None,
         )
         write_private(self._proxy_file, config.to_json())
         repository = Path(__file__).resolve().parent.parent.parent
@@ -263,6 +287,12 @@ class RedshiftServer:
         self._proxy.wait_until(
             lambda: _listens(endpoint.port), START_TIMEOUT, f"answered on port {endpoint.port}"
         )
+
+
+def _version() -> str:
+    """What tells one catalog from another: what is installed into a new database."""
+    texts = (Path(__file__).with_name(name).read_bytes() for name in SQL_FILES)
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def _find_programs() -> Path:

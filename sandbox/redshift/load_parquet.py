@@ -153,6 +153,7 @@ def _prepared(array: pa.Array, column: TargetColumn, url: str) -> pa.Array:
             15001, f"Column {column.name} is declared NOT NULL, but {url} has nulls in it"
         )
     if column.type == "varbyte":
+        _check_length(array, column, url)
         texts = [None if value is None else "\\x" + value.hex() for value in array.to_pylist()]
         return pa.array(texts, pa.string())
     if column.type == "super":

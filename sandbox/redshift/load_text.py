@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from sandbox.redshift.clean_text import CleanText
 from sandbox.redshift.storage import DataFile, Storage, detailed_error, explained
 from sandbox.redshift.text_values import (
     BadValueError,
@@ -83,29 +84,62 @@ class TextLoad:
             ServerError: An object cannot be read, or an option makes no sense.
         """
         csv.field_size_limit(MAX_FIELD_CHARS)
+        clean = self._clean_text()
+        for file in files:
+            if clean is None:
+                yield from self._rows(self._raw_lines(file), file.url)
+                continue
+            line_number = 0
+            for block in _whole_rows(self._raw_blocks(file), self._header(), clean.quote):
+                if line_number >= self._header() and (converted := clean.convert(block)):
+                    rows, count = converted
+                    self.counts[file.url] += count
+                    yield rows
+                else:
+                    yield from self._rows(iter(_lines(block)), file.url, line_number)
+                line_number += block.count(b"\n")
+
+    def _clean_text(self) -> CleanText | None:
+        """What converts whole blocks, where all that the COPY asks for allows it."""
+        is_csv = self.format == "CSV"
+        if self.format not in ("CSV", "TEXT") or not CleanText.covers(self.columns, self.options):
+            return None
+        return CleanText(
+            columns=self.columns,
+            delimiter=_delimiter(self.options, "," if is_csv else "|"),
+            quote=_quote(self.options) if is_csv else None,
+            null=str(self.options.get("NULL", r"\N")),
+            empty_as_null="EMPTYASNULL" in self.options,
+            skips_blank_lines=is_csv or "IGNOREBLANKLINES" in self.options,
+        )
+
+    def _header(self) -> int:
+        return int(self.options.get("IGNOREHEADER", 0))
+
+    def _rows(self, lines: Iterator[bytes], url: str, line_number: int = 0) -> Iterator[bytes]:
+        """The rows of lines, of which the first follows that number."""
         converters = [converter(column, self.options) for column in self.columns]
         pending: list[str] = []
-        for file in files:
-            for record in self._records(file):
-                if (row := self._convert(record, converters, file.url)) is not None:
-                    pending.append(row)
-                    self.counts[file.url] += 1
-                if len(pending) >= CHUNK_ROWS:
-                    yield "".join(pending).encode()
-                    pending = []
+        for record in self._records(lines, line_number):
+            if (row := self._convert(record, converters, url)) is not None:
+                pending.append(row)
+                self.counts[url] += 1
+            if len(pending) >= CHUNK_ROWS:
+                yield "".join(pending).encode()
+                pending = []
         yield "".join(pending).encode()
 
-    def _records(self, file: DataFile) -> Iterator[_Record]:
-        lines = _decoded(self._raw_lines(file), self.options)
+    def _records(self, raw_lines: Iterator[bytes], line_number: int) -> Iterator[_Record]:
+        lines = _decoded(raw_lines, self.options)
         if self.format == "JSON":
             records = _json_records(lines, self._json_fields())
         elif self.format == "CSV":
             records = _csv_records(lines, self.options)
         else:
             records = _delimited_records(lines, self.options)
-        header = int(self.options.get("IGNOREHEADER", 0))
         for record in records:
-            if record.line_number <= header and self.format != "JSON":
+            record.line_number += line_number
+            if record.line_number <= self._header() and self.format != "JSON":
                 continue
             if not record.raw.strip("\r\n") and (
                 "IGNOREBLANKLINES" in self.options or self.format == "CSV"
@@ -114,18 +148,22 @@ class TextLoad:
             yield record
 
     def _raw_lines(self, file: DataFile) -> Iterator[bytes]:
+        rest = b""
+        for block in self._raw_blocks(file):
+            *lines, rest = (rest + block).split(b"\n")
+            yield from (line + b"\n" for line in lines)
+        if rest:
+            yield rest
+
+    def _raw_blocks(self, file: DataFile) -> Iterator[bytes]:
         compression = next(
             (_COMPRESSIONS[name] for name in _COMPRESSIONS if name in self.options), None
         )
         with explained(file.url):
             reader = pa.PythonFile(self.storage.open_reader(file.url), "r")
             with pa.input_stream(reader, compression=compression) as stream:
-                rest = b""
-                while chunk := stream.read(STREAM_BYTES):
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    yield from (line + b"\n" for line in lines)
-                if rest:
-                    yield rest
+                while block := stream.read(STREAM_BYTES):
+                    yield block
 
     def _json_fields(self) -> list[_JsonField]:
         how = str(self.options.get("JSON", "auto"))
@@ -209,6 +247,34 @@ def _escape(text: str) -> str:
 # Lines and fields.
 
 
+def _lines(block: bytes) -> list[bytes]:
+    lines = [line + b"\n" for line in block.split(b"\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _whole_rows(blocks: Iterator[bytes], header: int, quote: str | None) -> Iterator[bytes]:
+    """The same bytes, cut between rows; the header's lines come by themselves.
+
+    Quotes come in pairs, so after an even number of them a line's end is a row's end.
+    """
+    mark = (quote or "").encode()
+    rest = b""
+    for block in blocks:
+        rest += block
+        while (
+            header and (end := rest.find(b"\n") + 1) and not (mark and rest[:end].count(mark) % 2)
+        ):
+            yield rest[:end]
+            rest, header = rest[end:], header - 1
+        cut = rest.rfind(b"\n") + 1
+        if cut and not (mark and rest[:cut].count(mark) % 2):
+            yield rest[:cut]
+            rest = rest[cut:]
+    if rest:
+        yield rest
+
+
 @dataclass
 class _Line:
     text: str
@@ -253,13 +319,17 @@ class _Tape:
         return taken
 
 
-def _csv_records(lines: Iterator[_Line], options: Options) -> Iterator[_Record]:
+def _quote(options: Options) -> str:
     quote = options.get("QUOTE")
+    return quote if isinstance(quote, str) else '"'
+
+
+def _csv_records(lines: Iterator[_Line], options: Options) -> Iterator[_Record]:
     yield from _read_csv(
         _Tape(lines, str),
         null=str(options.get("NULL", r"\N")),
         delimiter=_delimiter(options, ","),
-        quotechar=quote if isinstance(quote, str) else '"',
+        quotechar=_quote(options),
         strict=True,
     )
 

@@ -15,6 +15,7 @@ import asyncio
 import json
 import logging
 import signal
+import ssl
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from sandbox.processes import LOOPBACK
 from sandbox.redshift import copy, wire
+from sandbox.redshift.lexer import literal
 from sandbox.redshift.sql import split, translate
 from sandbox.redshift.statements import (
     AlterTable,
@@ -44,6 +46,8 @@ from sandbox.s3 import S3Endpoint
 logger = logging.getLogger(__name__)
 
 SERVER_VERSION = "8.0.2"
+# Which SHOW statements drivers may ask the catalog with: those that commands.py knows.
+SHOW_DISCOVERY = "4"
 # What PostgreSQL knows; Redshift's clients send names of their own besides.
 STARTUP_PARAMETERS = frozenset(
     (
@@ -59,6 +63,8 @@ STARTUP_PARAMETERS = frozenset(
         "statement_timeout",
     )
 )
+# What is worth a look at a table's statistics.
+MANY_ROWS = 1_000
 # What PostgreSQL runs by itself.
 PLAIN = (Run, CreateTable, AlterTable)
 _AUTHENTICATION_NEEDS_ANSWER = frozenset((3, 5, 10, 11))
@@ -75,6 +81,7 @@ class ProxyConfig:
         superuser: PostgreSQL's own account, which writes them.
         s3: The S3 server that COPY reads and UNLOAD writes.
         iam_roles: The roles attached to the cluster; the first is its default.
+        certificate: A file with the key and the certificate to serve TLS with; None for none.
     """
 
     port: int
@@ -84,6 +91,7 @@ class ProxyConfig:
     superuser_password: str = field(repr=False)
     s3: S3Endpoint | None
     iam_roles: tuple[str, ...]
+    certificate: str | None = None
 
     def to_json(self) -> str:
         """The configuration as a file's content; it holds secrets."""
@@ -102,6 +110,10 @@ class Proxy:
 
     def __init__(self, config: ProxyConfig) -> None:
         self._config = config
+        self._tls: ssl.SSLContext | None = None
+        if config.certificate:
+            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._tls.load_cert_chain(config.certificate)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -140,7 +152,10 @@ class Proxy:
             if not 8 <= length <= wire.MAX_STARTUP_BYTES:
                 raise ConnectionLost("the first packet is not PostgreSQL's")
             body = await reader.readexactly(length - 8)
-            if code in (wire.SSL_REQUEST, wire.GSS_REQUEST):
+            if code == wire.SSL_REQUEST and self._tls:
+                writer.write(b"S")
+                await writer.start_tls(self._tls)
+            elif code in (wire.SSL_REQUEST, wire.GSS_REQUEST):
                 writer.write(b"N")
             elif code == wire.CANCEL_REQUEST:
                 await self._cancel(body)
@@ -182,6 +197,9 @@ async def _authenticate(
             name, _ = wire.split_cstring(body)
             if name == "server_version":
                 body = wire.cstring(name) + wire.cstring(SERVER_VERSION)
+        if kind == b"Z":
+            discovery = wire.cstring("show_discovery") + wire.cstring(SHOW_DISCOVERY)
+            writer.write(message(b"S", discovery))
         writer.write(message(kind, body))
         await writer.drain()
         if kind == b"E":
@@ -228,9 +246,11 @@ class Session:
         self._client = writer
         self._config = config
         self._cluster = Cluster(config.s3, config.iam_roles, self._log_in_superuser)
-        # Statements and portals that the proxy executes, by name.
+        # Statements and portals of the extended protocol, by name.
         self._statements: dict[str, Translated] = {}
         self._portals: dict[str, Translated] = {}
+        # What was executed since the last ReadyForQuery.
+        self._executed: list[Translated] = []
         self._asked = wire.Asked()
         # After an error in the extended protocol all is ignored until Sync.
         self._skipping = False
@@ -238,7 +258,7 @@ class Session:
             b"P": self._parse,
             b"B": self._bind,
             b"D": self._forward,
-            b"C": self._forward,
+            b"C": self._close,
             b"E": self._execute,
             b"H": self._flush,
         }
@@ -265,23 +285,33 @@ class Session:
     async def _simple_query(self, text: str) -> None:
         try:
             steps = [await _translate(statement) for statement in split(text)]
-            plain = [step.sql for step in steps if isinstance(step, PLAIN)]
+            plain = [step.sql for step in steps if isinstance(step, Run)]
             if len(plain) == len(steps):
                 # One message, so that PostgreSQL makes one transaction of it. On lines of their
                 # own, as a statement may end in a comment.
                 await self._run("\n;\n".join(plain))
+                self._executed += steps
+            elif len(steps) == 1 or any(_is_transaction(step) for step in steps):
+                await self._run_each(steps)
             else:
-                for step in steps:
-                    if isinstance(step, PLAIN):
-                        await self._run(step.sql)
-                    else:
-                        self._client.write(wire.command_complete(await self._perform(step)))
+                async with self._transaction():
+                    await self._run_each(steps)
         except (RedshiftError, ServerError) as error:
             await self.backend.abort()
             self._client.write(_as_server_error(error).encode())
         except _ReportedError:
             logger.debug("PostgreSQL has told the client what is wrong")
+        await self._keep_statistics()
         self._client.write(wire.ready(self.backend.status))
+
+    async def _run_each(self, steps: list[Translated]) -> None:
+        # The attributes of a table travel in its message, so it has to be alone there.
+        for step in steps:
+            if isinstance(step, PLAIN):
+                await self._run(step.sql)
+                self._executed.append(step)
+            else:
+                self._client.write(wire.command_complete(await self._perform(step)))
 
     async def _run(self, sql: str) -> None:
         """Let PostgreSQL answer the client, all but ReadyForQuery.
@@ -309,12 +339,12 @@ class Session:
         except (RedshiftError, ServerError) as error:
             await self._refuse(error)
             return
+        self._statements[name] = translated
         if isinstance(translated, PLAIN):
             await self._forward(
                 kind, wire.cstring(name) + wire.cstring(translated.sql) + body[position:]
             )
         else:
-            self._statements[name] = translated
             await self._forward(kind, wire.cstring(name) + wire.cstring("") + b"\0\0")
 
     async def _bind(self, kind: bytes, body: bytes) -> None:
@@ -325,9 +355,16 @@ class Session:
             self._portals[portal] = self._statements[statement]
         await self._forward(kind, body)
 
+    async def _close(self, kind: bytes, body: bytes) -> None:
+        closed = self._statements if body.startswith(b"S") else self._portals
+        closed.pop(wire.split_cstring(body, 1)[0], None)
+        await self._forward(kind, body)
+
     async def _execute(self, kind: bytes, body: bytes) -> None:
         translated = self._portals.get(wire.split_cstring(body)[0])
-        if translated is None:
+        if translated is None or isinstance(translated, PLAIN):
+            if translated:
+                self._executed.append(translated)
             await self._forward(kind, body)
             return
         await self._flush(b"H", b"")
@@ -349,6 +386,7 @@ class Session:
         await self.backend.drain()
         await self.backend.relay(self._client, self._asked, until_ready=True)
         self._skipping = False
+        await self._keep_statistics()
         self._client.write(wire.ready(self.backend.status))
 
     async def _refuse(self, error: RedshiftError | ServerError) -> None:
@@ -357,6 +395,22 @@ class Session:
             await self.backend.abort()
             self._client.write(_as_server_error(error).encode())
             self._skipping = True
+
+    async def _keep_statistics(self) -> None:
+        """Let PostgreSQL look anew at tables of which many rows changed."""
+        tables = {each.changes for each in self._executed if isinstance(each, Run) and each.changes}
+        rows, self.backend.changed_rows = self.backend.changed_rows, 0
+        self._executed = []
+        if rows < MANY_ROWS or self.backend.status == wire.FAILED:
+            return
+        try:
+            for table in tables:
+                await self.backend.query(
+                    f"select pg_redshift.rows_changed({literal(table)}, {rows})"
+                )
+        except ServerError as error:
+            # The client's transaction has failed with it.
+            self._client.write(error.encode())
 
     # What the proxy does itself.
 
@@ -405,7 +459,7 @@ class Session:
         await self.backend.query("begin")
         try:
             yield
-        except (RedshiftError, ServerError):
+        except (RedshiftError, ServerError, _ReportedError):
             await self.backend.query("rollback")
             raise
         await self.backend.query("commit")
@@ -422,6 +476,12 @@ class Session:
 
 class _ReportedError(Exception):
     """PostgreSQL's error, which the client has already."""
+
+
+def _is_transaction(step: Translated) -> bool:
+    # After the comment that may lead it.
+    last_line = step.sql.rpartition("\n")[2] if isinstance(step, Run) else ""
+    return last_line.startswith(("begin", "commit", "rollback"))
 
 
 async def _translate(statement: str) -> Translated:

@@ -48,6 +48,8 @@ _NOT_COVERED = {
     "connect": "CONNECT BY",
 }
 _IGNORING_NULLS = ("first_value", "last_value")
+# Tables of the catalog that clients read through a view of the same name (catalog.sql).
+_VEILED = frozenset(("pg_class", "pg_index", "pg_indexes", "pg_proc"))
 _LEADER_ONLY = (
     "Specified types or functions (one per INFO message) not supported on Redshift tables."
 )
@@ -244,6 +246,8 @@ class Query:
         if after < end and tokens.word(after) == "(" and self._is_call(first, index):
             return self._call(first, index, end)
         parts = [tokens.at(each) for each in range(first, after, 2)]
+        if len(parts) == 3 and parts[0].name == "pg_catalog" and parts[1].name in _VEILED:
+            parts = parts[1:]
         if len(parts) > 1 and tokens.word(after) != "*":
             column = self._column_length([part.name for part in parts])
             if column < len(parts):
@@ -313,6 +317,8 @@ class Query:
             return self._chain(source.start, end)
         if source.path[0] in ("pg_temp",) and len(source.path) > 1:
             return tokens.source(source.start, source.stop), source.stop
+        if source.in_catalog and not source.is_cte and source.path[-1] in _VEILED:
+            return f"{functions.SCHEMA}.{source.path[-1]}", source.stop
         return self._folded(source.start, source.stop), source.stop
 
     def rewrite_path(self, source: Source) -> str:
@@ -392,6 +398,10 @@ class Query:
             inner_end -= 2
         name = call.name
         inner = tokens.source(call.opening + 1, inner_end)
+        if self._reads_catalog and name in ("array", "array_to_string"):
+            # The leader node's, of arrays and not of SUPER; ARRAY(SELECT …) takes no schema.
+            own = name if name == "array" else f"pg_catalog.{name}"
+            return f"{own}({self.rewrite(call.opening + 1, inner_end)})"
         if name in functions.REWRITTEN:
             fewest, most, rewrite = functions.REWRITTEN[name]
             arguments = self._arguments(call.opening + 1, inner_end)

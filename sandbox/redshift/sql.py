@@ -6,6 +6,7 @@ it. docs/redshift-sandbox.md says what is covered and which of Redshift's pages 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -80,12 +81,8 @@ def _with_comment(translated: Translated, comment: str) -> Translated:
     if not comment:
         return translated
     match translated:
-        case Run(sql):
-            return Run(f"{comment}\n{sql}")
-        case CreateTable(sql, attributes):
-            return CreateTable(f"{comment}\n{sql}", attributes)
-        case AlterTable(sql, attributes):
-            return AlterTable(f"{comment}\n{sql}", attributes)
+        case Run() | CreateTable() | AlterTable():
+            return replace(translated, sql=f"{comment}\n{translated.sql}")
     return translated
 
 
@@ -100,7 +97,13 @@ def _makes_table(tokens: Tokens) -> bool:
 
 
 def _change(tokens: Tokens) -> Translated:
-    return Run(Query(tokens, writes=True).rewrite(0, len(tokens.all)))
+    query = Query(tokens, writes=True)
+    return Run(query.rewrite(0, len(tokens.all)), _changed(query))
+
+
+def _changed(query: Query) -> str | None:
+    """The table that an INSERT, UPDATE, DELETE or MERGE changes: the first that it names."""
+    return written(query.sources[0].path) if query.sources else None
 
 
 def _delete(tokens: Tokens) -> Translated:
@@ -119,7 +122,7 @@ def _merge(tokens: Tokens) -> Translated:
     when = tokens.find(0, end, "when")
     if when is None:
         raise RedshiftError("syntax error at end of input", SYNTAX_ERROR)
-    return Run(query.rewrite(0, end))
+    return Run(query.rewrite(0, end), _changed(query))
 
 
 def _merge_without_duplicates(tokens: Tokens, query: Query) -> Translated:
@@ -138,7 +141,8 @@ def _merge_without_duplicates(tokens: Tokens, query: Query) -> Translated:
     condition = query.rewrite(reader.index, reader.end - 2)
     return Run(
         f"with replaced as (delete from {target} using {source}{alias} where {condition}) "  # noqa: S608
-        f"insert into {target} select * from {source}"
+        f"insert into {target} select * from {source}",
+        target,
     )
 
 

@@ -29,9 +29,14 @@ class RedshiftError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """To be run on PostgreSQL as it is."""
+    """To be run on PostgreSQL as it is.
+
+    Attributes:
+        changes: The table whose rows it changes, as PostgreSQL takes its name.
+    """
 
     sql: str
+    changes: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal, InvalidOperation
 Options = Mapping[str, str | int | bool]
 
 _INTEGERS = {"int2": ("Smallint", 15), "int4": ("Integer", 31), "int8": ("Bigint", 63)}
-_TRUE = frozenset(("t", "true", "y", "yes", "1"))
-_FALSE = frozenset(("f", "false", "n", "no", "0"))
-_CHARACTERS = frozenset(("varchar", "bpchar", "text"))
+TRUE = frozenset(("t", "true", "y", "yes", "1"))
+FALSE = frozenset(("f", "false", "n", "no", "0"))
+CHARACTERS = frozenset(("varchar", "bpchar", "text"))
 # Longest first; what is not here is taken literally.
 _DATE_PARTS = {
     "YYYY": "%Y",
@@ -105,7 +105,7 @@ def converter(column: TargetColumn, options: Options) -> Converter:
 
     It raises BadValueError.
     """
-    if column.type in _CHARACTERS:
+    if column.type in CHARACTERS:
         return _character_converter(column, options)
     convert = _typed_converter(column, options)
 
@@ -161,7 +161,7 @@ def _typed_converter(column: TargetColumn, options: Options) -> Callable[[str], 
     if column.type == "super":
         return _to_super
     if column.type == "varbyte":
-        return _to_varbyte
+        return _varbyte_converter(column)
     # TIME and the like: PostgreSQL reads them as Redshift does.
     return str
 
@@ -212,9 +212,9 @@ def _to_float(text: str) -> str:
 
 def _to_boolean(text: str) -> str:
     folded = text.lower()
-    if folded in _TRUE:
+    if folded in TRUE:
         return "t"
-    if folded in _FALSE:
+    if folded in FALSE:
         return "f"
     raise BadValueError(1210, "Unknown boolean format")
 
@@ -228,11 +228,17 @@ def _to_super(text: str) -> str:
     return text
 
 
-def _to_varbyte(text: str) -> str:
-    try:
-        return "\\x" + bytes.fromhex(text).hex()
-    except ValueError:
-        raise BadValueError(1216, "Invalid hexadecimal digits for VARBYTE") from None
+def _varbyte_converter(column: TargetColumn) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        try:
+            value = bytes.fromhex(text)
+        except ValueError:
+            raise BadValueError(1216, "Invalid hexadecimal digits for VARBYTE") from None
+        if column.length is not None and len(value) > column.length:
+            raise BadValueError(1204, "Varbyte length exceeds DDL length")
+        return "\\x" + value.hex()
+
+    return convert
 
 
 def _date_converter(format_: str | int | bool | None) -> Callable[[str], str]:

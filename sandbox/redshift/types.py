@@ -50,7 +50,14 @@ _TYPES = {
 }
 _UNCOVERED = frozenset(("geometry", "geography", "hllsketch"))
 # In table definitions; elsewhere the length is that of the expression.
-_DEFAULT_LENGTHS = {"varchar": 256, "nvarchar": 256, "text": 256, "bpchar": 256}
+_DEFAULT_LENGTHS = {
+    "varchar": 256,
+    "nvarchar": 256,
+    "text": 256,
+    "bpchar": 256,
+    "varbyte": 64_000,
+    "varbinary": 64_000,
+}
 
 
 def parse_type(
@@ -101,9 +108,6 @@ def parse_type(
         index += 3
     if tokens.word(index) == "[" and not on_leader:
         raise _no_type(tokens.source(start, tokens.after(index)))
-    if base == "varbyte":
-        # The length is not kept: PostgreSQL has no bytes of bounded length.
-        arguments = ""
     return base + arguments, index
 
 

@@ -30,6 +30,10 @@ _INT = struct.Struct("!I")
 _DATA_ROW = ord("D")
 # What ends the answer to one message of the extended protocol.
 _COMPLETIONS = b"123TnCIs"
+# The field of a report with the SQLSTATE 40001.
+_SERIALIZATION_FAILURE = b"C40001\0"
+# The tags that end in a number of rows written.
+_CHANGES = (b"INSERT ", b"UPDATE ", b"DELETE ", b"MERGE ")
 
 SUPER_OID = 4000
 VARBYTE_OID = 6551
@@ -125,6 +129,17 @@ def _report(kind: bytes, fields: Mapping[str, str]) -> bytes:
 def _read_report(body: bytes) -> dict[str, str]:
     parts = body.rstrip(b"\0").split(b"\0")
     return {part[:1].decode(): part[1:].decode(errors="replace") for part in parts if part}
+
+
+def _isolation_violation(body: bytes) -> bytes:
+    """PostgreSQL's report of it in Redshift's words; its own stay as the hint."""
+    fields = _read_report(body)
+    fields |= {
+        "M": "1023",
+        "D": "Serializable isolation violation on table in Redshift",
+        "H": ": ".join(filter(None, (fields.get("M"), fields.get("D")))),
+    }
+    return _report(b"E", fields)[5:]
 
 
 @dataclass(frozen=True)
@@ -256,6 +271,7 @@ class Backend:
     Attributes:
         status: The transaction status of the last ReadyForQuery.
         process_id: PostgreSQL's process for this session.
+        changed_rows: How many rows the client's statements inserted, updated, merged or deleted.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -265,6 +281,7 @@ class Backend:
         self._position = 0
         self.status = IDLE
         self.process_id = 0
+        self.changed_rows = 0
 
     @classmethod
     async def open(cls, host: str, port: int) -> Backend:
@@ -344,6 +361,8 @@ class Backend:
             self.status = body
         elif kind == b"K":
             self.process_id = int(_INT.unpack_from(body)[0])
+        elif kind == b"E" and _SERIALIZATION_FAILURE in body:
+            body = _isolation_violation(body)
         return kind, body
 
     async def _fill(self) -> None:
@@ -381,6 +400,8 @@ class Backend:
                 body = _without_hex_marks(body, hex_columns)
             client.write(message(kind, body))
             await client.drain()
+            if kind == b"C" and body.startswith(_CHANGES):
+                self.changed_rows += int(body[:-1].rpartition(b" ")[2])
             if kind == b"E":
                 succeeded = False
                 asked.clear()

@@ -29,3 +29,19 @@ def test_the_role_is_taken_with_the_external_id_only() -> None:
     (statement,) = statements("trust-policy.json")
     assert statement["Action"] == "sts:AssumeRole"
     assert statement["Condition"] == {"StringEquals": {"sts:ExternalId": "EXTERNAL_ID"}}
+
+
+def test_copy_may_read_the_landing_and_nothing_else() -> None:
+    listing, objects = statements("redshift-copy-policy.json")
+    assert (listing["Action"], objects["Action"]) == ("s3:ListBucket", "s3:GetObject")
+    assert listing["Resource"] == "arn:aws:s3:::BUCKET"
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": "PREFIX/*"}}
+    assert objects["Resource"] == "arn:aws:s3:::BUCKET/PREFIX/*"
+
+
+def test_redshift_takes_its_role_for_one_user_of_one_cluster() -> None:
+    (statement,) = statements("redshift-trust-policy.json")
+    assert statement["Principal"] == {"Service": "redshift.amazonaws.com"}
+    assert statement["Action"] == "sts:AssumeRole"
+    (user,) = statement["Condition"]["StringEquals"].values()
+    assert user == "arn:aws:redshift:REGION:ACCOUNT:dbuser:CLUSTER/LOADER"

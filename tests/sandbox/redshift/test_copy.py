@@ -25,7 +25,7 @@ from sandbox.redshift.launcher import IAM_ROLE, RedshiftServer
 from sandbox.s3 import S3Server
 from tests.sandbox.redshift.conftest import connect, run
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
 EVERY_TYPE = """
     id int not null, small smallint, big bigint, amount decimal(10, 2), ratio real,
@@ -190,6 +190,27 @@ def test_varchar_counts_bytes(loader: Loader):
     with pytest.raises(redshift_connector.Error, match=r"Table: 6, Data: 9"):
         loader.copy(url, "format as parquet")
     assert loader.rows() == [("한국",)]
+
+
+@pytest.mark.parametrize("value", [b"\xff\x00\x01", b"\xff\x00\x01\x02"], ids=["fits", "does not"])
+def test_varbyte_keeps_its_length(loader: Loader, value: bytes):
+    loader.create("data varbyte(3)")
+    parquet, _ = loader.put_parquet("parquet", pa.table({"data": pa.array([value], pa.binary())}))
+    text = loader.put("text", value.hex())
+    if len(value) == 3:
+        loader.copy(parquet, "format as parquet")
+        loader.copy(text, "")
+        # The driver takes the bytes themselves for UTF-8.
+        assert loader.rows("to_hex(data)") == [(value.hex(),)] * 2
+        return
+    with pytest.raises(redshift_connector.Error, match=r"Table: 3, Data: 4"):
+        loader.copy(parquet, "format as parquet")
+    with pytest.raises(redshift_connector.Error, match="Check 'stl_load_errors'"):
+        loader.copy(text, "")
+    with pytest.raises(redshift_connector.Error, match=r"too long for type binary varying\(3\)"):
+        loader.sql(f"insert into {loader.schema}.t values (from_hex('{value.hex()}'))")
+    assert loader.rows() == []
+    assert [row[:3] for row in loader.load_errors()] == [("data", 1, 1204)]
 
 
 def test_a_null_for_a_column_that_has_none_is_refused(loader: Loader):

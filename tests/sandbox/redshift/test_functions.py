@@ -15,7 +15,7 @@ from sandbox.redshift import functions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
 
 def run(connection: Any, *statements: str) -> list[tuple[Any, ...]]:
@@ -316,7 +316,7 @@ def test_airflow_s_upsert_and_replace_do_as_they_say(in_schema: Any, schema: str
 def test_sqlalchemy_s_first_questions_are_answered(connection: Any) -> None:
     assert value(connection, "pg_catalog.version()").startswith("PostgreSQL 8.0.2 on ")
     assert run(connection, "show standard_conforming_strings") == [("off",)]
-    assert run(connection, "show transaction isolation level") == [("read committed",)]
+    assert run(connection, "show transaction isolation level") == [("repeatable read",)]
 
 
 def test_append_moves_the_rows(in_schema: Any) -> None:

@@ -16,7 +16,7 @@ from sandbox.redshift import launcher as module
 from sandbox.redshift.launcher import RedshiftServer
 from tests.sandbox.redshift.conftest import connect, run
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
 
 def test_nobody_comes_in_without_the_right_password(redshift: RedshiftServer):
@@ -135,10 +135,26 @@ def test_a_server_that_was_never_started_says_so(tmp_path: Path):
 def test_a_broken_data_folder_shows_the_servers_log(tmp_path: Path):
     paths = SandboxPaths(tmp_path)
     (paths.root / "redshift" / "data").mkdir(parents=True)
+    (paths.root / "redshift" / "version").write_text(module._version())
     redshift = RedshiftServer(paths, port=0)
     with pytest.raises(SandboxError, match=r"redshift-postgres died"):
         redshift.start()
     assert not redshift.is_running()
+
+
+def test_tables_of_another_version_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    redshift = RedshiftServer(SandboxPaths(tmp_path), port=0)
+    try:
+        redshift.start()
+        redshift.stop()
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_version", lambda: "newer")
+            with pytest.raises(SandboxError, match="made by another version"):
+                redshift.start()
+        assert not redshift.is_running()
+        redshift.start()
+    finally:
+        redshift.stop()
 
 
 def test_the_command_runs_it_alone_and_says_how_to_connect(tmp_path: Path):

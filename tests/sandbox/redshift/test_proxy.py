@@ -24,7 +24,7 @@ import redshift_connector
 from sandbox.redshift.launcher import RedshiftServer
 from tests.sandbox.redshift.conftest import connect, run
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
 ROWS = 300_000
 
