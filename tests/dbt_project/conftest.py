@@ -1,14 +1,14 @@
 """A warehouse with raw tables, and dbt to build in it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from dbt.cli.main import dbtRunner
+from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt_common.events.base_types import EventMsg
 
 ROOT = Path(__file__).parents[2]
@@ -43,12 +43,28 @@ class Warehouse:
 
     def dbt(self, *arguments: str, on_event: Callable[[EventMsg], None] | None = None) -> None:
         """Runs dbt as its command line would, in this process; a failure fails the test."""
+        outcome = self._invoke(arguments, on_event)
+        if not outcome.success:
+            results = getattr(outcome.result, "results", [])
+            failures = [f"{r.node.name}: {r.message}" for r in results if r.status in FAILED]
+            pytest.fail(f"dbt {' '.join(arguments)}: {outcome.exception or failures}")
+
+    def failed_tests(self, *arguments: str) -> set[str]:
+        """Runs the data tests and returns the names of those that fail or warn."""
+        outcome = self._invoke(("test", "--exclude-resource-type", "unit_test", *arguments))
+        if outcome.exception:
+            pytest.fail(f"dbt test: {outcome.exception}")
+        return {r.node.name for r in outcome.result.results if r.status in FAILED | {"warn"}}
+
+    def _invoke(
+        self, arguments: Sequence[str], on_event: Callable[[EventMsg], None] | None = None
+    ) -> dbtRunnerResult:
         runner = dbtRunner(callbacks=[on_event] if on_event else [])
         with pytest.MonkeyPatch.context() as environment:
             environment.delenv("WAREHOUSE_SCHEMA", raising=False)
             environment.setenv("TARGET", "dev")
             environment.setenv("DUCKDB_PATH", str(self.database))
-            outcome = runner.invoke(
+            return runner.invoke(
                 [
                     "--quiet",
                     *arguments,
@@ -56,10 +72,6 @@ class Warehouse:
                     *("--target-path", str(self.target), "--log-path", str(self.target / "logs")),
                 ]
             )
-        if not outcome.success:
-            results = getattr(outcome.result, "results", [])
-            failures = [f"{r.node.name}: {r.message}" for r in results if r.status in FAILED]
-            pytest.fail(f"dbt {' '.join(arguments)}: {outcome.exception or failures}")
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Runs a statement and returns its rows."""

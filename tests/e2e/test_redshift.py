@@ -78,6 +78,9 @@ RELATIONS = {
         "nps_response_id, user_id, comment, channel, score, is_deleted, responded_at, updated_at, "
         "deleted_at"
     ),
+    "analytics_intermediate.int_nps_responses_aggregated_to_days": (
+        "response_date, segment, responses, promoters, passives, detractors"
+    ),
     "analytics_snapshots.nps_responses_snapshot": (
         "nps_response_id, score, comment, is_deleted, dbt_valid_from, dbt_valid_to"
     ),
@@ -111,10 +114,14 @@ def test_publishing_from_redshift_shows_what_duckdb_showed(built):
         ("raw_mysql", "nps", ("KEY(id)", "_loaded_at")),
         (
             "analytics_intermediate",
-            "int_nps_responses_deduplicated",
+            "int_nps_responses_versions",
             ("KEY(nps_response_id)", "nps_response_id"),
         ),
-        ("analytics", "fct_nps_responses", ("KEY(nps_response_id)", "response_date")),
+        (
+            "analytics_snapshots",
+            "nps_responses_snapshot",
+            ("KEY(nps_response_id)", "nps_response_id"),
+        ),
         ("analytics", "nps_summary", ("ALL", "response_date")),
     ],
 )

@@ -1,28 +1,15 @@
-{{
-    config(
-        incremental_strategy='merge',
-        unique_key='nps_response_id',
-        on_schema_change='append_new_columns',
-        dist='nps_response_id',
-        sort='nps_response_id'
-    )
-}}
+{{ config(materialized='view') }}
 
-{{
-    latest_versions(
-        versions=ref('stg_mysql__nps_responses'),
-        key='nps_response_id',
-        columns=[
-            'nps_response_id',
-            'user_id',
-            'comment',
-            'channel',
-            'score',
-            'is_deleted',
-            'responded_at',
-            'updated_at',
-            'deleted_at',
-            '_loaded_at',
-        ]
-    )
-}}
+select
+    nps_response_id,
+    user_id,
+    comment,
+    channel,
+    score,
+    is_deleted,
+    responded_at,
+    updated_at,
+    deleted_at,
+    _loaded_at
+from {{ ref('int_nps_responses_versions') }}
+where replaced_at is null

@@ -1,4 +1,5 @@
-{{ config(dist='nps_response_id', sort='response_date') }}
+{#- Unbound, so that it outlives the views that it reads when Redshift makes them anew. #}
+{{ config(materialized='view', bind=false) }}
 
 with
 

@@ -2,9 +2,9 @@
 
 with
 
-responses as (
+days_and_segments as (
 
-    select * from {{ ref('fct_nps_responses') }}
+    select * from {{ ref('int_nps_responses_aggregated_to_days') }}
 
 ),
 
@@ -18,12 +18,14 @@ months as (
 
     select
         cast({{ dbt.date_trunc('month', 'response_date') }} as date) as response_month,
-        user_plan as segment,
-        count(*) as responses,
-        sum(case when category = 'promoter' then 1 else 0 end) as promoters,
-        sum(case when category = 'detractor' then 1 else 0 end) as detractors
-    from responses
-    where user_plan is not null
+        segment,
+        sum(responses) as responses,
+        sum(promoters) as promoters,
+        sum(detractors) as detractors
+    from days_and_segments
+    where
+        segment <> 'none'
+        and responses > 0
     group by response_month, segment
 
 ),

@@ -2,9 +2,9 @@
 
 with
 
-responses as (
+days_and_segments as (
 
-    select * from {{ ref('fct_nps_responses') }}
+    select * from {{ ref('int_nps_responses_aggregated_to_days') }}
 
 ),
 
@@ -12,30 +12,35 @@ days as (
 
     select
         response_date,
-        count(*) as responses,
-        sum(case when category = 'promoter' then 1 else 0 end) as promoters,
-        sum(case when category = 'passive' then 1 else 0 end) as passives,
-        sum(case when category = 'detractor' then 1 else 0 end) as detractors
-    from responses
+        sum(responses) as responses,
+        sum(promoters) as promoters,
+        sum(passives) as passives,
+        sum(detractors) as detractors
+    from days_and_segments
+    where responses > 0
     group by response_date
 
 ),
 
--- A self join of the days, as Redshift has no window frame by interval.
+offsets as (
+
+    {{ whole_numbers(28) }}
+
+),
+
+-- Each day counts in 28 windows. Redshift has no window frame by interval, and joins by a range of
+-- dates every day with every other.
 windows_28d as (
 
     select
-        days.response_date,
-        sum(recent_days.responses) as responses,
-        sum(recent_days.promoters) as promoters,
-        sum(recent_days.detractors) as detractors
+        cast({{ dbt.dateadd('day', 'offsets.whole_number', 'days.response_date') }} as date)
+            as response_date,
+        sum(days.responses) as responses,
+        sum(days.promoters) as promoters,
+        sum(days.detractors) as detractors
     from days
-    inner join days as recent_days
-        on
-            days.response_date >= recent_days.response_date
-            and cast({{ dbt.dateadd('day', -28, 'days.response_date') }} as date)
-            < recent_days.response_date
-    group by days.response_date
+    cross join offsets
+    group by cast({{ dbt.dateadd('day', 'offsets.whole_number', 'days.response_date') }} as date)
 
 ),
 
