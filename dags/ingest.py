@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from orchestration import ingest_dag, project
+from orchestration import ingest_dag, ingest_dag_id, is_wanted, project
 
 from ingestion.catalog import load_catalog
 
 for table in load_catalog(project().manifest_path).tables:
-    globals()[f"ingest__{table.source}__{table.name}"] = ingest_dag(table)
+    if is_wanted(ingest_dag_id(table)):
+        globals()[ingest_dag_id(table)] = ingest_dag(table)

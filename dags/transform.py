@@ -6,6 +6,7 @@ from cosmos import (
     DbtDag,
     ExecutionConfig,
     ExecutionMode,
+    InvocationMode,
     ProfileConfig,
     ProjectConfig,
     RenderConfig,
@@ -30,6 +31,9 @@ catalog = load_catalog(found.manifest_path)
 mode = ExecutionMode(dbt_execution())
 # A writer of the warehouse takes a slot of its pool: WATCHER's one dbt process, or every task.
 writer = {"pool": WAREHOUSE_POOL}
+# In a process of its own dbt reports what its nodes come to. Inside the task it would report every
+# step of every test as well, and wait for Airflow's API server each time.
+dbt_process = {**writer, "invocation_mode": InvocationMode.SUBPROCESS}
 
 transform = DbtDag(
     dag_id="transform",
@@ -55,6 +59,6 @@ transform = DbtDag(
         exclude=["resource_type:unit_test"],
         node_converters={DbtResourceType.EXPOSURE: publication_tasks(catalog)},
     ),
-    execution_config=ExecutionConfig(execution_mode=mode, setup_operator_args=writer),
+    execution_config=ExecutionConfig(execution_mode=mode, setup_operator_args=dbt_process),
     operator_args={"poke_interval": 1} if mode is ExecutionMode.WATCHER else writer,
 )

@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 PREFERRED_PORT = 8080
 # Below Airflow's own 32, whose idle workers alone would take a gigabyte.
 PARALLELISM = 6
+# Of a source's pool: connections to it at the same time.
+SOURCE_SLOTS = 4
+CONNECTION_PREFIX = "AIRFLOW_CONN_"
 # Tells the processes of one Airflow from all others.
 MARK = "MILLRACE_SANDBOX_AIRFLOW"
 # SQLite's own default is 5 s, which a busy laptop exceeds.
@@ -53,6 +56,27 @@ SERVICES = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+
+# What tasks import, in the process that they are forked from: none takes two seconds of its own for
+# it. Libraries only, so that a change of the project's own code needs no restart. The first ones
+# are what Airflow itself imports to run a task, the next Cosmos, then dbt and the warehouse.
+PRELOADED = (
+    "airflow.dag_processing.bundles.local",
+    "airflow.dag_processing.dagbag",
+    "airflow.executors.local_executor",
+    "airflow.providers.amazon.aws.assets.redshift",
+    "airflow.providers.amazon.aws.fs.s3",
+    "airflow.providers.standard.operators.python",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "cosmos.airflow.dag",
+    "cosmos.operators.watcher",
+    "cosmos.plugin.airflow3",
+    "dbt.cli.main",
+    "dbt.adapters.duckdb",
+    "openlineage.common.provider.dbt.local",
+    "pyarrow.parquet",
+)
 
 SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -68,11 +92,18 @@ SETTINGS = {
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+    "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
+    "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
     # A task's supervisor may notice its end only at its next heartbeat, and until then keeps its
     # worker, and a deferred task from being resumed.
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+    # Cosmos would write all that dbt has reported so far anew with every report. What it is for:
+    # where dbt's process is killed, models that were built are not built again.
+    "AIRFLOW__COSMOS__ENABLE_WATCHER_RELIABLE_RETRY": "False",
+    # A task's log has what dbt says.
+    "DBT_LOG_LEVEL_FILE": "none",
     "DO_NOT_TRACK": "1",
 }
 
@@ -168,6 +199,7 @@ class Airflow:
             self.services[name].start([str(_command()), *arguments], env, cwd=self._home)
         try:
             self._wait_until_healthy(started_at, timeout)
+            self._ensure_source_pools()
         except SandboxError:
             self.stop()
             raise
@@ -205,6 +237,13 @@ class Airflow:
     def client(self) -> AirflowClient:
         """A logged-in client of the running Airflow."""
         return AirflowClient(self.url, self.login)
+
+    def _ensure_source_pools(self) -> None:
+        """Make a pool for each connection; those that are no source's are not used."""
+        client = self.client()
+        for name in self.env:
+            if name.startswith(CONNECTION_PREFIX):
+                client.ensure_pool(name.removeprefix(CONNECTION_PREFIX).lower(), SOURCE_SLOTS)
 
     def _keys(self) -> dict[str, str]:
         file = self._home / "keys.json"

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _BATCH_ROWS = 32_768
 _BATCH_BYTES = 8 * 1024 * 1024
 # Rows that are Python objects at the same time: few enough for the processor's cache.
-_CHUNK_ROWS = 1_000
+_CHUNK_ROWS = 2_000
 _CHUNK_BYTES = 4 * 1024 * 1024
 # Of rows that may be long, the fewest a fetch that do not slow down the reading of short ones.
 _FETCH_LONG_ROWS = 4

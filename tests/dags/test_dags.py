@@ -1,11 +1,14 @@
 """The DAG files as Airflow's own processor sees them."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import orchestration
 import pytest
+import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -13,6 +16,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from ingestion.catalog import load_catalog
 from ingestion.errors import ConnectionNotFound, DeclarationError, SourceUnavailable
 from ingestion.project import Project
+from sandbox import airflow as sandbox_airflow
 
 DAGS = Path(__file__).parents[2] / "dags"
 
@@ -42,20 +46,22 @@ def test_an_ingest_dag_plans_extracts_and_loads(dagbag, catalog):
     for table in catalog.tables:
         dag = dagbag.dags[f"ingest__{table.source}__{table.name}"]
         assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
-            "plan": {"extract"},
+            "plan": {"extract", "load"},
             "extract": {"load"},
             "load": set(),
         }
+        assert dag.get_task("extract").is_mapped
         assert dag.get_task("load").outlets == [orchestration.raw_asset(table)]
 
 
-def test_only_what_touches_the_warehouse_waits_for_its_pool(dagbag):
-    dag = dagbag.dags["ingest__mysql__nps"]
-    assert {task.task_id: task.pool for task in dag.tasks} == {
-        "plan": "warehouse",
-        "extract": "default_pool",
-        "load": "warehouse",
-    }
+def test_a_task_waits_for_the_pool_of_what_it_touches(dagbag, catalog):
+    for table in catalog.tables:
+        dag = dagbag.dags[f"ingest__{table.source}__{table.name}"]
+        assert {task.task_id: task.pool for task in dag.tasks} == {
+            "plan": "warehouse",
+            "extract": table.options.connection,
+            "load": "warehouse",
+        }
     assert dagbag.dags["transform"].get_task("dbt_producer_watcher").pool == "warehouse"
 
 
@@ -79,7 +85,7 @@ def test_transform_has_a_task_a_model_and_tests_after_it(dagbag):
     assert dag.get_task("nps_summary.run").downstream_task_ids == {"nps_summary.test"}
     assert (
         "int_nps_responses_deduplicated.test"
-        in dag.get_task("fct_nps_responses.run").upstream_task_ids
+        in dag.get_task("fct_nps_responses_run").upstream_task_ids
     )
     assert "nps_responses_snapshot.snapshot" in dag.task_ids
     assert not [task_id for task_id in dag.task_ids if "boundaries" in task_id]
@@ -104,9 +110,16 @@ def test_transform_waits_for_every_raw_table_or_the_morning(dagbag, catalog):
     assert timetable.timetable.expression == "0 6 * * *"
 
 
+def test_a_task_of_one_dag_makes_no_other(catalog, monkeypatch):
+    own = SimpleNamespace(dag_id="ingest__mysql__nps", task_id="load")
+    monkeypatch.setattr(orchestration, "get_parsing_context", lambda: own)
+    made = runpy.run_path(str(DAGS / "ingest.py"))
+    assert [name for name in made if name.startswith("ingest__")] == ["ingest__mysql__nps"]
+
+
 @pytest.mark.parametrize("file", ["ingest.py", "transform.py"])
 def test_parsing_imports_no_heavy_library(catalog, file):
-    heavy = {"pandas", "pyarrow", "duckdb", "MySQLdb", "dbt.cli", "obstore"}
+    heavy = {"pandas", "pyarrow", "duckdb", "MySQLdb", "dbt", "obstore", "gspread"}
     code = (
         f"import sys, runpy; sys.path.insert(0, {str(DAGS)!r}); "
         f"runpy.run_path({str(DAGS / file)!r}); "
@@ -116,6 +129,30 @@ def test_parsing_imports_no_heavy_library(catalog, file):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=DAGS.parent
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_tasks_are_forked_with_exists_and_holds_no_code_of_ours():
+    """A module that is missing is left out silently; one of ours would stay as it was."""
+    modules = sandbox_airflow.PRELOADED
+    code = f"import sys; [__import__(m) for m in {modules!r}]; print(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=DAGS.parent
+    )
+    imported = {name.partition(".")[0] for name in done.stdout.splitlines()}
+    assert imported >= {"cosmos", "dbt", "duckdb", "pyarrow"}
+    assert not imported & {"ingestion", "orchestration", "sandbox"}
+
+
+def test_docker_compose_starts_tasks_as_the_sandbox_does():
+    compose = yaml.safe_load((DAGS.parent / "docker-compose.yaml").read_text())
+    environment = compose["services"]["scheduler"]["environment"]
+    shared = ("SCHEDULER", "WORKERS", "COSMOS__ENABLE_WATCHER")
+    expected = {
+        name: value
+        for name, value in sandbox_airflow.SETTINGS.items()
+        if name.removeprefix("AIRFLOW__").startswith(shared)
+    }
+    assert {name: str(environment[name]) for name in expected} == expected
 
 
 def test_what_may_pass_is_retried_and_what_a_person_must_mend_is_not():
