@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-fast check format docs clean
+.PHONY: help setup demo up down status test test-fast check format docs bench clean
 
 # Bytecode is compiled once, by scripts/setup and the first import; never recompiled at each start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,6 +43,10 @@ format: setup ## let the formatters write
 
 docs: setup ## write the dbt docs to dbt_project/target
 	@$(DBT) docs generate $(DBT_FLAGS)
+
+bench: ## measure Millrace beside what users would pick instead; ROWS=200000: a quick look
+	@scripts/setup redshift
+	@$(PYTHON) -m benchmarks all $(if $(ROWS),--rows $(ROWS))
 
 clean: down ## remove the sandbox with all its data
 	@rm -rf .sandbox dbt_project/target dbt_project/logs

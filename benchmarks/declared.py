@@ -1,0 +1,109 @@
+"""dbt projects that declare measured tables to Millrace, as its users would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.workspace import Workspace
+from ingestion.project import Project
+from sandbox.paths import REPOSITORY
+
+SOURCE = "bench"
+SCHEMA = "raw_bench"
+PARTITIONS = (None, 1, 2, 4)
+
+
+@dataclass(frozen=True)
+class DeclaredTable:
+    """A parsed project that declares one table in several ways.
+
+    Attributes:
+        root: The project's own folder.
+        table: The table in the database ``prod``.
+    """
+
+    root: Path
+    table: str
+
+    @property
+    def duckdb(self) -> Path:
+        """The warehouse file of the target ``dev``."""
+        return self.root / "warehouse.duckdb"
+
+    def environment(self, partitions: int | None = None) -> dict[str, str]:
+        """What lets a script find the project, and the table as it is declared there.
+
+        Args:
+            partitions: How many connections read it; None: as many as Millrace chooses.
+        """
+        return {
+            "BENCH_DECLARED": f"{SOURCE}.{_declared_name(self.table, partitions)}",
+            "DBT_PROJECT_DIR": str(self.root / "dbt_project"),
+            "DBT_PROFILES_DIR": str(REPOSITORY),
+            "DUCKDB_PATH": str(self.duckdb),
+            "PYTHONPATH": str(REPOSITORY),
+        }
+
+
+@cache
+def declare(workspace: Workspace, table: str) -> DeclaredTable:
+    """Declare a table of the database ``prod`` and let dbt parse the project.
+
+    Args:
+        workspace: Where the project is made.
+        table: The table, without a cursor: each batch is the whole of it.
+    """
+    root = workspace.scratch / f"project_{table}"
+    ways = []
+    for partitions in PARTITIONS:
+        ingest: dict[str, Any] = {"table": f"prod.{table}", "primary_key": ["id"]}
+        if partitions is not None:
+            ingest |= {"partitions": partitions}
+        name = _declared_name(table, partitions)
+        ways.append({"name": name, "config": {"meta": {"ingest": ingest}}})
+    write_project(root / "dbt_project", SCHEMA, ways)
+    return DeclaredTable(root, table)
+
+
+def write_project(
+    folder: Path,
+    schema: str,
+    tables: Sequence[Mapping[str, Any]],
+    models: Mapping[str, str] | None = None,
+    tests: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write a dbt project with one MySQL source, and let dbt parse it.
+
+    Args:
+        folder: Of ``dbt_project.yml``.
+        schema: Of the raw tables.
+        tables: The source's, as dbt's YAML has them.
+        models: SQL by name.
+        tests: The models' entries in dbt's YAML.
+    """
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    ingest = {"kind": "mysql", "connection": "mysql_prod"}
+    source = {
+        "name": SOURCE,
+        "schema": schema,
+        "config": {"meta": {"ingest": ingest}},
+        "tables": list(tables),
+    }
+    project = {"name": "bench", "profile": "millrace", "version": "1.0"}
+    # JSON is YAML.
+    (folder / "dbt_project.yml").write_text(json.dumps(project))
+    (folder / "models" / "bench.yml").write_text(
+        json.dumps({"sources": [source], "models": list(tests)})
+    )
+    for name, sql in (models or {}).items():
+        (folder / "models" / f"{name}.sql").write_text(sql)
+    Project(folder, REPOSITORY).parse()
+
+
+def _declared_name(table: str, partitions: int | None) -> str:
+    return table if partitions is None else f"{table}_by_{partitions}"

@@ -1,0 +1,50 @@
+"""The peers' environments: one each, apart from the project's, made from pinned requirements.
+
+``<name>.in`` says what is wanted, ``<name>.txt`` what it resolved to. To resolve it anew::
+
+    uv pip compile --universal --python-version 3.11 --no-header --no-annotate NAME.in -o NAME.txt
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.workspace import BenchmarkError, Workspace
+from sandbox.paths import REPOSITORY
+
+_REQUIREMENTS = Path(__file__).with_name("environments")
+
+
+def python_of(workspace: Workspace, name: str) -> Path:
+    """The interpreter of an environment, which is made where it is missing or out of date.
+
+    Raises:
+        BenchmarkError: it cannot be installed; carries what uv said.
+    """
+    folder = workspace.venvs / name
+    python = folder / "bin" / "python"
+    requirements = _REQUIREMENTS / f"{name}.txt"
+    # Copied there last, so an interrupted installation is not taken for one.
+    installed = folder / "requirements.txt"
+    wanted = requirements.read_text()
+    if installed.is_file() and installed.read_text() == wanted:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    _uv("venv", "--python", sys.executable, str(folder))
+    _uv(
+        *("pip", "install", "--compile-bytecode", "--no-deps", "--python", str(python)),
+        *("-r", str(requirements)),
+    )
+    installed.write_text(wanted)
+    return python
+
+
+def _uv(*arguments: str) -> None:
+    # Where scripts/setup puts it when the machine has none.
+    uv = shutil.which("uv") or str(REPOSITORY / ".sandbox" / "uv" / "bin" / "uv")
+    done = subprocess.run([uv, "--quiet", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"uv {arguments[0]} failed:\n{done.stdout}{done.stderr}")

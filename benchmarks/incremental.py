@@ -1,0 +1,371 @@
+"""A day of new rows on a short and on a long history: what ``dbt build`` takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import redshift_connector
+
+from benchmarks import history
+from benchmarks import measure as measuring
+from benchmarks.progress import Progress
+from benchmarks.report import Chart, Report, Table, Target, megabytes, ratio, seconds, times
+from benchmarks.results import Result, ResultFile, Run
+from benchmarks.workspace import (
+    Workspace,
+    clean_environment,
+    leaving_on_sigterm,
+    redshift_environment,
+)
+from sandbox.paths import REPOSITORY, SandboxPaths
+from sandbox.redshift.launcher import SUPERUSER, RedshiftServer
+
+SECTION = "incremental"
+DUCKDB, REDSHIFT = "DuckDB", "Redshift stand-in"
+BACKFILL = "backfill"
+DAY_ROWS = 10_000
+
+_SHORT = 200_000
+# The long history beside the rows that are asked for.
+_TIMES = 4
+_NODES_SHOWN = 4
+_DBT = ("-m", "dbt.cli.main", "--quiet", "--no-use-colors")
+
+
+def measure(
+    workspace: Workspace, rows: int, rounds: int, progress: Progress, *, resume: bool = False
+) -> Result:
+    """Build both histories in both warehouses, then let days come, in turns.
+
+    Args:
+        workspace: Where the histories are kept: a later run goes on with its next days, unless
+            the models have changed since.
+        rows: The long history has four times as many responses.
+        rounds: How many days.
+        progress: Told what happens.
+        resume: Whether to go on where the last measurement of this size stopped.
+
+    Raises:
+        BenchmarkError: dbt failed.
+    """
+    file = ResultFile(workspace, SECTION)
+    result = file.begin(rows, rounds, resume=resume)
+    result.facts["versions"] = f"DuckDB {duckdb.__version__}"
+    with leaving_on_sigterm(), ExitStack() as running:
+        histories: list[_History] = []
+        for kind in (_DuckDBHistory, _RedshiftHistory):
+            for responses in (_SHORT, rows * _TIMES):
+                opened = kind(workspace, responses)
+                running.enter_context(opened.running())
+                histories.append(opened)
+        for kept in histories:
+            backfill = kept.prepare(progress)
+            if not result.has(BACKFILL, kept.name, 1):
+                result.runs.append(backfill)
+                file.save(result)
+        for day in range(1, rounds + 1):
+            for kept in histories:
+                if result.has(kept.warehouse, str(kept.responses), day):
+                    continue
+                with progress.step(f"day {day} of {rounds}: {kept.name}"):
+                    run = kept.next_day(day)
+                progress.say(f"{run.wall:8.2f} s  {kept.name}")
+                result.runs.append(run)
+                file.save(result)
+    return result
+
+
+class _History(ABC):
+    """A warehouse with responses of many days, built by dbt."""
+
+    warehouse: str
+
+    def __init__(self, workspace: Workspace, responses: int) -> None:
+        self.responses = responses
+        slug = self.warehouse.split()[0].lower()
+        self.folder = workspace.scratch / f"history_{slug}_{responses}"
+        self._built = self.folder / "built.json"
+
+    @property
+    def name(self) -> str:
+        return f"{self.warehouse}, {self.responses:,} rows of history"
+
+    @abstractmethod
+    def running(self) -> Any:
+        """Start what it needs, and stop it at the end."""
+
+    @abstractmethod
+    def connect(self) -> Any:
+        """A connection that the generator of the history takes."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Drop everything."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """What the warehouse would do by itself overnight."""
+
+    @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """What lets dbt find the warehouse."""
+
+    def prepare(self, progress: Progress) -> Run:
+        """Fill and build it, unless that was done with the same models; how the build went."""
+        models = _fingerprint()
+        if self._built.is_file():
+            built = json.loads(self._built.read_text())
+            if built["models"] == models:
+                return Run(**built["run"])
+        self._built.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "target", ignore_errors=True)
+        with progress.step(f"fill {self.name}"):
+            self.forget()
+            with closing(self.connect()) as connection:
+                history.fill(connection, self.responses)
+            self.settle()
+        with progress.step(f"first dbt build: {self.name}"):
+            usage, said = self._build()
+        progress.say(f"{usage.wall:8.2f} s  {megabytes(usage.peak)}  first build: {self.name}")
+        self.settle()
+        run = Run(BACKFILL, self.name, 1, usage.wall, {"peak": usage.peak, **said})
+        self._built.write_text(
+            json.dumps({"models": models, "run": {**run.__dict__, "values": dict(run.values)}})
+        )
+        return run
+
+    def next_day(self, day: int) -> Run:
+        """Let a day come, and build."""
+        with closing(self.connect()) as connection:
+            history.add_day(connection, DAY_ROWS)
+        usage, said = self._build()
+        values = {"cpu": usage.cpu, "peak": usage.peak, **said}
+        return Run(self.warehouse, str(self.responses), day, usage.wall, values)
+
+    def _build(self) -> tuple[measuring.Usage, dict[str, Any]]:
+        target = self.folder / "target"
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            usage = measuring.run(
+                [
+                    *(sys.executable, *_DBT, "--log-path", folder),
+                    # As in production: unit tests are for continuous integration.
+                    *("build", "--exclude", "resource_type:unit_test"),
+                    *("--target-path", str(target)),
+                    *("--project-dir", str(REPOSITORY / "dbt_project")),
+                    *("--profiles-dir", str(REPOSITORY)),
+                ],
+                environment={**clean_environment(), **self.environment()},
+                folder=Path(folder),
+                timeout=1_800,
+            )
+        said = json.loads((target / "run_results.json").read_text())
+        nodes = {
+            node["unique_id"].split(".", 2)[2]: float(node["execution_time"])
+            for node in said["results"]
+        }
+        return usage, {"elapsed": float(said["elapsed_time"]), "nodes": nodes}
+
+
+class _DuckDBHistory(_History):
+    warehouse = DUCKDB
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "warehouse.duckdb"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        yield
+
+    def connect(self) -> Any:
+        return duckdb.connect(str(self._file), config={"memory_limit": "2GB"})
+
+    def forget(self) -> None:
+        for suffix in ("", ".wal"):
+            Path(f"{self._file}{suffix}").unlink(missing_ok=True)
+
+    def settle(self) -> None:
+        with closing(self.connect()) as connection:
+            connection.execute("checkpoint")
+
+    def environment(self) -> dict[str, str]:
+        return {"TARGET": "dev", "DUCKDB_PATH": str(self._file)}
+
+
+class _RedshiftHistory(_History):
+    warehouse = REDSHIFT
+
+    def __init__(self, workspace: Workspace, responses: int) -> None:
+        super().__init__(workspace, responses)
+        self._server = RedshiftServer(SandboxPaths(self.folder), port=0)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        try:
+            self._server.start()
+            yield
+        finally:
+            self._server.stop()
+
+    def connect(self) -> Any:
+        endpoint = self._server.endpoint
+        connection = redshift_connector.connect(
+            host=endpoint.host,
+            port=endpoint.port,
+            database=endpoint.database,
+            user=endpoint.user,
+            password=endpoint.password,
+            ssl=False,
+        )
+        connection.autocommit = True
+        return connection
+
+    def forget(self) -> None:
+        with closing(self.connect()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(
+                "select distinct table_schema from information_schema.tables "
+                "where table_schema like 'raw%' or table_schema like 'analytics%'"
+            )
+            for (schema,) in cursor.fetchall():
+                cursor.execute(f'drop schema "{schema}" cascade')
+
+    def settle(self) -> None:
+        endpoint = self._server.endpoint
+        # Redshift vacuums and analyses when it is idle; PostgreSQL would in the midst of a day.
+        with psycopg.connect(
+            host=endpoint.host,
+            port=endpoint.postgres_port,
+            user=SUPERUSER,
+            password=endpoint.superuser_password,
+            dbname=endpoint.database,
+            autocommit=True,
+        ) as connection:
+            connection.execute("vacuum analyze")
+            connection.execute("checkpoint")
+
+    def environment(self) -> dict[str, str]:
+        return {"TARGET": "redshift", **redshift_environment(self._server.endpoint)}
+
+
+def _fingerprint() -> str:
+    """Of what decides how a history is built."""
+    project = REPOSITORY / "dbt_project"
+    generated = {"target", "logs", "dbt_packages"}
+    files = [Path(history.__file__), REPOSITORY / "profiles.yml"]
+    files += sorted(
+        file
+        for file in project.rglob("*")
+        if file.is_file() and file.relative_to(project).parts[0] not in generated
+    )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(REPOSITORY)).encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def report(result: Result) -> Report:
+    """The table, the targets and the picture of this section."""
+    long = result.rows * _TIMES
+    rows = []
+    targets = []
+    for warehouse in (DUCKDB, REDSHIFT):
+        short_wall = result.median(warehouse, str(_SHORT))
+        long_wall = result.median(warehouse, str(long))
+        for responses in (_SHORT, long):
+            method = f"{warehouse}, {responses:,} rows of history"
+            backfill = result.select(BACKFILL, method)
+            wall = result.median(warehouse, str(responses))
+            rows.append(
+                (
+                    warehouse,
+                    f"{responses:,}",
+                    seconds(wall),
+                    times(ratio(wall, short_wall)),
+                    seconds(
+                        result.median(
+                            warehouse, str(responses), lambda run: float(run.values["elapsed"])
+                        )
+                    ),
+                    _dearest(result.select(warehouse, str(responses))),
+                    seconds(backfill[0].wall if backfill else None),
+                    megabytes(backfill[0].values["peak"] if backfill else None),
+                )
+            )
+        targets.append(
+            Target(
+                f"{warehouse}: a day on {long:,} rows of history beside one on {_SHORT:,}",
+                1.5,
+                ratio(long_wall, short_wall),
+                "×",
+            )
+        )
+    return Report(
+        title=f"An incremental day: {DAY_ROWS:,} new rows on a short and on a long history",
+        method=_METHOD,
+        table=Table(
+            (
+                *("warehouse", "history", "a day's dbt build", "÷ short", "without start-up"),
+                *("dearest nodes", "first dbt build", "dbt's peak memory in it"),
+            ),
+            tuple(rows),
+            texts=frozenset({5}),
+        ),
+        targets=tuple(targets),
+        charts=(
+            Chart(
+                "incremental-day.png",
+                f"dbt build after a day of {DAY_ROWS:,} new rows",
+                {
+                    "kind": "groups",
+                    "title": f"dbt build after a day of {DAY_ROWS:,} new rows",
+                    "unit": "seconds",
+                    "groups": [DUCKDB, REDSHIFT],
+                    "series": [
+                        {
+                            "label": f"{responses:,} rows of history",
+                            "values": [
+                                result.median(warehouse, str(responses)) or 0
+                                for warehouse in (DUCKDB, REDSHIFT)
+                            ],
+                        }
+                        for responses in (_SHORT, long)
+                    ],
+                },
+            ),
+        ),
+    )
+
+
+def _dearest(runs: Sequence[Run]) -> str:
+    """The nodes that took longest, by the median of the days."""
+    names = {name for run in runs for name in run.values["nodes"]}
+    medians = {
+        name: statistics.median(run.values["nodes"].get(name, 0.0) for run in runs)
+        for name in names
+    }
+    dearest = sorted(medians, key=lambda name: -medians[name])[:_NODES_SHOWN]
+    return ", ".join(f"{name.partition('.')[0]} {medians[name]:.2f} s" for name in dearest)
+
+
+_METHOD = f"""\
+The raw tables are filled with NPS responses, one load a day of 9,000, every twentieth edited two
+days later, and with 50,000 users. After a first `dbt build` of everything come days of
+{DAY_ROWS:,} rows: 90 % new responses, 9.5 % edits of the last fortnight, 0.5 % edits of any age;
+all users are replaced, some with another plan. After each day the whole `dbt build` (models,
+snapshot, data tests; unit tests are excluded, as in production) is measured, start-up included, in
+turns between the histories. The first build deduplicates the whole history; its memory is dbt's,
+in which DuckDB runs, with a limit of 2 GB and room on disk; the stand-in's is in PostgreSQL. The
+time without start-up and those of the dearest nodes are dbt's own."""

@@ -1,0 +1,207 @@
+"""The ways to bring a MySQL table to Parquet on S3 that are measured side by side."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from benchmarks.declared import declare
+from benchmarks.environments import python_of
+from benchmarks.measure import Usage, run
+from benchmarks.workspace import BUCKET, BenchmarkError, Services, Workspace, clean_environment
+
+FLOOR = "C client, discarding"
+FLOOR_BINARY = "C client, binary protocol"
+MILLRACE = "Millrace, 1 connection"
+
+METHODS = Path(__file__).with_name("methods")
+_ENVIRONMENTS = Path(__file__).with_name("environments")
+_NAMED = (
+    *("connectorx", "dlt", "ingestr", "apache-airflow-providers-amazon"),
+    *("apache-airflow-providers-mysql", "pandas"),
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way.
+
+    Attributes:
+        name: As the table calls it.
+        script: In ``benchmarks/methods``; or the program of its environment, where it has no
+            suffix.
+        environment: Its environment; None: the project's.
+        argument: What the script is told beside the job.
+        partitions: For Millrace: how many connections read the table; None: as many as it
+            chooses.
+        writes: Whether it writes something that can be compared.
+    """
+
+    name: str
+    script: str
+    environment: str | None = None
+    argument: str | None = None
+    partitions: int | None = None
+    writes: bool = True
+
+    @property
+    def slug(self) -> str:
+        """Its name for a path."""
+        return re.sub(r"\W+", "_", self.name).lower()
+
+    @property
+    def is_millrace(self) -> bool:
+        """Whether it is ours."""
+        return self.script == "millrace.py"
+
+
+PEERS = (
+    Peer(FLOOR, "floor.c", argument="text", writes=False),
+    Peer(FLOOR_BINARY, "floor.c", argument="binary", writes=False),
+    Peer("Millrace", "millrace.py"),
+    Peer(MILLRACE, "millrace.py", partitions=1),
+    Peer("Millrace, 2 connections", "millrace.py", partitions=2),
+    Peer("Millrace, 4 connections", "millrace.py", partitions=4),
+    Peer("connectorx, arrow_stream", "connectorx_stream.py", "connectorx"),
+    Peer("connectorx", "connectorx_whole.py", "connectorx"),
+    Peer("dlt, connectorx backend", "dlt_sql_database.py", "dlt", argument="connectorx"),
+    Peer("dlt, pyarrow backend", "dlt_sql_database.py", "dlt", argument="pyarrow"),
+    Peer("ingestr", "ingestr", "ingestr"),
+    Peer("SqlToS3Operator", "sql_to_s3.py", "sql_to_s3"),
+    Peer("pandas", "pandas_whole.py", "pandas"),
+    Peer("pandas, in chunks", "pandas_chunked.py", "pandas"),
+)
+
+
+def versions(services: Services) -> str:
+    """Of what is measured beside Millrace, and of the server."""
+    pinned = {}
+    for file in sorted(_ENVIRONMENTS.glob("*.txt")):
+        for line in file.read_text().splitlines():
+            name, _, rest = line.partition("==")
+            pinned[name] = rest.partition(" ")[0]
+    named = ", ".join(f"{name} {pinned[name]}" for name in _NAMED)
+    return f"{services.mysql_version}; {named}"
+
+
+def prepare(workspace: Workspace, peer: Peer, table: str) -> None:
+    """Make what a peer needs and what is not measured: its environment, program or project."""
+    if peer.environment:
+        python_of(workspace, peer.environment)
+    elif peer.is_millrace:
+        declare(workspace, table)
+    else:
+        _floor(workspace)
+
+
+def extract(
+    workspace: Workspace, services: Services, peer: Peer, table: str, *, prefix: str, folder: Path
+) -> Usage:
+    """Let a peer read a table, in a fresh process.
+
+    Args:
+        workspace: Where things are.
+        services: What it reads and writes.
+        peer: Who.
+        table: The table in the database ``prod``.
+        prefix: Where in the bucket it writes.
+        folder: Its working directory, empty.
+
+    Raises:
+        BenchmarkError: it failed.
+    """
+    job = services.job(table, prefix)
+    environment = clean_environment() | {f"BENCH_{key.upper()}": str(job[key]) for key in job}
+    if peer.is_millrace:
+        project = declare(workspace, table)
+        environment |= services.environment() | project.environment(peer.partitions)
+        environment |= {"LANDING_URL": f"s3://{BUCKET}/{prefix}"}
+    elif peer.environment == "sql_to_s3":
+        environment |= _airflow_environment(job, folder)
+    elif peer.environment == "ingestr":
+        environment |= _ingestr_environment(job)
+    return run(
+        _command(workspace, peer, job),
+        environment=environment,
+        folder=folder,
+        services=services.pids,
+    )
+
+
+def _command(
+    workspace: Workspace, peer: Peer, job: Mapping[str, str | int]
+) -> Sequence[str | Path]:
+    if peer.script == "floor.c":
+        return [_floor(workspace), str(peer.argument)]
+    if peer.script == "ingestr":
+        return [
+            *(python_of(workspace, "ingestr").with_name("ingestr"), "ingest"),
+            *("--yes", "--progress", "log"),
+            *("--source-table", f"{job['database']}.{job['table']}"),
+            *("--dest-table", f"{job['bucket']}/{job['prefix']}"),
+        ]
+    python = python_of(workspace, peer.environment) if peer.environment else Path(sys.executable)
+    return [python, METHODS / peer.script, *([peer.argument] if peer.argument else [])]
+
+
+def _ingestr_environment(job: Mapping[str, str | int]) -> dict[str, str]:
+    account = f"{quote(str(job['user']), safe='')}:{quote(str(job['password']), safe='')}"
+    s3 = urlencode(
+        {
+            "access_key_id": job["access_key_id"],
+            "secret_access_key": job["secret_access_key"],
+            "endpoint_url": job["endpoint_url"],
+            "region": job["region"],
+        }
+    )
+    return {
+        "SOURCE_URI": f"mysql://{account}@{job['host']}:{job['port']}/{job['database']}",
+        "DESTINATION_URI": f"s3://?{s3}",
+    }
+
+
+def _airflow_environment(job: Mapping[str, str | int], folder: Path) -> dict[str, str]:
+    mysql = {
+        "conn_type": "mysql",
+        "host": job["host"],
+        "port": job["port"],
+        "login": job["user"],
+        "password": job["password"],
+        "schema": job["database"],
+        "extra": {"charset": "utf8mb4"},
+    }
+    s3 = {
+        "conn_type": "aws",
+        "login": job["access_key_id"],
+        "password": job["secret_access_key"],
+        "extra": {"region_name": job["region"], "endpoint_url": job["endpoint_url"]},
+    }
+    return {
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW_CONN_BENCH_MYSQL": json.dumps(mysql),
+        "AIRFLOW_CONN_BENCH_S3": json.dumps(s3),
+    }
+
+
+@cache
+def _floor(workspace: Workspace) -> Path:
+    program = workspace.scratch / "floor"
+    flags = subprocess.run(
+        ["mariadb_config", "--cflags", "--libs"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    done = subprocess.run(
+        ["gcc", "-O2", "-o", str(program), str(METHODS / "floor.c"), *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"gcc cannot compile the floor:\n{done.stderr}")
+    return program

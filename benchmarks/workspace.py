@@ -1,0 +1,217 @@
+"""Where the benchmarks keep what they make, and the services that they run against."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import MySQLdb
+from obstore.store import S3Store
+
+from sandbox.mariadb import MariaDB
+from sandbox.paths import SandboxPaths
+from sandbox.redshift.launcher import RedshiftEndpoint, RedshiftServer
+from sandbox.s3 import S3Server
+
+BUCKET = "benchmarks"
+# Holds five million rows of the measured table: what is measured is the reading, not the disk.
+_BUFFER_POOL_MB = 2048
+
+
+class BenchmarkError(Exception):
+    """A failure that the user can act on; the message says what happened and what to do."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of the benchmarks, all under one root; removing it removes everything.
+
+    Attributes:
+        root: ``.sandbox/bench``.
+    """
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Workspace:
+        """Inside the sandbox of the checkout, or of ``MILLRACE_SANDBOX_DIR``."""
+        return cls(SandboxPaths.default().root / "bench")
+
+    @property
+    def venvs(self) -> Path:
+        """An environment a peer."""
+        return self.root / "venvs"
+
+    @property
+    def results(self) -> Path:
+        """A JSON file a section."""
+        return self.root / "results"
+
+    @property
+    def scratch(self) -> Path:
+        """What can be made again."""
+        return self.root / "scratch"
+
+    @property
+    def sandbox(self) -> SandboxPaths:
+        """The benchmarks' own services: the user's sandbox is left alone."""
+        return SandboxPaths(self.root / "sandbox")
+
+    def create(self) -> None:
+        """Make the folders that are missing."""
+        for folder in (self.root, self.venvs, self.results, self.scratch):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class Services:
+    """A running MariaDB and an S3 server with one bucket; the Redshift stand-in where asked for."""
+
+    mariadb: MariaDB
+    s3: S3Server
+    redshift: RedshiftServer | None
+    sandbox: SandboxPaths
+
+    @property
+    def pids(self) -> list[int]:
+        """Their processes."""
+        files = (self.sandbox.run / f"{name}.pid" for name in ("mariadb", "s3"))
+        return [int(file.read_text().split()[0]) for file in files]
+
+    @property
+    def redshift_endpoint(self) -> RedshiftEndpoint:
+        """The address and account of the Redshift stand-in.
+
+        Raises:
+            BenchmarkError: it was not asked for.
+        """
+        if self.redshift is None:
+            raise BenchmarkError("The Redshift stand-in does not run. Ask for it.")
+        return self.redshift.endpoint
+
+    @property
+    def mysql_version(self) -> str:
+        """What the server says of itself."""
+        server = self.mariadb.server
+        with closing(
+            MySQLdb.connect(
+                host=server.host,
+                port=server.port,
+                user=server.reader_user,
+                passwd=server.reader_password,
+            )
+        ) as connection:
+            return f"MariaDB {connection.get_server_info().partition('-')[0]}"
+
+    @property
+    def store(self) -> S3Store:
+        """The bucket."""
+        endpoint = self.s3.endpoint
+        return S3Store(
+            BUCKET,
+            endpoint=endpoint.endpoint_url,
+            region=endpoint.region,
+            access_key_id=endpoint.access_key_id,
+            secret_access_key=endpoint.secret_access_key,
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": True},
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The connections, as Millrace reads them; it holds secrets."""
+        endpoint = self.s3.endpoint
+        landing = {
+            "conn_type": "aws",
+            "login": endpoint.access_key_id,
+            "password": endpoint.secret_access_key,
+            "extra": {"region_name": endpoint.region, "endpoint_url": endpoint.endpoint_url},
+        }
+        return {
+            "AIRFLOW_CONN_MYSQL_PROD": self.mariadb.server.reader_uri(),
+            "AIRFLOW_CONN_AWS_LANDING": json.dumps(landing),
+            **(redshift_environment(self.redshift.endpoint) if self.redshift else {}),
+        }
+
+    def job(self, table: str, prefix: str) -> dict[str, Any]:
+        """What a script in ``benchmarks/methods`` is told; it holds secrets."""
+        server, endpoint = self.mariadb.server, self.s3.endpoint
+        return {
+            "host": server.host,
+            "port": server.port,
+            "user": server.reader_user,
+            "password": server.reader_password,
+            "database": "prod",
+            "table": table,
+            "endpoint_url": endpoint.endpoint_url,
+            "access_key_id": endpoint.access_key_id,
+            "secret_access_key": endpoint.secret_access_key,
+            "region": endpoint.region,
+            "bucket": BUCKET,
+            "prefix": prefix,
+        }
+
+
+def redshift_environment(endpoint: RedshiftEndpoint) -> dict[str, str]:
+    """What lets dbt and Millrace find the stand-in; it holds secrets."""
+    return {
+        "REDSHIFT_HOST": endpoint.host,
+        "REDSHIFT_PORT": str(endpoint.port),
+        "REDSHIFT_DATABASE": endpoint.database,
+        "REDSHIFT_USER": endpoint.user,
+        "DBT_ENV_SECRET_REDSHIFT_PASSWORD": endpoint.password,
+        "REDSHIFT_SSLMODE": "disable",
+        "REDSHIFT_IAM_ROLE": endpoint.iam_role,
+    }
+
+
+@contextmanager
+def running_services(workspace: Workspace, *, redshift: bool = False) -> Iterator[Services]:
+    """Services on any free ports, stopped at the end, by Ctrl-C and by SIGTERM too.
+
+    Args:
+        workspace: Where their data is, from one run to the next.
+        redshift: Whether the Redshift stand-in is among them.
+    """
+    with leaving_on_sigterm(), ExitStack() as running:
+        mariadb = MariaDB(workspace.sandbox, port=0, buffer_pool_mb=_BUFFER_POOL_MB)
+        running.callback(mariadb.stop)
+        mariadb.start()
+        s3 = S3Server(workspace.sandbox, port=0)
+        running.callback(s3.stop)
+        s3.start()
+        s3.create_bucket(BUCKET)
+        cluster = None
+        if redshift:
+            cluster = RedshiftServer(workspace.sandbox, s3.endpoint, port=0)
+            running.callback(cluster.stop)
+            cluster.start()
+        yield Services(mariadb, s3, cluster, workspace.sandbox)
+
+
+@contextmanager
+def leaving_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that what was started is stopped."""
+
+    def leave(*_: Any) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what would point Millrace, dbt or Airflow elsewhere."""
+    misleading = ("AIRFLOW", "DBT_", "REDSHIFT_", "LANDING_URL", "TARGET", "DUCKDB_", "WAREHOUSE_")
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(misleading)
+    } | {"DO_NOT_TRACK": "1"}
