@@ -57,9 +57,9 @@ SERVICES = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 
-# What tasks import, in the process that they are forked from: none takes two seconds of its own for
-# it. Libraries only, so that a change of the project's own code needs no restart. The first ones
-# are what Airflow itself imports to run a task, the next Cosmos, then dbt and the warehouse.
+# Imported once, by the process that tasks are forked from, instead of in each for up to 2 s: what
+# Airflow itself needs to run a task, then Cosmos, dbt and the warehouse. Libraries only, so that a
+# change of the project's own code needs no restart.
 PRELOADED = (
     "airflow.dag_processing.bundles.local",
     "airflow.dag_processing.dagbag",
