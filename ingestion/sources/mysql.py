@@ -90,7 +90,7 @@ class MySQLSource:
         options = _options(table)
         with self._connected() as session:
             relation = _Relation.find(session, options.table, self._connection)
-            relation.check_key(session, options.primary_key)
+            relation.check_key(options.primary_key)
             if relation.is_view:
                 return (EVERY_KEY,)
             where = where_clause(relation.interval(session, options.cursor, interval))
@@ -103,7 +103,7 @@ class MySQLSource:
             if count > 1 and not is_asked_for and not self._may_lock(relation):
                 return (EVERY_KEY,)
             # Boundaries are told to Airflow and to its logs.
-            key = takewhile(lambda column: column.name not in table.pii, relation.key(session))
+            key = takewhile(lambda column: column.name not in table.pii, relation.key)
             return split(session, relation.quoted, tuple(key), count)
 
     @contextmanager
@@ -121,20 +121,22 @@ class MySQLSource:
             sessions = [connections.enter_context(self._connected()) for _ in ranges]
             session = sessions[0]
             relation = _Relation.find(session, options.table, self._connection)
-            relation.check_key(session, options.primary_key)
+            relation.check_key(options.primary_key)
             columns = relation.columns(without)
-            key = relation.key(session)
-            indexed = relation.leading_columns(session)
             self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
             interval_taken = relation.interval(session, options.cursor, interval)
             names = ", ".join(column.expression for column in columns)
             streams, expected = [], 0
             for session, key_range in zip(sessions, ranges, strict=True):
-                where, arguments = where_clause([*interval_taken, *in_range(key, key_range)])
+                where, arguments = where_clause(
+                    [*interval_taken, *in_range(relation.key, key_range)]
+                )
                 query = f"SELECT {names} FROM {relation.quoted}{where}"
                 # To see a view's plan takes more rights than to read it. And of an interval, only
                 # an index on the cursor tells how many rows it has.
-                if not relation.is_view and (interval.start is None or options.cursor in indexed):
+                if not relation.is_view and (
+                    interval.start is None or relation.is_indexed(options.cursor)
+                ):
                     expected += session.estimated_rows(query, arguments)
                 rows = session.stream(query, arguments)
                 streams.append(record_batches(rows, columns, str(relation)))
@@ -355,12 +357,15 @@ class _Relation:
         name: Its name.
         is_view: A view has no indexes to check a key against.
         types: What ``information_schema.columns`` says of each column, by its name.
+        indexes: What ``information_schema.statistics`` says of the columns of each index, in its
+            order, by its name.
     """
 
     database: str
     name: str
     is_view: bool
     types: Mapping[str, Sequence[str | None]] = field(repr=False)
+    indexes: Mapping[str, Sequence[Sequence[str | None]]] = field(repr=False)
 
     @property
     def quoted(self) -> str:
@@ -396,7 +401,15 @@ class _Relation:
             (database, name),
         )
         types = {str(column): facts for column, *facts in columns}
-        return cls(database, name, found[0][0] == "VIEW", types)
+        indexes: dict[str, list[Sequence[str | None]]] = {}
+        for index, *facts in session.rows(
+            "SELECT index_name, column_name, nullable, non_unique "
+            "FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s "
+            "ORDER BY index_name, seq_in_index",
+            (database, name),
+        ):
+            indexes.setdefault(str(index), []).append(facts)
+        return cls(database, name, found[0][0] == "VIEW", types, indexes)
 
     def columns(self, without: frozenset[str]) -> list[Column]:
         """What is selected.
@@ -428,47 +441,34 @@ class _Relation:
                 fix=f"Correct the declaration; its columns: {', '.join(self.types)}.",
             )
 
-    def check_key(self, session: _Session, key: tuple[str, ...]) -> None:
+    def check_key(self, key: tuple[str, ...]) -> None:
         """Refuse a declared key that does not name a row."""
         for name in key:
             self._require(name, "its primary_key")
         if self.is_view:
             return
-        unique: dict[str, set[str]] = {}
-        for index, column, nullable in session.rows(
-            "SELECT index_name, column_name, nullable FROM information_schema.statistics "
-            "WHERE table_schema = %s AND table_name = %s AND non_unique = 0",
-            (self.database, self.name),
-        ):
+        unique = [
             # NULLs are never equal, so a nullable column makes no key.
-            unique.setdefault(str(index), set()).add(str(column) if nullable != "YES" else "")
-        if not any(columns <= set(key) for columns in unique.values()):
-            found = "; ".join(
-                ", ".join(sorted(columns)) for columns in unique.values() if "" not in columns
-            )
+            {str(column) if nullable != "YES" else "" for column, nullable, _ in columns}
+            for columns in self.indexes.values()
+            if columns[0][2] == "0"
+        ]
+        if not any(columns <= set(key) for columns in unique):
+            found = "; ".join(", ".join(sorted(columns)) for columns in unique if "" not in columns)
             raise SourceMismatch(
                 f"{self} has no primary key or unique index on ({', '.join(key)}), "
                 "which is declared as its primary_key.",
                 fix=f"Declare one of its keys: {found}." if found else "Add the key in MySQL.",
             )
 
-    def key(self, session: _Session) -> tuple[Column, ...]:
+    @property
+    def key(self) -> tuple[Column, ...]:
         """The columns by which the table is ordered; none where it has no primary key."""
-        found = session.rows(
-            "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s "
-            "AND table_name = %s AND index_name = 'PRIMARY' ORDER BY seq_in_index",
-            (self.database, self.name),
-        )
-        return tuple(self._column(str(name)) for (name,) in found)
+        return tuple(self._column(str(name)) for name, *_ in self.indexes.get("PRIMARY", ()))
 
-    def leading_columns(self, session: _Session) -> set[str]:
-        """Columns by whose values the server finds rows in an index."""
-        found = session.rows(
-            "SELECT column_name FROM information_schema.statistics WHERE table_schema = %s "
-            "AND table_name = %s AND seq_in_index = 1",
-            (self.database, self.name),
-        )
-        return {str(name) for (name,) in found}
+    def is_indexed(self, column: str | None) -> bool:
+        """Whether the server finds rows by a column's values in an index."""
+        return any(columns[0][0] == column for columns in self.indexes.values())
 
     def interval(
         self, session: _Session, cursor: str | None, interval: Interval

@@ -145,7 +145,7 @@ def test_every_row_lies_in_exactly_one_range(lockable: Database, data: st.DataOb
     table = lockable.table("t", primary_key=tuple(names))
     with source._connected() as session:
         relation = mysql_source._Relation.find(session, "t", source._connection)
-        ranges = split(session, relation.quoted, relation.key(session), count)
+        ranges = split(session, relation.quoted, relation.key, count)
     assert len(ranges) <= count
     found = [row for rows in keys(lockable, table, ranges) for row in rows]
     assert sorted(found) == sorted(id_ for (id_,) in lockable.rows("SELECT id FROM t"))
