@@ -7,7 +7,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-import MySQLdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from benchmarks.declared import SOURCE, write_project
@@ -164,11 +163,7 @@ def _max_used_connections(cursor: Any) -> int:
 
 
 def _admin(server: MySQLServer, ask: Callable[[Any], Any]) -> Any:
-    connection = MySQLdb.connect(
-        host=server.host,
-        port=server.port,
-        user=server.admin_user,
-        passwd=server.admin_password,
+    connection = server.connect_as_admin(
         autocommit=True,
     )
     with closing(connection), closing(connection.cursor()) as cursor:

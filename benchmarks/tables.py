@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import MySQLdb
 
 from benchmarks.workspace import Workspace
 from sandbox.mariadb import MySQLServer
@@ -151,11 +150,7 @@ def _noise(length: int) -> str:
 
 @contextmanager
 def _admin(server: MySQLServer) -> Iterator[Any]:
-    connection = MySQLdb.connect(
-        host=server.host,
-        port=server.port,
-        user=server.admin_user,
-        passwd=server.admin_password,
+    connection = server.connect_as_admin(
         charset="utf8mb4",
         autocommit=True,
     )

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import MySQLdb
 
@@ -46,6 +46,16 @@ class MySQLServer:
     def reader_uri(self, database: str = "prod") -> str:
         """The reader account as an Airflow connection URI."""
         return self._uri(self.reader_user, self.reader_password, database)
+
+    def connect_as_admin(self, **options: Any) -> Any:
+        """Connect with the admin account; the options are mysqlclient's."""
+        return MySQLdb.connect(
+            host=self.host,
+            port=self.port,
+            user=self.admin_user,
+            passwd=self.admin_password,
+            **options,
+        )
 
     def _uri(self, user: str, password: str, database: str) -> str:
         return f"mysql://{user}:{password}@{self.host}:{self.port}/{database}"
@@ -212,11 +222,7 @@ def _run_as() -> list[str]:
 
 def _answers(server: MySQLServer) -> bool:
     try:
-        connection = MySQLdb.connect(
-            host=server.host,
-            port=server.port,
-            user=server.admin_user,
-            passwd=server.admin_password,
+        connection = server.connect_as_admin(
             connect_timeout=5,
         )
     except MySQLdb.OperationalError:

@@ -240,11 +240,7 @@ def arrive_day(
 def _connect(server: MySQLServer, database: str = "") -> Iterator[Any]:
     try:
         with closing(
-            MySQLdb.connect(
-                host=server.host,
-                port=server.port,
-                user=server.admin_user,
-                passwd=server.admin_password,
+            server.connect_as_admin(
                 database=database,
                 charset="utf8mb4",
                 local_infile=True,

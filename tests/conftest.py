@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import MySQLdb
 import pytest
 
 from sandbox.mariadb import MariaDB
@@ -51,11 +50,7 @@ def database(mariadb: MariaDB) -> Iterator[str]:
     """The name of a test's own MySQL database, which the reader account may read too."""
     server = mariadb.server
     name = f"test_{uuid4().hex[:12]}"
-    connection = MySQLdb.connect(
-        host=server.host,
-        port=server.port,
-        user=server.admin_user,
-        passwd=server.admin_password,
+    connection = server.connect_as_admin(
         autocommit=True,
     )
     with closing(connection), closing(connection.cursor()) as cursor:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-import MySQLdb
 import pytest
 import yaml
 
@@ -26,11 +25,7 @@ TIMEOUT = 600
 @pytest.fixture
 def admin(mariadb):
     server = mariadb.server
-    connection = MySQLdb.connect(
-        host=server.host,
-        port=server.port,
-        user=server.admin_user,
-        passwd=server.admin_password,
+    connection = server.connect_as_admin(
         autocommit=True,
     )
     with closing(connection), closing(connection.cursor()) as cursor:

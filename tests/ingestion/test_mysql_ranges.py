@@ -10,7 +10,6 @@ from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import MySQLdb
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -189,11 +188,7 @@ class Writer:
 
     def _run(self, mysql: Database) -> None:
         server = mysql.server
-        client = MySQLdb.connect(
-            host=server.host,
-            port=server.port,
-            user=server.admin_user,
-            passwd=server.admin_password,
+        client = server.connect_as_admin(
             db=mysql.name,
         )
         cursor = client.cursor()
