@@ -17,7 +17,6 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import MySQLdb
-import MySQLdb.cursors
 import pyarrow as pa
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
@@ -32,7 +31,8 @@ from ingestion.errors import (
 )
 from ingestion.sources.base import Extraction
 from ingestion.sources.mysql_ranges import Condition, in_range, split, where_clause
-from ingestion.sources.mysql_rows import record_batches, schema_of
+from ingestion.sources.mysql_result import Result
+from ingestion.sources.mysql_rows import BATCH_ROWS, record_batches, schema_of
 from ingestion.sources.mysql_types import Column, column_of, quote
 
 if TYPE_CHECKING:
@@ -314,6 +314,7 @@ class _Session:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._result: Result | None = None
 
     def run(self, statement: str) -> None:
         with self._client.cursor() as cursor:
@@ -338,14 +339,13 @@ class _Session:
         # NULL: there are none, or the server knows without looking.
         return max(int(step["rows"] or 0) for step in steps)
 
-    def stream(self, query: str, arguments: Sequence[Any]) -> Any:
-        """An unbuffered cursor over a large result.
-
-        It is never closed: that would read the rest of the result first. Its connection is.
-        """
-        cursor = self._client.cursor(MySQLdb.cursors.SSCursor)
-        cursor.execute(query, arguments)
-        return cursor
+    def stream(self, query: str, arguments: Sequence[str]) -> Result:
+        """A large result, of which the server sends what is read."""
+        with self._client.cursor() as cursor:
+            statement = cursor.mogrify(query, arguments)
+        self._client.query(statement.encode())
+        self._result = Result(self._client, BATCH_ROWS)
+        return self._result
 
 
 @dataclass(frozen=True)

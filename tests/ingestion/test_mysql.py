@@ -306,7 +306,6 @@ def test_an_extraction_is_abandoned_at_once(mysql: Database, read: int) -> None:
     assert time.monotonic() - began < 10
     # The server, too, stops working for nobody.
     assert eventually(lambda: not readers(mysql))
-    assert gc.isenabled()
 
 
 def test_an_error_in_the_reader_passes_through_and_ends_the_query(mysql: Database) -> None:
@@ -320,12 +319,6 @@ def test_an_error_in_the_reader_passes_through_and_ends_the_query(mysql: Databas
     with pytest.raises(ZeroDivisionError):
         fail()
     assert eventually(lambda: not readers(mysql))
-
-
-def test_garbage_is_collected_while_the_reader_works(many_rows: Database) -> None:
-    with many_rows.source().extract(many_rows.table("t"), WHOLE_TABLE) as extraction:
-        next(extraction.batches)
-        assert gc.isenabled()
 
 
 def test_a_dropped_column_is_never_asked_for(mysql: Database) -> None:

@@ -1,0 +1,8 @@
+# What mypy knows of mysql_result.pyx, which documents it.
+from typing import Any
+
+import pyarrow as pa
+
+class Result:
+    def __init__(self, client: Any, rows: int) -> None: ...
+    def read(self, size: int) -> list[pa.Array]: ...
