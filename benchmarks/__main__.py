@@ -11,7 +11,16 @@ from types import ModuleType
 import click
 from rich.console import Console
 
-from benchmarks import extraction, fifty, incremental, loading, memory, orchestration, page
+from benchmarks import (
+    extraction,
+    fifty,
+    incremental,
+    loading,
+    memory,
+    orchestration,
+    page,
+    profiles,
+)
 from benchmarks.progress import Progress
 from benchmarks.report import Report, terminal, terminal_targets
 from benchmarks.results import Result, ResultFile
@@ -28,7 +37,7 @@ err = Console(stderr=True, highlight=False)
 
 SECTIONS: Mapping[str, ModuleType] = {
     module.SECTION: module
-    for module in (extraction, memory, loading, incremental, orchestration, fifty)
+    for module in (extraction, memory, loading, incremental, orchestration, fifty, profiles)
 }
 
 ROWS = click.option("--rows", default=page.DEFAULT_ROWS, show_default=True, help="Of the table.")
@@ -110,6 +119,15 @@ def measure_orchestration(workspace: Workspace, rounds: int, resume: bool) -> No
 def measure_fifty(workspace: Workspace) -> None:
     """Fifty tables ingested at once through Airflow."""
     _show(fifty.report(fifty.measure(workspace, page.DEFAULT_ROWS, 1, Progress(err))))
+
+
+@cli.command("profiles")
+@ROWS
+@RESUME
+@click.pass_obj
+def measure_profiles(workspace: Workspace, rows: int, resume: bool) -> None:
+    """Where an extraction and a day's dbt build spend their time."""
+    _show(profiles.report(profiles.measure(workspace, rows, 1, Progress(err), resume=resume)))
 
 
 @cli.command("all")

@@ -37,7 +37,7 @@ DUCKDB, REDSHIFT = "DuckDB", "Redshift stand-in"
 BACKFILL = "backfill"
 DAY_ROWS = 10_000
 
-_SHORT = 200_000
+SHORT = 200_000
 # The long history beside the rows that are asked for.
 _TIMES = 4
 _NODES_SHOWN = 4
@@ -66,7 +66,7 @@ def measure(
     with leaving_on_sigterm(), ExitStack() as running:
         histories: list[_History] = []
         for kind in (_DuckDBHistory, _RedshiftHistory):
-            for responses in (_SHORT, rows * _TIMES):
+            for responses in (SHORT, rows * _TIMES):
                 opened = kind(workspace, responses)
                 running.enter_context(opened.running())
                 histories.append(opened)
@@ -85,6 +85,26 @@ def measure(
                 result.runs.append(run)
                 file.save(result)
     return result
+
+
+def build_a_day(workspace: Workspace, progress: Progress, under: Sequence[str | Path]) -> float:
+    """Let a day come to the short history on DuckDB, and build it.
+
+    Args:
+        workspace: Where the history is kept.
+        progress: Told what happens.
+        under: A program that runs dbt, and its arguments.
+
+    Returns:
+        The seconds of the build.
+
+    Raises:
+        BenchmarkError: dbt failed.
+    """
+    kept = _DuckDBHistory(workspace, SHORT)
+    with kept.running():
+        kept.prepare(progress)
+        return kept.next_day(1, under).wall
 
 
 class _History(ABC):
@@ -146,19 +166,20 @@ class _History(ABC):
         )
         return run
 
-    def next_day(self, day: int) -> Run:
-        """Let a day come, and build."""
+    def next_day(self, day: int, under: Sequence[str | Path] = ()) -> Run:
+        """Let a day come, and build; `under` is a program that runs dbt, and its arguments."""
         with closing(self.connect()) as connection:
             history.add_day(connection, DAY_ROWS)
-        usage, said = self._build()
+        usage, said = self._build(under)
         values = {"cpu": usage.cpu, "peak": usage.peak, **said}
         return Run(self.warehouse, str(self.responses), day, usage.wall, values)
 
-    def _build(self) -> tuple[measuring.Usage, dict[str, Any]]:
+    def _build(self, under: Sequence[str | Path] = ()) -> tuple[measuring.Usage, dict[str, Any]]:
         target = self.folder / "target"
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             usage = measuring.run(
                 [
+                    *under,
                     *(sys.executable, *_DBT, "--log-path", folder),
                     # As in production: unit tests are for continuous integration.
                     *("build", "--exclude", "resource_type:unit_test"),
@@ -282,9 +303,9 @@ def report(result: Result) -> Report:
     rows = []
     targets = []
     for warehouse in (DUCKDB, REDSHIFT):
-        short_wall = result.median(warehouse, str(_SHORT))
+        short_wall = result.median(warehouse, str(SHORT))
         long_wall = result.median(warehouse, str(long))
-        for responses in (_SHORT, long):
+        for responses in (SHORT, long):
             method = f"{warehouse}, {responses:,} rows of history"
             backfill = result.select(BACKFILL, method)
             wall = result.median(warehouse, str(responses))
@@ -306,7 +327,7 @@ def report(result: Result) -> Report:
             )
         targets.append(
             Target(
-                f"{warehouse}: a day on {long:,} rows of history beside one on {_SHORT:,}",
+                f"{warehouse}: a day on {long:,} rows of history beside one on {SHORT:,}",
                 1.5,
                 ratio(long_wall, short_wall),
                 "×",
@@ -341,7 +362,7 @@ def report(result: Result) -> Report:
                                 for warehouse in (DUCKDB, REDSHIFT)
                             ],
                         }
-                        for responses in (_SHORT, long)
+                        for responses in (SHORT, long)
                     ],
                 },
             ),

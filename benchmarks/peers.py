@@ -102,7 +102,14 @@ def prepare(workspace: Workspace, peer: Peer, table: str) -> None:
 
 
 def extract(
-    workspace: Workspace, services: Services, peer: Peer, table: str, *, prefix: str, folder: Path
+    workspace: Workspace,
+    services: Services,
+    peer: Peer,
+    table: str,
+    *,
+    prefix: str,
+    folder: Path,
+    under: Sequence[str | Path] = (),
 ) -> Usage:
     """Let a peer read a table, in a fresh process.
 
@@ -113,6 +120,7 @@ def extract(
         table: The table in the database ``prod``.
         prefix: Where in the bucket it writes.
         folder: Its working directory, empty.
+        under: A program that runs the peer's command, and its arguments.
 
     Raises:
         BenchmarkError: it failed.
@@ -128,7 +136,7 @@ def extract(
     elif peer.environment == "ingestr":
         environment |= _ingestr_environment(job)
     return run(
-        _command(workspace, peer, job),
+        [*under, *_command(workspace, peer, job)],
         environment=environment,
         folder=folder,
         services=services.pids,
