@@ -109,6 +109,8 @@ class DuckDBWarehouse(SqlWarehouse):
         try:
             # Widening a DATE or a TIMESTAMP must not depend on the laptop's time zone.
             connection.execute("SET TimeZone = 'UTC'")
+            # To keep a part's rows in their order, threads would have to wait for each other.
+            connection.execute("SET preserve_insertion_order = false")
             yield _Session(connection)
         finally:
             connection.close()
