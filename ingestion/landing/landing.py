@@ -53,8 +53,8 @@ log = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 PART_BYTES = 128 * 1024 * 1024
 _COPY_CHUNK_BYTES = 8 * 1024 * 1024
-# What is on its way to S3 is in memory: so many chunks at the same time, of S3's smallest size.
-_UPLOAD_CHUNK_BYTES = 5 * 1024 * 1024
+# What is on its way to S3 is in memory: so many chunks at the same time.
+_UPLOAD_CHUNK_BYTES = 8 * 1024 * 1024
 _UPLOADS = 3
 _DISTINCT_SHARE = 0.1
 _DEFAULT_REGION = "us-east-1"
@@ -390,6 +390,8 @@ class _PartWriter:
             schema,
             compression="zstd",
             use_dictionary=_repetitive(sample),
+            # For readers that look for some rows: every reader of a part takes all of them.
+            write_statistics=False,
         )
 
     @property

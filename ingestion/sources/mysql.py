@@ -138,8 +138,8 @@ class MySQLSource:
                     interval.start is None or relation.is_indexed(options.cursor)
                 ):
                     expected += session.estimated_rows(query, arguments)
-                rows = session.stream(query, arguments)
-                streams.append(record_batches(rows, columns, str(relation)))
+                result = session.stream(query, arguments, schema_of(columns).types)
+                streams.append(record_batches(result, columns, str(relation)))
             yield Extraction(schema_of(columns), tuple(streams), expected or None)
 
     def _see_one_moment(
@@ -339,12 +339,12 @@ class _Session:
         # NULL: there are none, or the server knows without looking.
         return max(int(step["rows"] or 0) for step in steps)
 
-    def stream(self, query: str, arguments: Sequence[str]) -> Result:
+    def stream(self, query: str, arguments: Sequence[str], types: Sequence[pa.DataType]) -> Result:
         """A large result, of which the server sends what is read."""
         with self._client.cursor() as cursor:
             statement = cursor.mogrify(query, arguments)
         self._client.query(statement.encode())
-        self._result = Result(self._client, BATCH_ROWS)
+        self._result = Result(self._client, types, BATCH_ROWS)
         return self._result
 
 

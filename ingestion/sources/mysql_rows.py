@@ -1,7 +1,6 @@
 """Rows of MySQL's text protocol as Arrow record batches.
 
-``mysql_result`` brings a column's values as bytes; one vectorised cast a column gives them their
-type.
+``mysql_result`` parses what it can; one vectorised cast a column gives the rest its type.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """MySQL's and MariaDB's column types as Arrow types: how each is selected, and how it is read.
 
-The text protocol brings every value as bytes; one vectorised cast a column turns them into
-Arrow. docs/type-mapping.md shows the whole table.
+The text protocol brings every value as bytes; ``mysql_result`` parses the plain ones, and one
+vectorised cast a column turns the rest into Arrow. docs/type-mapping.md shows the whole table.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def to_array(raw: pa.Array, column: Column, where: str) -> tuple[pa.Array, int]:
     """One column's values, cast from the text protocol's bytes.
 
     Args:
-        raw: What the client read, as binary.
+        raw: What was read: binary, or already of the column's type.
         column: How to read it.
         where: The table, for the message.
 
@@ -167,7 +167,7 @@ def to_array(raw: pa.Array, column: Column, where: str) -> tuple[pa.Array, int]:
     Raises:
         ValueDoesNotFit: a value that the column's type cannot hold; the message shows it.
     """
-    if pa.types.is_binary(column.type):
+    if raw.type == column.type:
         return raw, 0
     try:
         text = raw.cast(pa.string())
