@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from cosmos import (
     DbtDag,
     ExecutionConfig,
@@ -59,6 +62,11 @@ transform = DbtDag(
         exclude=["resource_type:unit_test"],
         node_converters={DbtResourceType.EXPOSURE: publication_tasks(catalog)},
     ),
-    execution_config=ExecutionConfig(execution_mode=mode, setup_operator_args=dbt_process),
+    execution_config=ExecutionConfig(
+        execution_mode=mode,
+        # Beside the interpreter, whatever PATH says.
+        dbt_executable_path=str(Path(sys.executable).with_name("millrace-dbt")),
+        setup_operator_args=dbt_process,
+    ),
     operator_args={"poke_interval": 1} if mode is ExecutionMode.WATCHER else writer,
 )

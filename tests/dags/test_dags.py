@@ -80,6 +80,12 @@ def test_every_task_of_ours_is_retried_with_backoff_and_bounded(dagbag):
             assert task.execution_timeout
 
 
+def test_dbt_is_a_program_of_the_environment(dagbag):
+    program = dagbag.dags["transform"].get_task("dbt_producer_watcher").dbt_executable_path
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert "duckdb" in said.stdout
+
+
 def test_transform_has_a_task_a_model_and_tests_after_it(dagbag):
     dag = dagbag.dags["transform"]
     assert dag.get_task("nps_summary.run").downstream_task_ids == {"nps_summary.test"}
