@@ -1,7 +1,7 @@
 """Tables of a MySQL or MariaDB server, streamed as Arrow record batches.
 
-Read with mysqlclient's unbuffered cursor and no conversions; ``mysql_rows`` turns the bytes into
-Arrow, and ``mysql_ranges`` splits a large table for several connections.
+mysqlclient connects and asks; ``mysql_result`` and ``mysql_rows`` turn a large result into Arrow as
+the server sends it, and ``mysql_ranges`` splits a large table for several connections.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ class MySQLSource:
             relation = _Relation.find(session, options.table, self._connection)
             relation.check_key(options.primary_key)
             columns = relation.columns(without)
+            schema = schema_of(columns)
             self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
             interval_taken = relation.interval(session, options.cursor, interval)
             names = ", ".join(column.expression for column in columns)
@@ -138,9 +139,9 @@ class MySQLSource:
                     interval.start is None or relation.is_indexed(options.cursor)
                 ):
                     expected += session.estimated_rows(query, arguments)
-                result = session.stream(query, arguments, schema_of(columns).types)
-                streams.append(record_batches(result, columns, str(relation)))
-            yield Extraction(schema_of(columns), tuple(streams), expected or None)
+                result = session.stream(query, arguments, schema.types)
+                streams.append(record_batches(result, columns, schema, str(relation)))
+            yield Extraction(schema, tuple(streams), expected or None)
 
     def _see_one_moment(
         self, sessions: Sequence[_Session], relation: _Relation, *, is_interval: bool
@@ -344,6 +345,7 @@ class _Session:
         with self._client.cursor() as cursor:
             statement = cursor.mogrify(query, arguments)
         self._client.query(statement.encode())
+        # Kept until the connection is closed: to free it before is to read the rest of it.
         self._result = Result(self._client, types, BATCH_ROWS)
         return self._result
 
@@ -396,7 +398,7 @@ class _Relation:
             )
         columns = session.rows(
             "SELECT column_name, data_type, column_type, numeric_precision, numeric_scale, "
-            "character_octet_length, is_nullable FROM information_schema.columns "
+            "is_nullable FROM information_schema.columns "
             "WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
             (database, name),
         )
@@ -422,14 +424,13 @@ class _Relation:
         return [self._column(name) for name in self.types if name not in without]
 
     def _column(self, name: str) -> Column:
-        data_type, column_type, precision, scale, max_bytes, is_nullable = self.types[name]
+        data_type, column_type, precision, scale, is_nullable = self.types[name]
         return column_of(
             name,
             str(data_type),
             str(column_type),
             precision=int(precision) if precision else None,
             scale=int(scale) if scale else None,
-            max_bytes=int(max_bytes) if max_bytes else None,
             is_nullable=is_nullable == "YES",
             where=str(self),
         )

@@ -27,13 +27,14 @@ def schema_of(columns: Sequence[Column]) -> pa.Schema:
 
 
 def record_batches(
-    result: Result, columns: Sequence[Column], relation: str
+    result: Result, columns: Sequence[Column], schema: pa.Schema, relation: str
 ) -> Iterator[pa.RecordBatch]:
     """Read a result to its end.
 
     Args:
         result: What a query selects.
         columns: Its columns.
+        schema: What ``schema_of`` makes of them.
         relation: The table, for messages.
 
     Yields:
@@ -43,7 +44,6 @@ def record_batches(
         ValueDoesNotFit: a value that its column's type cannot hold.
     """
     no_dates: Counter[str] = Counter()
-    schema = schema_of(columns)
     while True:
         values = result.read(_BATCH_BYTES)
         if not len(values[0]):

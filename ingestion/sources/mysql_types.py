@@ -53,11 +53,6 @@ _MAX_ARROW_DECIMAL = 38
 # '0000-00-00', '2024-00-10', '2024-05-00': MySQL keeps dates that no calendar has.
 _NO_DATE = "-00-|-00(?: |$)"
 
-# Texts for which information_schema gives no length, such as MySQL's JSON.
-_UNBOUNDED_BYTES = 2**32
-# No number or time is longer as text.
-_SHORT_BYTES = 32
-
 
 @dataclass(frozen=True)
 class Column:
@@ -68,7 +63,6 @@ class Column:
         expression: What the SELECT list says; already quoted.
         type: Its Arrow type.
         is_nullable: Whether MySQL allows NULL in it.
-        max_bytes: The most that one value may take, as far as MySQL knows.
         is_ordered: Whether MySQL orders its values as it compares them with a literal.
     """
 
@@ -76,7 +70,6 @@ class Column:
     expression: str
     type: pa.DataType
     is_nullable: bool = True
-    max_bytes: int = _SHORT_BYTES
     is_ordered: bool = False
 
 
@@ -87,7 +80,6 @@ def column_of(
     *,
     precision: int | None = None,
     scale: int | None = None,
-    max_bytes: int | None = None,
     is_nullable: bool = True,
     where: str = "",
 ) -> Column:
@@ -99,7 +91,6 @@ def column_of(
         column_type: ``….column_type``, e.g. ``bigint(20) unsigned``.
         precision: ``….numeric_precision``.
         scale: ``….numeric_scale``.
-        max_bytes: ``….character_octet_length``.
         is_nullable: ``….is_nullable``.
         where: The table, for the message.
 
@@ -109,13 +100,9 @@ def column_of(
     quoted = quote(name)
 
     def column(type_: pa.DataType, expression: str = quoted) -> Column:
-        return Column(
-            name, expression, type_, is_nullable, max_bytes or unknown_bytes, data_type in _ORDERED
-        )
+        return Column(name, expression, type_, is_nullable, data_type in _ORDERED)
 
     data_type = data_type.lower()
-    has_no_length = data_type == "json" or data_type in _GEOMETRIES
-    unknown_bytes = _UNBOUNDED_BYTES if has_no_length else _SHORT_BYTES
     if data_type in _INTEGERS:
         return column(_INTEGERS[data_type]["unsigned" in column_type.lower()])
     if data_type == "decimal":

@@ -150,6 +150,19 @@ def test_long_values_make_small_batches(mysql: Database, type_: str, relation: s
     assert len(sizes) < 15
 
 
+def test_long_geometries_make_small_batches(mysql: Database) -> None:
+    # The server says of no geometry how long it may be.
+    mysql.execute("CREATE TABLE t (id INT PRIMARY KEY, v LINESTRING)")
+    points = f"CONCAT('LINESTRING(', REPEAT('0 0,', {MEGABYTE // 16}), '1 1)')"
+    mysql.execute(f"INSERT INTO t SELECT seq, ST_GeomFromText({points}) FROM seq_1_to_40")
+    with mysql.source().extract(mysql.table("t"), WHOLE_TABLE) as extraction:
+        sizes = [(batch.num_rows, batch.nbytes) for batch in extraction.batches]
+    assert sum(rows for rows, _ in sizes) == 40
+    assert sum(size for _, size in sizes) > 40 * MEGABYTE
+    assert max(size for _, size in sizes) < 32 * MEGABYTE
+    assert len(sizes) < 15
+
+
 def test_short_rows_make_batches_of_a_bounded_number(many_rows: Database) -> None:
     with many_rows.source().extract(many_rows.table("t"), WHOLE_TABLE) as extraction:
         counts = [batch.num_rows for batch in extraction.batches]
