@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -107,7 +104,8 @@ _patiently = Retrying(
 
 def _ingest(stack: Stack, client: AirflowClient) -> Run:
     server = stack.mariadb.server
-    _admin(server, lambda cursor: cursor.execute("flush status"))
+    with server.admin_cursor() as cursor:
+        cursor.execute("flush status")
     began = datetime.now(UTC)
     for dag_id in _dag_ids():
         _patiently(client.unpause, dag_id)
@@ -128,7 +126,7 @@ def _ingest(stack: Stack, client: AirflowClient) -> Run:
     values = {
         "tasks": len(tasks),
         "retried": sum(task.try_number > 1 for task in tasks),
-        "connections": _admin(server, _max_used_connections),
+        "connections": _max_used_connections(server),
         "batches": int(loaded[0][0]),
         "rows": int(loaded[0][1]),
     }
@@ -144,30 +142,19 @@ def _dag_ids() -> set[str]:
 
 def _fill(server: MySQLServer) -> None:
     sample_data.create_schema(server)
-
-    def fill(cursor: Any) -> None:
-        cursor.execute("use prod")
+    with server.admin_cursor(database="prod") as cursor:
         for number in range(TABLES):
             cursor.execute(
                 f"create or replace table t{number} (id int primary key, note varchar(40) not null)"
             )
             cursor.execute(f"insert into t{number} select seq, md5(seq) from seq_1_to_{_ROWS_EACH}")
 
-    _admin(server, fill)
 
-
-def _max_used_connections(cursor: Any) -> int:
-    cursor.execute("show global status like 'Max_used_connections'")
-    # This one asks too.
-    return int(cursor.fetchone()[1]) - 1
-
-
-def _admin(server: MySQLServer, ask: Callable[[Any], Any]) -> Any:
-    connection = server.connect_as_admin(
-        autocommit=True,
-    )
-    with closing(connection), closing(connection.cursor()) as cursor:
-        return ask(cursor)
+def _max_used_connections(server: MySQLServer) -> int:
+    with server.admin_cursor() as cursor:
+        cursor.execute("show global status like 'Max_used_connections'")
+        # This one asks too.
+        return int(cursor.fetchone()[1]) - 1
 
 
 def report(result: Result) -> Report:

@@ -16,7 +16,6 @@ from typing import Any
 
 import duckdb
 import psycopg
-import redshift_connector
 
 from benchmarks import history
 from benchmarks import measure as measuring
@@ -27,7 +26,6 @@ from benchmarks.workspace import (
     Workspace,
     clean_environment,
     leaving_on_sigterm,
-    redshift_environment,
 )
 from sandbox.paths import REPOSITORY, SandboxPaths
 from sandbox.redshift.launcher import SUPERUSER, RedshiftServer
@@ -242,26 +240,12 @@ class _RedshiftHistory(_History):
             self._server.stop()
 
     def connect(self) -> Any:
-        endpoint = self._server.endpoint
-        connection = redshift_connector.connect(
-            host=endpoint.host,
-            port=endpoint.port,
-            database=endpoint.database,
-            user=endpoint.user,
-            password=endpoint.password,
-            ssl=False,
-        )
+        connection = self._server.endpoint.connect()
         connection.autocommit = True
         return connection
 
     def forget(self) -> None:
-        with closing(self.connect()) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(
-                "select distinct table_schema from information_schema.tables "
-                "where table_schema like 'raw%' or table_schema like 'analytics%'"
-            )
-            for (schema,) in cursor.fetchall():
-                cursor.execute(f'drop schema "{schema}" cascade')
+        self._server.reset()
 
     def settle(self) -> None:
         endpoint = self._server.endpoint
@@ -278,7 +262,7 @@ class _RedshiftHistory(_History):
             connection.execute("checkpoint")
 
     def environment(self) -> dict[str, str]:
-        return {"TARGET": "redshift", **redshift_environment(self._server.endpoint)}
+        return {"TARGET": "redshift", **self._server.endpoint.environment()}
 
 
 def _fingerprint() -> str:

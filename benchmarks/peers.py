@@ -132,7 +132,7 @@ def extract(
         environment |= services.environment() | project.environment(peer.partitions)
         environment |= {"LANDING_URL": f"s3://{BUCKET}/{prefix}"}
     elif peer.environment == "sql_to_s3":
-        environment |= _airflow_environment(job, folder)
+        environment |= _airflow_environment(services, job, folder)
     elif peer.environment == "ingestr":
         environment |= _ingestr_environment(job)
     return run(
@@ -175,7 +175,9 @@ def _ingestr_environment(job: Mapping[str, str | int]) -> dict[str, str]:
     }
 
 
-def _airflow_environment(job: Mapping[str, str | int], folder: Path) -> dict[str, str]:
+def _airflow_environment(
+    services: Services, job: Mapping[str, str | int], folder: Path
+) -> dict[str, str]:
     mysql = {
         "conn_type": "mysql",
         "host": job["host"],
@@ -185,16 +187,10 @@ def _airflow_environment(job: Mapping[str, str | int], folder: Path) -> dict[str
         "schema": job["database"],
         "extra": {"charset": "utf8mb4"},
     }
-    s3 = {
-        "conn_type": "aws",
-        "login": job["access_key_id"],
-        "password": job["secret_access_key"],
-        "extra": {"region_name": job["region"], "endpoint_url": job["endpoint_url"]},
-    }
     return {
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW_CONN_BENCH_MYSQL": json.dumps(mysql),
-        "AIRFLOW_CONN_BENCH_S3": json.dumps(s3),
+        "AIRFLOW_CONN_BENCH_S3": json.dumps(services.s3.endpoint.airflow_connection()),
     }
 
 

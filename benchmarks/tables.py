@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +150,6 @@ def _noise(length: int) -> str:
 
 @contextmanager
 def _admin(server: MySQLServer) -> Iterator[Any]:
-    connection = server.connect_as_admin(
-        charset="utf8mb4",
-        autocommit=True,
-    )
-    with closing(connection), closing(connection.cursor()) as cursor:
+    with server.admin_cursor(charset="utf8mb4") as cursor:
         cursor.execute("set session time_zone = '+00:00'")
         yield cursor

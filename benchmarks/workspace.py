@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import MySQLdb
 from obstore.store import S3Store
 
 from sandbox.mariadb import MariaDB
@@ -100,14 +99,7 @@ class Services:
     def mysql_version(self) -> str:
         """What the server says of itself."""
         server = self.mariadb.server
-        with closing(
-            MySQLdb.connect(
-                host=server.host,
-                port=server.port,
-                user=server.reader_user,
-                passwd=server.reader_password,
-            )
-        ) as connection:
+        with closing(server.connect_as_reader()) as connection:
             return f"MariaDB {connection.get_server_info().partition('-')[0]}"
 
     @property
@@ -126,17 +118,10 @@ class Services:
 
     def environment(self) -> dict[str, str]:
         """The connections, as Millrace reads them; it holds secrets."""
-        endpoint = self.s3.endpoint
-        landing = {
-            "conn_type": "aws",
-            "login": endpoint.access_key_id,
-            "password": endpoint.secret_access_key,
-            "extra": {"region_name": endpoint.region, "endpoint_url": endpoint.endpoint_url},
-        }
         return {
             "AIRFLOW_CONN_MYSQL_PROD": self.mariadb.server.reader_uri(),
-            "AIRFLOW_CONN_AWS_LANDING": json.dumps(landing),
-            **(redshift_environment(self.redshift.endpoint) if self.redshift else {}),
+            "AIRFLOW_CONN_AWS_LANDING": json.dumps(self.s3.endpoint.airflow_connection()),
+            **(self.redshift.endpoint.environment() if self.redshift else {}),
         }
 
     def job(self, table: str, prefix: str) -> dict[str, Any]:
@@ -156,19 +141,6 @@ class Services:
             "bucket": BUCKET,
             "prefix": prefix,
         }
-
-
-def redshift_environment(endpoint: RedshiftEndpoint) -> dict[str, str]:
-    """What lets dbt and Millrace find the stand-in; it holds secrets."""
-    return {
-        "REDSHIFT_HOST": endpoint.host,
-        "REDSHIFT_PORT": str(endpoint.port),
-        "REDSHIFT_DATABASE": endpoint.database,
-        "REDSHIFT_USER": endpoint.user,
-        "DBT_ENV_SECRET_REDSHIFT_PASSWORD": endpoint.password,
-        "REDSHIFT_SSLMODE": "disable",
-        "REDSHIFT_IAM_ROLE": endpoint.iam_role,
-    }
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import os
 import secrets
 import shutil
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +50,22 @@ class MySQLServer:
 
     def connect_as_admin(self, **options: Any) -> Any:
         """Connect with the admin account; the options are mysqlclient's."""
+        return self._connect(self.admin_user, self.admin_password, options)
+
+    def connect_as_reader(self, **options: Any) -> Any:
+        """Connect with the reader account; the options are mysqlclient's."""
+        return self._connect(self.reader_user, self.reader_password, options)
+
+    @contextmanager
+    def admin_cursor(self, **options: Any) -> Iterator[Any]:
+        """A cursor of the admin account that commits every statement."""
+        connection = self.connect_as_admin(autocommit=True, **options)
+        with closing(connection), closing(connection.cursor()) as cursor:
+            yield cursor
+
+    def _connect(self, user: str, password: str, options: Mapping[str, Any]) -> Any:
         return MySQLdb.connect(
-            host=self.host,
-            port=self.port,
-            user=self.admin_user,
-            passwd=self.admin_password,
-            **options,
+            host=self.host, port=self.port, user=user, passwd=password, **options
         )
 
     def _uri(self, user: str, password: str, database: str) -> str:
@@ -222,9 +233,7 @@ def _run_as() -> list[str]:
 
 def _answers(server: MySQLServer) -> bool:
     try:
-        connection = server.connect_as_admin(
-            connect_timeout=5,
-        )
+        connection = server.connect_as_admin(connect_timeout=5)
     except MySQLdb.OperationalError:
         return False
     with closing(connection):

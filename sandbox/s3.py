@@ -48,6 +48,15 @@ class S3Endpoint:
     secret_access_key: str = field(repr=False)
     region: str
 
+    def airflow_connection(self) -> dict[str, Any]:
+        """The keys as an Airflow connection, but for its id."""
+        return {
+            "conn_type": "aws",
+            "login": self.access_key_id,
+            "password": self.secret_access_key,
+            "extra": {"region_name": self.region, "endpoint_url": self.endpoint_url},
+        }
+
     def client(self) -> Any:
         """A boto3 client that reports a failure at once instead of trying again."""
         return boto3.client(

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import redshift_connector
 
 from sandbox.airflow import Airflow
 from sandbox.google_sheets.server import GoogleSheetsServer
@@ -146,12 +145,7 @@ class Stack:
             for found in page.get("Contents", []):
                 client.delete_object(Bucket=BUCKET, Key=found["Key"])
         if self.target == "redshift":
-            _, schemas = self.query(
-                "select distinct table_schema from information_schema.tables "
-                "where table_schema like 'raw%' or table_schema like 'analytics%'"
-            )
-            for (schema,) in schemas:
-                self.query(f'drop schema "{schema}" cascade')
+            self.redshift.reset()
         else:
             for file in (self.duckdb, self.duckdb.with_name(f"{self.duckdb.name}.wal")):
                 file.unlink(missing_ok=True)
@@ -160,13 +154,6 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """What the production code needs to reach this stack; it holds secrets."""
-        s3 = self.s3.endpoint
-        landing = {
-            "conn_type": "aws",
-            "login": s3.access_key_id,
-            "password": s3.secret_access_key,
-            "extra": {"region_name": s3.region, "endpoint_url": s3.endpoint_url},
-        }
         sheets = {
             "conn_type": "google_cloud_platform",
             "extra": {
@@ -177,28 +164,20 @@ class Stack:
         docs = {"millrace": {"name": "Data model (dbt docs)", "dir": str(self.docs)}}
         return {
             "AIRFLOW_CONN_MYSQL_PROD": self.mariadb.server.reader_uri(),
-            "AIRFLOW_CONN_AWS_LANDING": json.dumps(landing),
+            "AIRFLOW_CONN_AWS_LANDING": json.dumps(self.s3.endpoint.airflow_connection()),
             "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(sheets),
             "AIRFLOW__COSMOS__DBT_DOCS_PROJECTS": json.dumps(docs),
             "LANDING_URL": f"s3://{BUCKET}",
             "DUCKDB_PATH": str(self.duckdb),
             "MILLRACE_PII_SALT": self._salt(),
             "TARGET": self.target,
-            **(self._redshift_environment() if self.target == "redshift" else {}),
+            **(self.redshift.endpoint.environment() if self.target == "redshift" else {}),
         }
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Ask the warehouse, to show something: the columns' names and the rows."""
         if self.target == "redshift":
-            endpoint = self.redshift.endpoint
-            connection: Any = redshift_connector.connect(
-                host=endpoint.host,
-                port=endpoint.port,
-                database=endpoint.database,
-                user=endpoint.user,
-                password=endpoint.password,
-                ssl=False,
-            )
+            connection: Any = self.redshift.endpoint.connect()
             connection.autocommit = True
         else:
             connection = duckdb.connect(str(self.duckdb), read_only=True)
@@ -232,19 +211,6 @@ class Stack:
     def _has_redshift(self) -> bool:
         """Whether the stand-in was ever started here, for whichever target the stack is now."""
         return (self.paths.root / "redshift").exists()
-
-    def _redshift_environment(self) -> dict[str, str]:
-        endpoint = self.redshift.endpoint
-        return {
-            "REDSHIFT_HOST": endpoint.host,
-            "REDSHIFT_PORT": str(endpoint.port),
-            "REDSHIFT_DATABASE": endpoint.database,
-            "REDSHIFT_USER": endpoint.user,
-            "DBT_ENV_SECRET_REDSHIFT_PASSWORD": endpoint.password,
-            # It speaks no TLS, on loopback.
-            "REDSHIFT_SSLMODE": "disable",
-            "REDSHIFT_IAM_ROLE": endpoint.iam_role,
-        }
 
     def _salt(self) -> str:
         file = self.paths.root / "pii_salt"

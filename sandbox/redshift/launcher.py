@@ -12,12 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+import redshift_connector
 
 from sandbox.paths import write_private
 from sandbox.processes import LOOPBACK, SandboxError, Service, free_ports
@@ -58,6 +59,31 @@ class RedshiftEndpoint:
     postgres_port: int
     superuser_password: str = field(repr=False)
     ca_file: str | None = None
+
+    def connect(self, **changes: Any) -> Any:
+        """Connect without TLS; the changes are redshift_connector's arguments."""
+        arguments = {
+            "host": self.host,
+            "port": self.port,
+            "database": self.database,
+            "user": self.user,
+            "password": self.password,
+            "ssl": False,
+        }
+        return redshift_connector.connect(**arguments | changes)
+
+    def environment(self) -> dict[str, str]:
+        """What dbt and Millrace read to find it; it holds a secret."""
+        return {
+            "REDSHIFT_HOST": self.host,
+            "REDSHIFT_PORT": str(self.port),
+            "REDSHIFT_DATABASE": self.database,
+            "REDSHIFT_USER": self.user,
+            "DBT_ENV_SECRET_REDSHIFT_PASSWORD": self.password,
+            # On loopback.
+            "REDSHIFT_SSLMODE": "disable",
+            "REDSHIFT_IAM_ROLE": self.iam_role,
+        }
 
 
 class RedshiftServer:
@@ -104,6 +130,17 @@ class RedshiftServer:
             return RedshiftEndpoint(**json.loads(self._endpoint_file.read_text()))
         except FileNotFoundError:
             raise SandboxError("Redshift was never started in this sandbox. Start it.") from None
+
+    def reset(self) -> None:
+        """Drop the schemas that ingestion and dbt have made. The server must run."""
+        with closing(self.endpoint.connect()) as connection, closing(connection.cursor()) as cursor:
+            connection.autocommit = True
+            cursor.execute(
+                "select distinct table_schema from information_schema.tables "
+                "where table_schema like 'raw%' or table_schema like 'analytics%'"
+            )
+            for (schema,) in cursor.fetchall():
+                cursor.execute(f'drop schema "{schema}" cascade')
 
     @property
     def status(self) -> str:

@@ -10,7 +10,6 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import duckdb
-import MySQLdb
 import pytest
 
 from sandbox import sample_sheets
@@ -80,13 +79,7 @@ def query(stack, sql):
 def nps_by_hand(stack):
     """Every row that nps_summary should have, computed from MySQL in plain Python."""
     server = stack.mariadb.server
-    connection = MySQLdb.connect(
-        host=server.host,
-        port=server.port,
-        user=server.reader_user,
-        passwd=server.reader_password,
-        db="prod",
-    )
+    connection = server.connect_as_reader(db="prod")
     with closing(connection), closing(connection.cursor()) as cursor:
         cursor.execute("select date(created_at), score from nps where deleted_at is null")
         scores = defaultdict(list)

@@ -1,7 +1,6 @@
 """Fifty tables at once: they finish, within the connections allowed and without meeting a lock."""
 
 import shutil
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,11 +23,7 @@ TIMEOUT = 600
 
 @pytest.fixture
 def admin(mariadb):
-    server = mariadb.server
-    connection = server.connect_as_admin(
-        autocommit=True,
-    )
-    with closing(connection), closing(connection.cursor()) as cursor:
+    with mariadb.server.admin_cursor() as cursor:
         yield cursor
 
 

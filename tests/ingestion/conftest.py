@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import duckdb
-import MySQLdb
 import pyarrow as pa
 import pytest
 
@@ -43,15 +42,7 @@ class Database:
     def __init__(self, server: MySQLServer, name: str) -> None:
         self.server = server
         self.name = name
-        self.client = MySQLdb.connect(
-            host=server.host,
-            port=server.port,
-            user=server.admin_user,
-            passwd=server.admin_password,
-            db=name,
-            charset="utf8mb4",
-            autocommit=True,
-        )
+        self.client = server.connect_as_admin(db=name, charset="utf8mb4", autocommit=True)
 
     def execute(self, statement: str, arguments: Sequence[Any] | None = None) -> None:
         with closing(self.client.cursor()) as cursor:
@@ -352,13 +343,7 @@ def redshift_place(
         s3 = request.getfixturevalue("s3_server").endpoint
         landing = Landing(
             f"s3://{request.getfixturevalue('bucket')}",
-            Connection(
-                conn_id="aws_landing",
-                conn_type="aws",
-                login=s3.access_key_id,
-                password=s3.secret_access_key,
-                extra={"endpoint_url": s3.endpoint_url, "region_name": s3.region},
-            ),
+            Connection(conn_id="aws_landing", **s3.airflow_connection()),
         )
     monkeypatch.setenv("REDSHIFT_IAM_ROLE", role)
     credentials = RedshiftCredentials(

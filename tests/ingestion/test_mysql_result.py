@@ -34,15 +34,7 @@ def client(mysql: Database) -> Iterator[Any]:
     server = mysql.server
     # Of the sessions to come: for values longer than one packet of the protocol.
     mysql.execute(f"SET GLOBAL max_allowed_packet = {64 * MEGABYTE}")
-    connection = MySQLdb.connect(
-        host=server.host,
-        port=server.port,
-        user=server.reader_user,
-        passwd=server.reader_password,
-        db=mysql.name,
-        charset="utf8mb4",
-        autocommit=True,
-    )
+    connection = server.connect_as_reader(db=mysql.name, charset="utf8mb4", autocommit=True)
     yield connection
     with contextlib.suppress(MySQLdb.Error):
         connection.close()

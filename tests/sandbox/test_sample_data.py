@@ -4,7 +4,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
-import MySQLdb
 import pytest
 
 from sandbox import sample_data
@@ -37,14 +36,7 @@ def filled(target: Target) -> Target:
 
 def query(target: Target, sql: str):
     server = target.server
-    connection = MySQLdb.connect(
-        host=server.host,
-        port=server.port,
-        user=server.reader_user,
-        passwd=server.reader_password,
-        database=target.name,
-        charset="utf8mb4",
-    )
+    connection = server.connect_as_reader(database=target.name, charset="utf8mb4")
     with closing(connection), closing(connection.cursor()) as cursor:
         cursor.execute(sql)
         return cursor.fetchall()

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-import redshift_connector
 
-from sandbox.redshift.launcher import RedshiftEndpoint, RedshiftServer
+from sandbox.redshift.launcher import RedshiftServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def connection(redshift: RedshiftServer) -> Iterator[Any]:
     """A session of redshift_connector, in autocommit."""
-    with closing(connect(redshift.endpoint)) as opened:
+    with closing(redshift.endpoint.connect()) as opened:
         opened.autocommit = True
         yield opened
 
@@ -31,18 +30,6 @@ def schema(connection: Any) -> Iterator[str]:
     yield name
     connection.autocommit = True
     run(connection, f"drop schema {name} cascade")
-
-
-def connect(endpoint: RedshiftEndpoint, **changes: Any) -> Any:
-    arguments = {
-        "host": endpoint.host,
-        "port": endpoint.port,
-        "database": endpoint.database,
-        "user": endpoint.user,
-        "password": endpoint.password,
-        "ssl": False,
-    }
-    return redshift_connector.connect(**arguments | changes)
 
 
 def run(connection: Any, sql: str, *values: Any) -> list[tuple[Any, ...]]:

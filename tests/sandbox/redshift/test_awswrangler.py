@@ -19,7 +19,7 @@ import pytest
 
 from sandbox.redshift.launcher import RedshiftServer
 from sandbox.s3 import S3Server
-from tests.sandbox.redshift.conftest import connect, run
+from tests.sandbox.redshift.conftest import run
 
 wr = pytest.importorskip("awswrangler")
 
@@ -49,7 +49,7 @@ class Wrangler:
             aws_secret_access_key=s3.endpoint.secret_access_key,
             region_name=s3.endpoint.region,
         )
-        self.con = connect(redshift.endpoint)
+        self.con = redshift.endpoint.connect()
         self.schema = schema
         self.role = redshift.endpoint.iam_role
         self.url = f"s3://{bucket}"

@@ -23,7 +23,7 @@ import redshift_connector
 from sandbox.processes import poll
 from sandbox.redshift.launcher import IAM_ROLE, RedshiftServer
 from sandbox.s3 import S3Server
-from tests.sandbox.redshift.conftest import connect, run
+from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
@@ -475,7 +475,7 @@ def test_a_session_that_dies_before_its_commit_leaves_nothing(
 ):
     loader.create("id int")
     url = loader.put("f", "1\n")
-    with closing(connect(redshift.endpoint)) as other:
+    with closing(redshift.endpoint.connect()) as other:
         run(other, f"copy {loader.schema}.t from '{url}' iam_role '{IAM_ROLE}'")
     assert loader.rows() == []
 

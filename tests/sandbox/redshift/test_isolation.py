@@ -14,7 +14,7 @@ import pytest
 import redshift_connector
 
 from sandbox.redshift.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import connect, run
+from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
@@ -35,7 +35,7 @@ def pair(redshift: RedshiftServer, connection: Any, schema: str) -> Iterator[tup
         run(connection, f"create table {schema}.{table} (n int)")
         run(connection, f"insert into {schema}.{table} values (0)")
     with ExitStack() as stack:
-        sessions = [stack.enter_context(closing(connect(redshift.endpoint))) for _ in range(2)]
+        sessions = [stack.enter_context(closing(redshift.endpoint.connect())) for _ in range(2)]
         for session in sessions:
             run(session, f"set search_path to {schema}")
             session.commit()

@@ -14,7 +14,7 @@ from sandbox.paths import SandboxPaths
 from sandbox.processes import LOOPBACK, SandboxError, Service
 from sandbox.redshift import launcher as module
 from sandbox.redshift.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import connect, run
+from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
@@ -23,15 +23,15 @@ def test_nobody_comes_in_without_the_right_password(redshift: RedshiftServer):
     endpoint = redshift.endpoint
     for changes in ({"password": "wrong"}, {"password": ""}, {"user": "rdsdb"}, {"user": "nobody"}):
         with pytest.raises(redshift_connector.Error, match="password authentication failed"):
-            connect(endpoint, **changes)
+            endpoint.connect(**changes)
     # The way around the proxy is closed as well.
     with pytest.raises(redshift_connector.Error, match="password authentication failed"):
-        connect(endpoint, port=endpoint.postgres_port, password="wrong")
+        endpoint.connect(port=endpoint.postgres_port, password="wrong")
 
 
 def test_a_database_that_does_not_exist_says_so(redshift: RedshiftServer):
     with pytest.raises(redshift_connector.Error, match='database "nope" does not exist'):
-        connect(redshift.endpoint, database="nope")
+        redshift.endpoint.connect(database="nope")
 
 
 def test_a_user_made_with_sql_has_a_password_and_rights_of_its_own(
@@ -41,7 +41,7 @@ def test_a_user_made_with_sql_has_a_password_and_rights_of_its_own(
     run(connection, "create user launcher_reader password 'Reader1Reader1'")
     try:
         reader = {"user": "launcher_reader", "password": "Reader1Reader1"}
-        with closing(connect(redshift.endpoint, **reader)) as other:
+        with closing(redshift.endpoint.connect(**reader)) as other:
             assert run(other, "select current_user") == [("launcher_reader",)]
             with pytest.raises(redshift_connector.Error, match="permission denied"):
                 run(other, f"select * from {schema}.t")
@@ -87,7 +87,7 @@ def test_a_restart_keeps_data_and_passwords_and_evades_a_taken_port(tmp_path: Pa
     redshift = RedshiftServer(paths, port=0)
     try:
         first = redshift.start()
-        with closing(connect(first)) as connection:
+        with closing(first.connect()) as connection:
             run(connection, "create table kept (n int)")
             connection.commit()
         assert redshift.start() == first
@@ -97,7 +97,7 @@ def test_a_restart_keeps_data_and_passwords_and_evades_a_taken_port(tmp_path: Pa
         with socket.create_server((LOOPBACK, first.port)):
             second = RedshiftServer(paths, port=first.port).start()
         assert second.port != first.port
-        with closing(connect(second)) as connection:
+        with closing(second.connect()) as connection:
             assert run(connection, "select count(*) from kept") == [(0,)]
     finally:
         redshift.stop()
@@ -107,7 +107,7 @@ def test_a_client_that_stays_does_not_hold_up_the_stop(tmp_path: Path):
     redshift = RedshiftServer(SandboxPaths(tmp_path), port=0)
     try:
         endpoint = redshift.start()
-        with closing(connect(endpoint)) as connection:
+        with closing(endpoint.connect()) as connection:
             run(connection, "select 1")
             began = time.monotonic()
             redshift.stop()
@@ -169,7 +169,7 @@ def test_the_command_runs_it_alone_and_says_how_to_connect(tmp_path: Path):
         command.wait_until(lambda: "Ctrl-C" in command.log.read_text(), 60, "said how to connect")
         redshift = RedshiftServer(paths)
         assert f"port={redshift.endpoint.port} " in command.log.read_text()
-        with closing(connect(redshift.endpoint)) as connection:
+        with closing(redshift.endpoint.connect()) as connection:
             assert run(connection, "select 1") == [(1,)]
     finally:
         command.stop(timeout=30)

@@ -22,7 +22,7 @@ import pytest
 import redshift_connector
 
 from sandbox.redshift.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import connect, run
+from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
@@ -131,7 +131,7 @@ def test_truncate_commits(connection, schema: str):
 
 def test_tls_is_refused_in_words(redshift: RedshiftServer):
     with pytest.raises(redshift_connector.InterfaceError, match="Server refuses SSL"):
-        connect(redshift.endpoint, ssl=True)
+        redshift.endpoint.connect(ssl=True)
 
 
 def test_many_rows_come_through_whole(redshift: RedshiftServer, connection, schema: str):
@@ -162,7 +162,7 @@ def test_a_row_larger_than_any_buffer_comes_through(redshift: RedshiftServer):
 
 def test_sessions_do_not_wait_for_each_other(redshift: RedshiftServer):
     def work(number: int) -> list[tuple[Any, ...]]:
-        with closing(connect(redshift.endpoint)) as connection:
+        with closing(redshift.endpoint.connect()) as connection:
             return [run(connection, "select %s::int + 1", number)[0] for _ in range(20)]
 
     with ThreadPoolExecutor(8) as pool:

@@ -17,7 +17,7 @@ import redshift_connector
 
 from sandbox.paths import SandboxPaths
 from sandbox.redshift.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import connect, run
+from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
@@ -51,7 +51,7 @@ def trusted(server: RedshiftServer, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("sslmode", ["verify-ca", "verify-full"])
 def test_redshift_connector_verifies(server: RedshiftServer, trusted: str, sslmode: str) -> None:
-    with closing(connect(server.endpoint, ssl=True, sslmode=sslmode)) as client:
+    with closing(server.endpoint.connect(ssl=True, sslmode=sslmode)) as client:
         assert isinstance(client._usock, ssl.SSLSocket)
         assert run(client, "select nvl(null, 1)") == [(1,)]
         # Larger than what travels in one piece.
@@ -67,17 +67,17 @@ def test_a_ca_that_is_not_trusted_is_refused(
     with pytest.raises(
         (ssl.SSLCertVerificationError, redshift_connector.Error), match="verify failed"
     ):
-        connect(server.endpoint, ssl=True, sslmode="verify-ca")
+        server.endpoint.connect(ssl=True, sslmode="verify-ca")
 
 
 def test_who_does_not_ask_goes_without(server: RedshiftServer) -> None:
-    with closing(connect(server.endpoint, ssl=False)) as client:
+    with closing(server.endpoint.connect(ssl=False)) as client:
         assert run(client, "select 1") == [(1,)]
 
 
 def test_a_wrong_password_is_refused_in_secret_too(server: RedshiftServer, trusted: str) -> None:
     with pytest.raises(redshift_connector.Error, match="password authentication failed"):
-        connect(server.endpoint, ssl=True, password="wrong")
+        server.endpoint.connect(ssl=True, password="wrong")
 
 
 def test_libpq_verifies_the_name(server: RedshiftServer) -> None:
