@@ -61,18 +61,20 @@ def declare(workspace: Workspace, table: str) -> DeclaredTable:
     root = workspace.scratch / f"project_{table}"
     ways = []
     for partitions in PARTITIONS:
-        ingest: dict[str, Any] = {"table": f"prod.{table}", "primary_key": ["id"]}
-        if partitions is not None:
-            ingest |= {"partitions": partitions}
-        name = _declared_name(table, partitions)
-        ways.append({"name": name, "config": {"meta": {"ingest": ingest}}})
-    write_project(root / "dbt_project", SCHEMA, ways)
+        options = {} if partitions is None else {"partitions": partitions}
+        ways.append(declaration(_declared_name(table, partitions), table, **options))
+    write_project(root / "dbt_project", ways)
     return DeclaredTable(root, table)
+
+
+def declaration(name: str, table: str, **options: Any) -> dict[str, Any]:
+    """A source's table as dbt's YAML has it: a table of the database ``prod``, without a cursor."""
+    ingest = {"table": f"prod.{table}", "primary_key": ["id"], **options}
+    return {"name": name, "config": {"meta": {"ingest": ingest}}}
 
 
 def write_project(
     folder: Path,
-    schema: str,
     tables: Sequence[Mapping[str, Any]],
     models: Mapping[str, str] | None = None,
     tests: Sequence[Mapping[str, Any]] = (),
@@ -81,8 +83,7 @@ def write_project(
 
     Args:
         folder: Of ``dbt_project.yml``.
-        schema: Of the raw tables.
-        tables: The source's, as dbt's YAML has them.
+        tables: The source's: what ``declaration`` gives.
         models: SQL by name.
         tests: The models' entries in dbt's YAML.
     """
@@ -90,7 +91,7 @@ def write_project(
     ingest = {"kind": "mysql", "connection": "mysql_prod"}
     source = {
         "name": SOURCE,
-        "schema": schema,
+        "schema": SCHEMA,
         "config": {"meta": {"ingest": ingest}},
         "tables": list(tables),
     }

@@ -42,6 +42,16 @@ def python_of(workspace: Workspace, name: str) -> Path:
     return python
 
 
+def pinned_versions() -> dict[str, str]:
+    """The version of every package in any of the environments, by its name."""
+    pinned = {}
+    for file in sorted(_REQUIREMENTS.glob("*.txt")):
+        for line in file.read_text().splitlines():
+            name, _, rest = line.partition("==")
+            pinned[name] = rest.partition(" ")[0]
+    return pinned
+
+
 def _uv(*arguments: str) -> None:
     # Where scripts/setup puts it when the machine has none.
     uv = shutil.which("uv") or str(REPOSITORY / ".sandbox" / "uv" / "bin" / "uv")

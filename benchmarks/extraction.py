@@ -99,7 +99,7 @@ def _noting_failures(peer: Peer, failed: dict[str, str], progress: Progress) -> 
 
 
 def _chosen(only: Iterable[str]) -> list[Peer]:
-    known = {peer.name: peer for peer in peers.PEERS}
+    known = peers.BY_NAME
     if unknown := [name for name in only if name not in known]:
         raise BenchmarkError(f"There is no method {unknown[0]!r}. Known: {', '.join(known)}.")
     return [known[name] for name in only] or list(known.values())

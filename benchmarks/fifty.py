@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from benchmarks.declared import SOURCE, write_project
+from benchmarks.declared import SCHEMA, SOURCE, declaration, write_project
 from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, seconds
 from benchmarks.results import Result, ResultFile, Run
@@ -66,16 +66,10 @@ def measure(
 
 def _start(workspace: Workspace, stack: Stack) -> AirflowClient:
     folder = workspace.scratch / "fifty" / "dbt_project"
-    tables = [
-        {
-            "name": f"t{number}",
-            "config": {"meta": {"ingest": {"table": f"prod.t{number}", "primary_key": ["id"]}}},
-        }
-        for number in range(TABLES)
-    ]
+    tables = [declaration(f"t{number}", f"t{number}") for number in range(TABLES)]
     # The DAG transform wants a model.
     models = {"stg_t0": f"select * from {{{{ source('{SOURCE}', 't0') }}}}"}
-    write_project(folder, "raw_bench", tables, models)
+    write_project(folder, tables, models)
     stack.airflow.stop()
     stack.start_services()
     stack.reset()
@@ -122,7 +116,7 @@ def _ingest(stack: Stack, client: AirflowClient) -> Run:
     tasks = [
         task for task in _patiently(client.task_instances, since=began) if task.dag_id in _dag_ids()
     ]
-    _, loaded = stack.query("select count(*), sum(row_count) from raw_bench._batches")
+    _, loaded = stack.query(f"select count(*), sum(row_count) from {SCHEMA}._batches")
     values = {
         "tasks": len(tasks),
         "retried": sum(task.try_number > 1 for task in tasks),

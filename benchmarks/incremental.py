@@ -39,7 +39,6 @@ SHORT = 200_000
 # The long history beside the rows that are asked for.
 _TIMES = 4
 _NODES_SHOWN = 4
-_DBT = ("-m", "dbt.cli.main", "--quiet", "--no-use-colors")
 
 
 def measure(
@@ -103,6 +102,18 @@ def build_a_day(workspace: Workspace, progress: Progress, under: Sequence[str | 
     with kept.running():
         kept.prepare(progress)
         return kept.next_day(1, under).wall
+
+
+def dbt_build(log_path: str) -> tuple[str, ...]:
+    """The command that builds the project as production does, its logs in a folder."""
+    return (
+        *(sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors"),
+        *("--log-path", log_path, "build"),
+        # Unit tests are for continuous integration.
+        *("--exclude", "resource_type:unit_test"),
+        *("--project-dir", str(REPOSITORY / "dbt_project")),
+        *("--profiles-dir", str(REPOSITORY)),
+    )
 
 
 class _History(ABC):
@@ -176,15 +187,7 @@ class _History(ABC):
         target = self.folder / "target"
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             usage = measuring.run(
-                [
-                    *under,
-                    *(sys.executable, *_DBT, "--log-path", folder),
-                    # As in production: unit tests are for continuous integration.
-                    *("build", "--exclude", "resource_type:unit_test"),
-                    *("--target-path", str(target)),
-                    *("--project-dir", str(REPOSITORY / "dbt_project")),
-                    *("--profiles-dir", str(REPOSITORY)),
-                ],
+                [*under, *dbt_build(folder), "--target-path", str(target)],
                 environment={**clean_environment(), **self.environment()},
                 folder=Path(folder),
                 timeout=1_800,

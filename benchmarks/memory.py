@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import extraction, peers, tables
-from benchmarks.peers import MILLRACE, PEERS
+from benchmarks.peers import MILLRACE
 from benchmarks.progress import Progress
 from benchmarks.report import (
     MEGABYTE,
@@ -36,7 +36,7 @@ def measure(
     """
     file = ResultFile(workspace, SECTION)
     result = file.begin(rows, rounds, resume=resume)
-    millrace = next(peer for peer in PEERS if peer.name == MILLRACE)
+    millrace = peers.BY_NAME[MILLRACE]
     with running_services(workspace) as services:
         server = services.mariadb.server
         sizes = (rows // 5, rows, rows * 4)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import measure as measuring
-from benchmarks.declared import SOURCE, write_project
+from benchmarks.declared import SOURCE, declaration, write_project
+from benchmarks.incremental import dbt_build
 from benchmarks.peers import METHODS
 from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, megabytes, ratio, seconds, times
@@ -25,7 +26,6 @@ FILES = ("ingest.py", "transform.py")
 
 _TABLES, _MODELS = 200, 300
 _RUN_TIMEOUT = 600
-_DBT = (sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors")
 
 
 def measure(
@@ -139,12 +139,7 @@ def _build(workspace: Workspace, stack: Stack) -> float:
     """Seconds of the whole command, without unit tests, as the DAG runs it."""
     with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
         usage = measuring.run(
-            [
-                *(*_DBT, "--log-path", folder, "build"),
-                *("--exclude", "resource_type:unit_test"),
-                *("--project-dir", str(REPOSITORY / "dbt_project")),
-                *("--profiles-dir", str(REPOSITORY)),
-            ],
+            dbt_build(folder),
             environment={**clean_environment(), **stack.environment()},
             folder=Path(folder),
         )
@@ -165,13 +160,7 @@ def _trigger(workspace: Workspace, stack: Stack) -> float:
 def _large_project(workspace: Workspace) -> Path:
     """A parsed project: a staging model a table, and marts of two staging models each."""
     folder = workspace.scratch / "large_project" / "dbt_project"
-    tables = [
-        {
-            "name": f"table_{number}",
-            "config": {"meta": {"ingest": {"table": f"prod.t{number}", "primary_key": ["id"]}}},
-        }
-        for number in range(_TABLES)
-    ]
+    tables = [declaration(f"table_{number}", f"t{number}") for number in range(_TABLES)]
     models = {
         f"stg_{number}": f"select * from {{{{ source('{SOURCE}', 'table_{number}') }}}}"
         for number in range(_TABLES)
@@ -182,7 +171,7 @@ def _large_project(workspace: Workspace) -> Path:
     }
     tested = [{"name": "id", "data_tests": ["unique", "not_null"]}]
     tests = [{"name": name, "columns": tested} for name in models]
-    write_project(folder, "raw_bench", tables, models, tests)
+    write_project(folder, tables, models, tests)
     return folder
 
 

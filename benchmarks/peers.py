@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from benchmarks.declared import declare
-from benchmarks.environments import python_of
+from benchmarks.environments import pinned_versions, python_of
 from benchmarks.measure import Usage, run
 from benchmarks.workspace import BUCKET, BenchmarkError, Services, Workspace, clean_environment
 
@@ -22,7 +22,6 @@ FLOOR_BINARY = "C client, binary protocol"
 MILLRACE = "Millrace, 1 connection"
 
 METHODS = Path(__file__).with_name("methods")
-_ENVIRONMENTS = Path(__file__).with_name("environments")
 _NAMED = (
     *("connectorx", "dlt", "ingestr", "apache-airflow-providers-amazon"),
     *("apache-airflow-providers-mysql", "pandas"),
@@ -78,15 +77,12 @@ PEERS = (
     Peer("pandas", "pandas_whole.py", "pandas"),
     Peer("pandas, in chunks", "pandas_chunked.py", "pandas"),
 )
+BY_NAME = {peer.name: peer for peer in PEERS}
 
 
 def versions(services: Services) -> str:
     """Of what is measured beside Millrace, and of the server."""
-    pinned = {}
-    for file in sorted(_ENVIRONMENTS.glob("*.txt")):
-        for line in file.read_text().splitlines():
-            name, _, rest = line.partition("==")
-            pinned[name] = rest.partition(" ")[0]
+    pinned = pinned_versions()
     named = ", ".join(f"{name} {pinned[name]}" for name in _NAMED)
     return f"{services.mysql_version}; {named}"
 

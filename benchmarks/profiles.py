@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from benchmarks import peers, tables
-from benchmarks.environments import python_of
+from benchmarks.environments import pinned_versions, python_of
 from benchmarks.incremental import SHORT, build_a_day
-from benchmarks.peers import MILLRACE, PEERS
+from benchmarks.peers import MILLRACE
 from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, seconds
 from benchmarks.results import Result, ResultFile, Run
 from benchmarks.workspace import BenchmarkError, Workspace, running_services
 
 SECTION = "profiles"
-EXTRACTION, DAY = "Millrace, 1 connection", "a day's dbt build on DuckDB"
+EXTRACTION, DAY = MILLRACE, "a day's dbt build on DuckDB"
 
 _RATE = 200
 OTHER = "other"
 # The stages of a path with what marks them in a stack; a stack belongs to the first that it has.
 # A thread that waits for another one is no stage.
 _WAITING = (
-    *("_queue_SimpleQueue_get", "PyThread_acquire_lock", "lock_PyThread_acquire_lock"),
+    *("_queue_SimpleQueue_get", "PyThread_acquire_lock"),
     # For Python's own lock; and a pool's thread that looks after its workers.
     *("pthread_cond_timedwait", "_wait_for_updates"),
 )
@@ -67,7 +67,7 @@ def measure(
     """
     file = ResultFile(workspace, SECTION)
     result = file.begin(rows, 1, resume=resume)
-    result.facts["versions"] = _version()
+    result.facts["versions"] = f"py-spy {pinned_versions()['py-spy']}"
     for path, profile in ((EXTRACTION, _extraction), (DAY, _day)):
         if not result.has(path, "py-spy", 1):
             with (
@@ -135,7 +135,7 @@ def _profiled(
 def _extraction(
     workspace: Workspace, rows: int, progress: Progress, folder: Path, under: Sequence[str | Path]
 ) -> float:
-    millrace = next(peer for peer in PEERS if peer.name == MILLRACE)
+    millrace = peers.BY_NAME[MILLRACE]
     with running_services(workspace) as services:
         table = tables.create_rows(workspace, services.mariadb.server, rows)
         peers.prepare(workspace, millrace, table)
@@ -148,10 +148,6 @@ def _day(
     workspace: Workspace, rows: int, progress: Progress, folder: Path, under: Sequence[str | Path]
 ) -> float:
     return build_a_day(workspace, progress, under)
-
-
-def _version() -> str:
-    return Path(__file__).with_name("environments").joinpath("profiler.txt").read_text().strip()
 
 
 def report(result: Result) -> Report:
