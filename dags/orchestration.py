@@ -27,7 +27,7 @@ from airflow.sdk import (
     get_parsing_context,
     task,
 )
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from ingestion.catalog import Catalog, IngestTable
 from ingestion.errors import ConnectionNotFound, MillraceError
@@ -126,7 +126,9 @@ def ingest_dag(table: IngestTable) -> DAG:
             with explained():
                 carrier = pipeline()
                 interval = Interval(context["data_interval_start"], context["data_interval_end"])
-                batch = carrier.plan(table, interval)
+                batch = carrier.plan(table, interval, whole=True)
+                if batch is None:
+                    raise AirflowSkipException("Nothing can be new.")
                 return [partition.to_json() for partition in carrier.partitions(table, batch)]
 
         # The source's pool is called after its connection, and bounds the connections to it.
