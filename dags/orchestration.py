@@ -149,10 +149,9 @@ def ingest_dag(table: IngestTable) -> DAG:
 
             with explained():
                 carrier = pipeline()
-                manifest = carrier.merge(
-                    table, [Partition.from_json(value) for value in partitions], list(manifest_urls)
-                )
-                return carrier.load(table, manifest.url).rows
+                planned = [Partition.from_json(value) for value in partitions]
+                manifest = carrier.merge(table, planned, list(manifest_urls))
+                return carrier.load(table, manifest.url, planned[0].batch).rows
 
         partitions = plan()
         load(partitions, extract.expand(partition=partitions))

@@ -22,7 +22,7 @@ from ingestion.errors import (
     WarehouseUnavailable,
 )
 from ingestion.manifest import Manifest
-from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, LedgerRow, LocalCopy
+from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
 from ingestion.warehouses.sql import SqlWarehouse, naive, quote, raw
 
 _TYPES = {
@@ -157,11 +157,11 @@ class DuckDBWarehouse(SqlWarehouse):
         manifest: Manifest,
         columns: Sequence[str],
         loaded_at: datetime,
-        local_copy: LocalCopy,
+        landed: Landed,
     ) -> None:
         names = ", ".join(map(quote, columns))
         for part in manifest.parts:
-            with local_copy(part) as path:
+            with landed.local_copy(part) as path:
                 ((count,),) = session.run(
                     f"INSERT INTO {raw(table)} ({names}, {BATCH_COLUMN}, {LOADED_COLUMN}) "
                     f"SELECT {names}, ?, ? FROM read_parquet(?)",

@@ -33,7 +33,7 @@ from ingestion.errors import (
     WarehouseUnavailable,
 )
 from ingestion.manifest import Manifest
-from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, LedgerRow, LocalCopy
+from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
 from ingestion.warehouses.sql import SqlWarehouse, naive, quote, raw
 
 ROLE_VARIABLE = "REDSHIFT_IAM_ROLE"
@@ -107,9 +107,9 @@ class RedshiftWarehouse(SqlWarehouse):
         wait=wait_random_exponential(multiplier=1, max=30),
         reraise=True,
     )
-    def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
+    def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
-        return super().load(table, manifest, local_copy)
+        return super().load(table, manifest, landed)
 
     def read(
         self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
@@ -184,7 +184,9 @@ class RedshiftWarehouse(SqlWarehouse):
             raise
         session.run("COMMIT")
 
-    def _stage(self, session: _Session, table: IngestTable, manifest: Manifest) -> None:
+    def _stage(
+        self, session: _Session, table: IngestTable, manifest: Manifest, landed: Landed
+    ) -> None:
         """Copy the parts into a temporary table: the raw table is locked only for the insert.
 
         The raw table is made here too: a transaction sees what is there at its first statement,
@@ -205,6 +207,8 @@ class RedshiftWarehouse(SqlWarehouse):
                 fix=f"Set {ROLE_VARIABLE} to the ARN of a role of the cluster that may read the "
                 "landing (or to `default`).",
             )
+        # The cluster reads S3 by itself: what was there before and after is what it read.
+        landed.verify(manifest)
         try:
             session.run(
                 f"COPY {_STAGED} FROM {_literal(manifest.url)} "
@@ -217,6 +221,7 @@ class RedshiftWarehouse(SqlWarehouse):
                 f"Redshift cannot copy {manifest.url}: {text}{_load_errors(session)}",
                 fix=_copy_fix(text),
             ) from error
+        landed.verify(manifest)
         ((copied,),) = session.run(f"SELECT COUNT(*) FROM {_STAGED}")
         ((reported,),) = session.run("SELECT pg_last_copy_count()")
         if not copied == reported == manifest.rows:
@@ -305,7 +310,7 @@ class RedshiftWarehouse(SqlWarehouse):
         manifest: Manifest,
         columns: Sequence[str],
         loaded_at: datetime,
-        local_copy: LocalCopy,
+        landed: Landed,
     ) -> None:
         names = ", ".join(map(quote, columns))
         values = ", ".join(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingestion.batch import Batch, Interval
-from ingestion.errors import ManifestNotFound, PartCorrupt
+from ingestion.errors import ManifestCorrupt, ManifestNotFound, PartCorrupt, TooFewRows
 from sandbox.processes import free_port
 
 if TYPE_CHECKING:
@@ -220,7 +221,9 @@ def test_a_damaged_part_changes_nothing(
     damage(part)
     before = loaded.warehouse()
     with pytest.raises(PartCorrupt, match=complaint) as refused:
-        loaded.pipeline.load(loaded.pipeline.catalog.table("mysql.nps"), manifest.url)
+        loaded.pipeline.load(
+            loaded.pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch
+        )
     assert manifest.parts[0].url in refused.value.message
     assert "Ingest the batch again" in refused.value.fix
     assert loaded.warehouse() == before
@@ -237,9 +240,49 @@ def test_a_batch_without_its_manifest_changes_nothing(
         file.write_text(content)
     before = loaded.warehouse()
     with pytest.raises(ManifestNotFound, match="manifest") as refused:
-        loaded.pipeline.load(loaded.pipeline.catalog.table("mysql.nps"), manifest.url)
+        loaded.pipeline.load(
+            loaded.pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch
+        )
     assert "Ingest the batch again" in refused.value.fix
     assert loaded.warehouse() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "end", "says"),
+    [
+        ("users", datetime(2026, 10, 2, tzinfo=UTC), "is of mysql.nps"),
+        ("nps", datetime(2026, 10, 3, tzinfo=UTC), "to 2026-10-02 00:00:00, and mysql.nps"),
+    ],
+    ids=["another table's", "another interval's"],
+)
+def test_a_manifest_of_another_batch_changes_nothing(
+    loaded: Workspace, table: str, end: datetime, says: str
+) -> None:
+    manifest = landed(loaded)
+    before = loaded.warehouse()
+    declared = loaded.pipeline.catalog.table(f"mysql.{table}")
+    planned = Batch(declared.key, Interval(None, end))
+    with pytest.raises(ManifestCorrupt, match=says) as refused:
+        loaded.pipeline.load(declared, manifest.url, planned)
+    assert manifest.url in refused.value.message
+    assert loaded.warehouse() == before
+
+
+def test_a_manifest_without_rows_does_not_empty_a_whole_table(loaded: Workspace) -> None:
+    pipeline = loaded.pipeline
+    users = pipeline.catalog.table("mysql.users")
+    batch = Batch(users.key)
+    manifest = replace(pipeline.extract(users, batch), parts=())
+    Path(manifest.url.removeprefix("file://")).write_text(manifest.to_json())
+    before = loaded.warehouse()
+    with pytest.raises(TooFewRows, match="0 rows"):
+        pipeline.load(users, manifest.url, batch)
+    assert loaded.warehouse() == before
+
+
+def load(workspace: Workspace, manifest: Manifest) -> None:
+    pipeline = workspace.pipeline
+    pipeline.load(pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch)
 
 
 def landed(workspace: Workspace) -> Manifest:

@@ -57,7 +57,7 @@ EVERYTHING = (
 
 
 def test_a_part_that_is_damaged_leaves_everything_as_it_was(landing, warehouse, tmp_path):
-    warehouse.load(TABLE, land(landing, rows(1, 2)), landing.local_copy)
+    warehouse.load(TABLE, land(landing, rows(1, 2)), landing)
     before = content(tmp_path, EVERYTHING)
     wider = pa.table({"id": pa.array(range(5000), pa.int64()), "note": ["n"] * 5000})
     manifest = land(landing, wider, part_bytes=1)
@@ -68,13 +68,13 @@ def test_a_part_that_is_damaged_leaves_everything_as_it_was(landing, warehouse, 
     with open(last, "wb") as file:
         file.write(data[:-1])
     with pytest.raises(PartCorrupt):
-        warehouse.load(TABLE, manifest, landing.local_copy)
+        warehouse.load(TABLE, manifest, landing)
     assert content(tmp_path, EVERYTHING) == before
 
 
 def test_bytes_arrive_as_they_left(landing, warehouse, tmp_path):
     data = pa.table({"id": pa.array([b"\x00\xff", None], pa.binary())})
-    warehouse.load(TABLE, land(landing, data), landing.local_copy)
+    warehouse.load(TABLE, land(landing, data), landing)
     assert content(tmp_path) == [(b"\x00\xff",), (None,)]
 
 

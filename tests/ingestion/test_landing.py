@@ -1,9 +1,11 @@
 import hashlib
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +15,7 @@ from ingestion.connections import Connection
 from ingestion.errors import (
     LandingError,
     LandingUnavailable,
+    ManifestCorrupt,
     ManifestNotFound,
     PartCorrupt,
     SchemaConflict,
@@ -170,9 +173,11 @@ def test_a_merge_of_too_few_rows_leaves_the_attempt_uncommitted(landing, tmp_pat
         raise ValueError(f"{rows} are too few")
 
     attempt = landing.new_attempt(BATCH)
-    share = landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt)
+    shares = [
+        landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt) for _ in range(2)
+    ]
     with pytest.raises(ValueError, match="20000 are too few"):
-        landing.merge(attempt, [share, share], refuse)
+        landing.merge(attempt, shares, refuse)
     assert f"{attempt}/manifest.json" not in files(tmp_path)
 
 
@@ -208,6 +213,65 @@ def test_an_attempt_without_a_manifest_was_never_committed(landing, tmp_path):
 def test_a_foreign_manifest_is_refused(text):
     with pytest.raises(ManifestNotFound, match="not a manifest that Millrace wrote"):
         Manifest.from_json(text, "file:///x/manifest.json")
+
+
+def twice(value):
+    value["entries"] *= 2
+    for key in ("content_length", "record_count"):
+        value["meta"][key] *= 2
+
+
+def with_part(url):
+    def change(value):
+        value["entries"][0]["url"] = url.format(value["entries"][0]["url"])
+
+    return change
+
+
+def with_sum(key):
+    def change(value):
+        value["meta"][key] += 1
+
+    return change
+
+
+FORGERIES = {
+    "a part listed twice": (twice, "more than once"),
+    "no parts": (lambda value: value["entries"].clear(), "promises 10,000 rows"),
+    "more rows promised": (with_sum("record_count"), "promises 10,001 rows"),
+    "more bytes promised": (with_sum("content_length"), "promises 10,000 rows in"),
+    "another bucket": (with_part("s3://elsewhere/part-00000.parquet"), "not below"),
+    "another table's part": (with_part("file:///landing/mysql/users/full/x/part"), "not below"),
+    "a way out of the folder": (with_part("{0}/../../../part"), "not below"),
+}
+
+
+@pytest.mark.parametrize(("change", "what"), FORGERIES.values(), ids=FORGERIES)
+def test_a_manifest_that_was_changed_is_refused(landing, change, what):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    value = json.loads(manifest.to_json())
+    change(value)
+    local_path(manifest.url).write_text(json.dumps(value))
+    with pytest.raises(ManifestCorrupt, match=what) as refused:
+        landing.read_manifest(manifest.url)
+    assert manifest.url in refused.value.message
+
+
+def test_a_worker_is_merged_once_and_into_its_own_attempt_alone(landing, tmp_path):
+    attempt = landing.new_attempt(BATCH)
+    share = landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt)
+    elsewhere = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    another_day = replace(share, batch=Batch("mysql.nps", Interval(None, datetime.now(UTC))))
+    another_table = replace(share, batch=Batch("mysql.users", BATCH.interval))
+    for other, what in (
+        (share, "more than once"),
+        (elsewhere, "not below"),
+        (another_day, "is to be loaded"),
+        (another_table, "is to be loaded"),
+    ):
+        with pytest.raises(ManifestCorrupt, match=what):
+            landing.merge(attempt, [share, other])
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +384,40 @@ def test_s3_damage_is_noticed(s3_landing, s3_server, bucket):
     client.delete_object(Bucket=bucket, Key=key)
     with pytest.raises(PartCorrupt, match="is gone"), s3_landing.local_copy(manifest.parts[0]):
         pytest.fail("a deleted part was handed out")
+
+
+@pytest.mark.service
+def test_s3_tells_an_object_that_was_replaced_without_reading_it(s3_landing, s3_server, bucket):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    s3_landing.verify(manifest)
+    client = s3_server.endpoint.client()
+    (part,) = manifest.parts
+    key = part.url.removeprefix(f"s3://{bucket}/")
+    data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=data[:-1] + b"x")
+    with pytest.raises(PartCorrupt, match="its ETag is"):
+        s3_landing.verify(manifest)
+    client.put_object(Bucket=bucket, Key=key, Body=data[:-1])
+    with pytest.raises(PartCorrupt, match="its manifest says"):
+        s3_landing.verify(manifest)
+    client.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(PartCorrupt, match="is gone"):
+        s3_landing.verify(manifest)
+
+
+@pytest.mark.service
+def test_s3_verifies_no_part_whose_etag_nobody_knows(s3_landing):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    with pytest.raises(PartCorrupt, match="its manifest says None"):
+        s3_landing.verify(without_etag(s3_landing, manifest))
+
+
+def without_etag(landing, manifest):
+    """The manifest as it would be by somebody who leaves out what tells the objects apart."""
+    stripped = replace(manifest, parts=tuple(replace(part, etag=None) for part in manifest.parts))
+    path = manifest.url.removeprefix(f"{landing.url}/")
+    obstore.put(landing._store, path, stripped.to_json().encode())
+    return stripped
 
 
 @pytest.mark.service
