@@ -68,6 +68,7 @@ _SILENCE_SECONDS = 60
 _SLOWEST_BYTES_A_SECOND = 100_000
 # What a single answer may take as a whole; its silences are what ends a dead one.
 _ANSWER = timedelta(hours=2)
+_RETRIES = 5
 _STATUS = re.compile(r" - Server returned non-2xx status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _REDIRECTED = " - Received redirect without LOCATION"
@@ -568,7 +569,7 @@ def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opene
                 "read_timeout": timedelta(seconds=silence_seconds),
                 "timeout": _ANSWER,
             },
-            retry_config={"max_retries": 5},
+            retry_config={"max_retries": _RETRIES},
             **credentials,
         )
 
