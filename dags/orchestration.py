@@ -272,5 +272,5 @@ def dbt_execution() -> str:
 
 
 def dbt_target() -> str:
-    """The target of ``profiles.yml``, chosen as dbt chooses it there."""
-    return os.environ.get("TARGET", "dev")
+    """The target of ``profiles.yml``: dbt's own variable, or what is chosen there without it."""
+    return project().target or os.environ.get("TARGET", "dev")
