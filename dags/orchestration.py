@@ -151,10 +151,9 @@ def ingest_dag(table: IngestTable) -> DAG:
 
             with explained():
                 carrier = pipeline()
-                manifest = carrier.merge(
-                    table, [Partition.from_json(value) for value in partitions], list(manifest_urls)
-                )
-                return carrier.load(table, manifest.url).rows
+                planned = [Partition.from_json(value) for value in partitions]
+                manifest = carrier.merge(table, planned, list(manifest_urls))
+                return carrier.load(table, manifest.url, planned[0].batch).rows
 
         partitions = plan()
         load(partitions, extract.expand(partition=partitions))
@@ -275,5 +274,5 @@ def dbt_execution() -> str:
 
 
 def dbt_target() -> str:
-    """The target of ``profiles.yml``, chosen as dbt chooses it there."""
-    return os.environ.get("TARGET", "dev")
+    """The target of ``profiles.yml``: dbt's own variable, or what is chosen there without it."""
+    return project().target or os.environ.get("TARGET", "dev")

@@ -50,14 +50,23 @@ class _Time(click.ParamType[datetime]):
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-v", "--verbose", is_flag=True, help="Say what is done, step by step.")
+@click.option("--project-dir", metavar="FOLDER", help="As dbt's: where dbt_project.yml is.")
+@click.option("--profiles-dir", metavar="FOLDER", help="As dbt's: where profiles.yml is.")
+@click.option("-t", "--target", help="As dbt's: the target of the profile, that is, the warehouse.")
 @click.version_option(package_name="millrace")
 @click.pass_context
-def cli(ctx: click.Context, verbose: bool) -> None:
+def cli(
+    ctx: click.Context,
+    verbose: bool,
+    project_dir: str | None,
+    profiles_dir: str | None,
+    target: str | None,
+) -> None:
     """Carry tables from their sources into the warehouse of the dbt project.
 
     What is carried is declared in dbt: every source table with an `ingest` block in its meta.
-    Credentials come from AIRFLOW_CONN_<ID> variables, the landing from LANDING_URL, and the
-    warehouse is the dbt target (TARGET).
+    Credentials come from AIRFLOW_CONN_<ID> variables, the landing from LANDING_URL. The warehouse
+    is the dbt target: the one that `dbt build` takes with the same options and DBT_ variables.
 
     \b
     Start with:
@@ -71,7 +80,7 @@ def cli(ctx: click.Context, verbose: bool) -> None:
         format="%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s",
         stream=sys.stderr,
     )
-    project = Project.find()
+    project = Project.find(project_dir=project_dir, profiles_dir=profiles_dir, target=target)
     with _working("parsing the dbt project") if project.is_stale() else nullcontext():
         project.ensure_manifest()
     ctx.obj = Pipeline(project, connections.from_environment)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ class Connection:
     schema: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+
+_USER_INFO = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@|(?<=://)[^\s/@:]*@")
 
 Resolver = Callable[[str], Connection]
 """Finds a connection by its id; raises ``ConnectionNotFound``."""
@@ -58,6 +61,11 @@ def from_environment(conn_id: str) -> Connection:
             fix="Write it as airflow prints it: `airflow connections get … -o json`, and "
             "percent-encode what a URI reserves in a user name or password.",
         ) from None
+
+
+def masked(text: str) -> str:
+    """A text for people, without the user names and passwords of the URLs in it."""
+    return _USER_INFO.sub("***@", text)
 
 
 def _from_json(conn_id: str, text: str) -> Connection:

@@ -22,6 +22,7 @@
     │   ├── LandingUnavailable   the bucket or folder is not reached
     │   │   └── LandingRefused   it is missing, or refuses our account
     │   ├── ManifestNotFound     an attempt that was never committed
+    │   ├── ManifestCorrupt      a manifest that was changed, or is of another batch
     │   └── PartCorrupt          a Parquet part that is not what the manifest says
     └── WarehouseError
         ├── WarehouseUnavailable the warehouse is down
@@ -162,6 +163,10 @@ class LandingRefused(LandingUnavailable):
 
 class ManifestNotFound(LandingError):
     """An attempt that was never committed."""
+
+
+class ManifestCorrupt(LandingError):
+    """A manifest that was changed after it was written, or is of another batch."""
 
 
 class PartCorrupt(LandingError):

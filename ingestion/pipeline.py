@@ -216,17 +216,24 @@ class Pipeline:
             return manifests[0]
         return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))
 
-    def load(self, table: IngestTable, manifest_url: str) -> LedgerRow:
+    def load(self, table: IngestTable, manifest_url: str, batch: Batch) -> LedgerRow:
         """Load what was landed.
 
+        Args:
+            table: The table.
+            manifest_url: What the extraction of the batch has written.
+            batch: What was planned: a manifest of another table or interval is refused.
+
         Raises:
-            LandingError: the manifest or a part is missing or damaged.
-            TooFewRows: the table would shrink below its ``min_row_ratio``.
+            LandingError: the manifest or a part is missing, damaged, or another batch's.
+            TooFewRows: fewer rows than the declaration allows.
             WarehouseError: the warehouse refuses it; it is as it was before.
         """
         manifest = self.landing.read_manifest(manifest_url)
+        manifest.refuse_other_batch(Batch(table.key, batch.interval))
+        _refuse_too_few(table, manifest.batch, manifest.rows)
         self._refuse_shrinking(table, manifest)
-        row = self.warehouse.load(table, manifest, self.landing.local_copy)
+        row = self.warehouse.load(table, manifest, self.landing)
         log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
         return row
 
@@ -241,7 +248,7 @@ class Pipeline:
         if batch is None:
             return None
         manifest = self.extract(table, batch, progress)
-        return self.load(table, manifest.url)
+        return self.load(table, manifest.url, batch)
 
     def publish(self, publication: Publication, run: str) -> Published:
         """Read a mart from the warehouse and publish it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,8 +22,26 @@ LEDGER = "_batches"
 # The interval's end is by the source's clock, the time of reading by ours.
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
-LocalCopy = Callable[[Part], AbstractContextManager[Path]]
-"""Gives a checked local copy of a part for as long as it is needed."""
+
+class Landed(Protocol):
+    """Where the parts of a batch wait."""
+
+    def local_copy(self, part: Part) -> AbstractContextManager[Path]:
+        """A part as a local file, checked, for as long as it is needed.
+
+        Raises:
+            PartCorrupt: it is missing, or is not what was landed.
+        """
+
+    def verify(self, manifest: Manifest) -> None:
+        """See, without reading the parts, that manifest and parts are what was landed.
+
+        For a warehouse that reads them by itself: before it does, and after.
+
+        Raises:
+            ManifestCorrupt: the manifest was replaced.
+            PartCorrupt: a part is missing or was replaced.
+        """
 
 
 @dataclass(frozen=True)
@@ -87,7 +105,7 @@ class Warehouse(Protocol):
             WarehouseUnavailable: it is down, locked, or refuses us.
         """
 
-    def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
+    def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch: once or twice makes no difference.
 
         In one transaction: the raw table is made or widened, the rows of the batches that lie

@@ -197,3 +197,17 @@ def test_help_shows_examples(
 ) -> None:
     said = workspace.succeeds(*arguments)
     assert all(example in said for example in examples), said
+
+
+def test_the_warehouse_is_chosen_as_for_dbt(workspace: Workspace) -> None:
+    profiles = workspace.root / "profiles.yml"
+    text = profiles.read_text()
+    block = text[text.index("    dev:\n") : text.index("    redshift:\n")]
+    other = block.replace("    dev:\n", "    other:\n").replace("DUCKDB_PATH", "OTHER_PATH")
+    profiles.write_text(text.replace(block, block + other))
+    workspace.environment.setenv("OTHER_PATH", str(workspace.root / "other.duckdb"))
+    said = workspace.succeeds("--target", "other", "check")
+    assert f"at {workspace.root / 'other.duckdb'}" in said
+    workspace.environment.setenv("DBT_TARGET", "other")
+    workspace.succeeds("ingest", "mysql.nps")
+    assert not workspace.warehouse_file.exists()
