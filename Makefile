@@ -5,6 +5,8 @@
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
+# Where nothing is set up yet, this Python says so, and stops what an earlier set-up left running.
+SANDBOX := $(or $(wildcard $(PYTHON)),python3) -m sandbox
 DBT := .venv/bin/dbt
 DBT_FLAGS := --project-dir dbt_project --profiles-dir .
 
@@ -23,10 +25,10 @@ up: ## start MariaDB, S3, Google Sheets and Airflow, with what they held before
 	@$(PYTHON) -m sandbox up
 
 down: ## stop them; the data stays
-	@$(PYTHON) -m sandbox down
+	@$(SANDBOX) down
 
 status: ## say what runs
-	@$(PYTHON) -m sandbox status
+	@$(SANDBOX) status
 
 test: ## all tests
 	@scripts/setup redshift mysql

@@ -209,13 +209,16 @@ def airflow_connection(conn_id: str) -> Connection:
     """A connection as Airflow keeps it, in whichever backend.
 
     Raises:
-        ConnectionNotFound: Airflow has none under that id.
+        ConnectionNotFound: Airflow has none under that id, or one that cannot be read.
     """
     from airflow.sdk.bases.hook import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    from ingestion.connections import Connection
+    from ingestion.connections import Connection, from_environment
 
+    if f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ:
+        # Refuses a URI in which Airflow would take the end of a password for the host.
+        from_environment(conn_id)
     try:
         found = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:

@@ -407,6 +407,8 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
         if of_table is None:
             continue
         where = f"{node['original_file_path']}: source table {node['source_name']}.{node['name']}"
+        _refuse_name(_SOURCE_NAME, node["source_name"], f"{where}: the source's name")
+        _refuse_name(_TABLE_NAME, node["name"], f"{where}: the table's name")
         for block in (of_source, of_table):
             if not isinstance(block, Mapping):
                 raise DeclarationError(
@@ -422,6 +424,20 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
             pii=_pii(node["columns"], where),
             not_ingested=_not_ingested(node["columns"], where),
             file=node["original_file_path"],
+        )
+
+
+# They become folders of the landing, and ids of DAGs.
+_SOURCE_NAME = re.compile(r"[\w-]{1,100}")
+_TABLE_NAME = re.compile(r"[\w-][\w.-]{0,99}")
+
+
+def _refuse_name(pattern: re.Pattern[str], name: str, where: str) -> None:
+    if not pattern.fullmatch(name):
+        raise DeclarationError(
+            f"{where} is {name!r}, which cannot name a folder and a DAG.",
+            fix="Use letters, digits, _ and -, at most 100 of them, and in a table's name dots "
+            "inside; `identifier` and `schema` keep the warehouse's own names.",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ingestion import connections, progress
 from ingestion.batch import Interval, gaps, parse_time
-from ingestion.catalog import IngestTable
+from ingestion.catalog import IngestTable, Publication
 from ingestion.errors import MillraceError
 from ingestion.pipeline import Pipeline
 from ingestion.project import Project
@@ -188,7 +188,8 @@ def ingest(
     if start and end and start >= end:
         raise click.UsageError("--from must be before --to")
     chosen = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
-    for table in chosen:
+
+    def ingest_one(table: IngestTable) -> None:
         interval = _interval(table, start, end, everything)
         began = time.monotonic()
         with _rows_landed(table.key) as landed:
@@ -196,12 +197,14 @@ def ingest(
         took = time.monotonic() - began
         if row is None:
             out.print(f"[green]✓[/green] {table.key}: up to date", soft_wrap=True)
-            continue
+            return
         out.print(
             f"[green]✓[/green] {table.key}: {row.rows:,} rows ({progress.in_bytes(row.size)}), "
             f"{Interval(row.start, row.end)}, {took:.1f} s",
             soft_wrap=True,
         )
+
+    _run_each({table.key: partial(ingest_one, table) for table in chosen})
 
 
 @cli.command()
@@ -218,7 +221,8 @@ def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
       millrace publish nps_summary_sheet
     """  # noqa: D301 click wants the backspace
     chosen = [pipeline.catalog.publication(name) for name in publications]
-    for publication in chosen or pipeline.catalog.publications:
+
+    def publish_one(publication: Publication) -> None:
         began = time.monotonic()
         with _working(f"publishing {publication.name}"):
             published = pipeline.publish(publication, run="millrace publish")
@@ -229,6 +233,13 @@ def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
             soft_wrap=True,
         )
 
+    _run_each(
+        {
+            publication.name: partial(publish_one, publication)
+            for publication in chosen or pipeline.catalog.publications
+        }
+    )
+
 
 def main() -> None:
     """Run the command; a user's mistake ends in a message, not in a stack trace."""
@@ -236,6 +247,23 @@ def main() -> None:
         cli(standalone_mode=True)
     except MillraceError as error:
         _print_error(error, err)
+        sys.exit(1)
+
+
+def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
+    """Run each, whatever becomes of the others; which ones failed is told again at the end."""
+    failed = []
+    for name, run in runs.items():
+        try:
+            run()
+        except MillraceError as error:
+            if len(runs) == 1:
+                raise
+            failed.append(name)
+            err.print(f"[red]✗[/red] {name}")
+            _print_error(error, err)
+    if failed:
+        err.print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", soft_wrap=True)
         sys.exit(1)
 
 

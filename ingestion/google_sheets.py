@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError
 from urllib3.util import Retry
 
+from ingestion.connections import masked
 from ingestion.errors import ConnectionNotFound, SheetRefused, SheetUnavailable, SpreadsheetNotFound
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class GoogleSheets:
             ) from error
         except (requests.RequestException, TransportError) as error:
             raise SheetUnavailable(
-                f"Google Sheets cannot be reached: {_reason(error)}.",
+                f"Google Sheets cannot be reached: {masked(_reason(error))}.",
                 fix="Check the network, then try again.",
             ) from None
         except (GoogleAuthError, ValueError) as error:

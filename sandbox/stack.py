@@ -62,6 +62,13 @@ class Stack:
         return RedshiftServer(self.paths, self.s3.endpoint)
 
     @property
+    def _redshift_as_it_is(self) -> RedshiftServer:
+        """The stand-in, to look at and to stop: it may have been started without an S3 server."""
+        from sandbox.redshift.launcher import RedshiftServer
+
+        return RedshiftServer(self.paths)
+
+    @property
     def duckdb(self) -> Path:
         """The file of the DuckDB warehouse."""
         return self.paths.root / "millrace.duckdb"
@@ -119,7 +126,7 @@ class Stack:
         """Stop what runs."""
         services: list[Any] = [self.airflow, self.mariadb, self.s3, self.sheets]
         if self._has_redshift():
-            services.append(self.redshift)
+            services.append(self._redshift_as_it_is)
         with ThreadPoolExecutor(len(services)) as pool:
             for stopped in [pool.submit(service.stop) for service in services]:
                 stopped.result()
@@ -131,7 +138,7 @@ class Stack:
             "MariaDB": self.mariadb.status,
             "S3": self.s3.status,
             "Sheets": self.sheets.status,
-            **({"Redshift": self.redshift.status} if self._has_redshift() else {}),
+            **({"Redshift": self._redshift_as_it_is.status} if self._has_redshift() else {}),
             "Airflow": airflow,
         }
 

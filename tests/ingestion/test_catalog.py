@@ -142,3 +142,19 @@ def test_a_manifest_cut_short_is_refused(tmp_path):
 def test_the_manifest_of_another_dbt_is_refused(catalog_of):
     with pytest.raises(ProjectError, match="another version of dbt"):
         catalog_of(source_node(), version="https://schemas.getdbt.com/dbt/manifest/v11.json")
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../x", "a/b", "a\\b", ".hidden", "", "a b", "a\nb", "x" * 101]
+)
+@pytest.mark.parametrize("key", ["name", "source_name"])
+def test_a_name_that_can_be_no_folder_is_refused(catalog_of, key, name):
+    with pytest.raises(DeclarationError, match="cannot name a folder and a DAG") as refused:
+        catalog_of(source_node() | {key: name})
+    assert "`identifier`" in refused.value.fix
+
+
+def test_names_are_told_apart_by_their_first_dot(catalog_of):
+    assert catalog_of(source_node("v1.orders")).table("mysql.v1.orders").name == "v1.orders"
+    with pytest.raises(DeclarationError, match=r"the source's name is 'mysql\.v1'"):
+        catalog_of(source_node("orders") | {"source_name": "mysql.v1"})

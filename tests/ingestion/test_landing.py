@@ -29,7 +29,7 @@ from ingestion.errors import (
 )
 from ingestion.landing.landing import Landing
 from ingestion.manifest import Manifest
-from sandbox.processes import LOOPBACK
+from sandbox.processes import LOOPBACK, free_port
 from tests.ingestion.tables import batches_of
 from tests.proxy import FaultProxy
 
@@ -557,6 +557,21 @@ def test_what_lies_nowhere_is_a_manifest_that_was_never_committed():
         pytest.raises(ManifestNotFound, match="never committed"),
     ):
         read(landing)
+
+
+def test_the_secrets_of_an_endpoint_are_not_told(monkeypatch):
+    monkeypatch.setattr("ingestion.landing.landing._RETRIES", 0)
+    extra = {"endpoint_url": f"http://key:s3cret@{LOOPBACK}:{free_port(0)}"}
+    connection = Connection("aws_landing", "aws", login="a", password="b", extra=extra)
+    with pytest.raises(LandingUnavailable) as caught:
+        Landing("s3://bucket", connection).check()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_landing_with_secrets_in_its_url_is_refused():
+    with pytest.raises(LandingRefused, match="neither") as caught:
+        Landing("s3://key:s3cret@bucket/prefix")
+    assert "s3cret" not in str(caught.value)
 
 
 # A line to S3 that is slow, or dead.
