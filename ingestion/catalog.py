@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,9 +18,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from croniter import croniter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from ingestion.errors import DeclarationError, ProjectError
+from ingestion.headings import column_name
 
 MANIFEST_SCHEMA = "https://schemas.getdbt.com/dbt/manifest/v12.json"
 
@@ -113,11 +122,14 @@ class GoogleSheetOptions(IngestOptions):
         spreadsheet: Its URL, or the key in the URL.
         tab: Title of the tab.
         columns: Type by column name: ``string``, ``integer``, ``double``, ``decimal(p,s)``,
-            ``boolean``, ``date`` or ``datetime``. A heading is matched without regard to case,
-            spaces and punctuation: "Target NPS" is ``target_nps``.
+            ``percent``, ``boolean``, ``date`` or ``datetime``. A heading is matched without
+            regard to case, spaces and punctuation: "Target NPS" is ``target_nps``.
+        labels: Heading by column name, where it is another than the name.
+        other_columns: What to do with columns that are not declared: they may hold anything, so
+            they are left where they are, unless told.
         range: Part of the tab, in A1 notation without the tab: ``B3:F``.
         header_row: Row of the headings, counted from the tab's first; by default the first row
-            that is read.
+            that is read, or the only one that has all of them.
         skip_blank_rows: Whether rows without a value are left out, rather than all NULL.
     """
 
@@ -126,6 +138,8 @@ class GoogleSheetOptions(IngestOptions):
     spreadsheet: str
     tab: str
     columns: dict[str, str] = Field(min_length=1)
+    labels: dict[str, str] = Field(default_factory=dict)
+    other_columns: Literal["ignore", "load"] = "ignore"
     range: str | None = Field(default=None, pattern=r"^[A-Z]{1,3}\d*:[A-Z]{1,3}\d*$")
     header_row: int | None = Field(default=None, ge=1)
     skip_blank_rows: bool = True
@@ -137,17 +151,47 @@ class GoogleSheetOptions(IngestOptions):
             if not _SHEET_TYPE.fullmatch(type_):
                 raise ValueError(
                     f"{name}: '{type_}' is not a type; string, integer, double, decimal(p,s), "
-                    "boolean, date and datetime are"
+                    "percent, boolean, date and datetime are"
                 )
-            if not _SHEET_COLUMN.fullmatch(name):
+            if column_name(name) != _composed(name):
                 raise ValueError(f"{name}: write it in lower case, with underscores for spaces")
-        return value
+        return {_composed(name): type_ for name, type_ in value.items()}
+
+    @field_validator("primary_key")
+    @classmethod
+    def _key_is_composed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_composed, value))
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_headings(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        labels = _checked_labels(value)
+        # Columns that do not fit have been told already.
+        columns = info.data.get("columns", labels)
+        if unknown := sorted(set(labels) - set(columns)):
+            raise ValueError(f"{unknown[0]} is no declared column")
+        headings = [column_name(labels.get(name, name)) for name in columns]
+        if len(set(headings)) < len(headings):
+            raise ValueError("two columns would have the same heading")
+        return labels
 
 
 _SHEET_TYPE = re.compile(
-    r"string|integer|double|boolean|date|datetime|decimal\(([1-9]|[12]\d|3[0-8]), ?(\d|1[0-5])\)"
+    r"string|integer|double|percent|boolean|date|datetime"
+    r"|decimal\(([1-9]|[12][0-9]|3[0-8]), ?([0-9]|1[0-5])\)"
 )
-_SHEET_COLUMN = re.compile(r"[^\W_A-Z][^\WA-Z]*")
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _checked_labels(labels: dict[str, str]) -> dict[str, str]:
+    for name, label in labels.items():
+        if not column_name(label):
+            raise ValueError(f"{name}: a label is not blank")
+    return {_composed(name): label for name, label in labels.items()}
+
 
 _KINDS: dict[str, type[IngestOptions]] = {
     "mysql": MySQLOptions,

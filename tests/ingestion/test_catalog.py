@@ -1,5 +1,6 @@
 import copy
 import json
+import unicodedata
 
 import pytest
 
@@ -94,6 +95,42 @@ def test_a_typo_is_refused_by_file_node_and_key(catalog_of, change, what, way_ou
     assert "_mysql__sources.yml: source table mysql.nps" in refused.value.message
     assert what in refused.value.message
     assert way_out in refused.value.fix
+
+
+SHEET = {
+    "kind": "google_sheet",
+    "connection": "google_sheets",
+    "spreadsheet": "key",
+    "tab": "targets",
+    "columns": {"month": "date", "nps": "double"},
+}
+
+
+def test_names_from_a_sheet_are_composed(catalog_of):
+    prénom = unicodedata.normalize("NFD", "prénom")
+    block = {**SHEET, "columns": {prénom: "string"}, "labels": {prénom: "%"}, "primary_key": prénom}
+    options = catalog_of(source_node(ingest=block, defaults=None)).tables[0].options
+    assert options.columns == {"prénom": "string"}
+    assert options.labels == {"prénom": "%"}
+    assert options.primary_key == ("prénom",)
+    assert options.other_columns == "ignore"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"columns": {"Month": "date"}}, "Month: write it in lower case"),
+        ({"columns": {"%": "date"}}, "%: write it in lower case"),
+        ({"columns": {"n": "decimal(٥,٢)"}}, "is not a type"),
+        ({"labels": {"npss": "NPS"}}, "npss is no declared column"),
+        ({"labels": {"nps": " "}}, "a label is not blank"),
+        ({"labels": {"nps": "Month "}}, "two columns would have the same heading"),
+        ({"other_columns": "add"}, "has other_columns: 'add'"),
+    ],
+)
+def test_a_sheets_columns_and_labels_have_to_make_sense(catalog_of, change, says):
+    with pytest.raises(DeclarationError, match=says):
+        catalog_of(source_node(ingest={**SHEET, **change}, defaults=None))
 
 
 def test_every_problem_of_a_block_is_named_at_once(catalog_of):
