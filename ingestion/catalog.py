@@ -206,8 +206,13 @@ class GoogleSheetPublishOptions(BaseModel):
         connection: Id of the Airflow connection with the service account's key.
         spreadsheet: Its URL, or the key in the URL.
         tab: Title of the tab; it is added where it is missing.
+        at: The cell of the first heading of a new table; where people move it later is theirs.
         order_by: Columns that order the rows.
         columns: Columns to publish, in this order; all of them, unless told.
+        labels: Heading by column name, where it is another than the name.
+        key: Columns by which a row is known; those that order the rows, unless told.
+        follow_rows: Whether rows of the sheet are inserted, moved and removed with the mart's, so
+            that what people write beside a row stays beside it.
         min_row_ratio: A mart with fewer rows than this share of those in the tab is refused.
     """
 
@@ -217,9 +222,28 @@ class GoogleSheetPublishOptions(BaseModel):
     connection: str
     spreadsheet: str
     tab: str
+    at: str = Field(default="A1", pattern=r"^[A-Z]{1,3}[1-9][0-9]*$")
     order_by: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    labels: dict[str, str] = Field(default_factory=dict)
+    key: tuple[str, ...] = ()
+    follow_rows: bool = False
     min_row_ratio: float = Field(default=0.5, ge=0, le=1)
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_column_is_a_key(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_headings(cls, value: dict[str, str]) -> dict[str, str]:
+        return _checked_labels(value)
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        """Columns by which a row is known."""
+        return self.key or self.order_by
 
 
 _PUBLISH_KINDS: dict[str, type[GoogleSheetPublishOptions]] = {
@@ -359,7 +383,9 @@ def load_catalog(manifest_path: Path) -> Catalog:
     nodes = sorted(manifest["sources"].values(), key=lambda node: str(node["unique_id"]))
     tables = tuple(_tables(nodes))
     _refuse_shared_raw_tables(tables)
-    return Catalog(tables, tuple(_publications(manifest)))
+    publications = tuple(_publications(manifest))
+    _refuse_shared_tabs(publications)
+    return Catalog(tables, publications)
 
 
 def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
@@ -396,6 +422,22 @@ def _refuse_shared_raw_tables(tables: tuple[IngestTable, ...]) -> None:
                 f"{table.file}: source tables {other.key} and {table.key} would both load into "
                 f"{table.schema}.{table.identifier}.",
                 fix="Give one of them another `identifier`, or its source another `schema`.",
+            )
+
+
+def _refuse_shared_tabs(publications: tuple[Publication, ...]) -> None:
+    owners: dict[tuple[str, str], Publication] = {}
+    for publication in publications:
+        options = publication.options
+        in_url = re.search(r"/d/([^/?#]+)", options.spreadsheet)
+        spreadsheet = in_url[1] if in_url else options.spreadsheet
+        # Titles of tabs differ by more than their case.
+        other = owners.setdefault((spreadsheet, options.tab.casefold()), publication)
+        if other is not publication:
+            raise DeclarationError(
+                f"{publication.file}: exposures {other.name} and {publication.name} would both "
+                f"publish to the tab '{options.tab}' of {options.spreadsheet}.",
+                fix="Give one of them another `tab`.",
             )
 
 

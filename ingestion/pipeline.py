@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,13 +22,19 @@ from ingestion.batch import WHOLE_TABLE, Batch, Interval, Partition
 from ingestion.catalog import Catalog, IngestTable, Publication, load_catalog
 from ingestion.connections import Connection, Resolver
 from ingestion.destinations.base import Destination, Published, open_destination
-from ingestion.errors import ConnectionNotFound, LandingRefused, SourceError, TooFewRows
+from ingestion.errors import (
+    ConnectionNotFound,
+    LandingRefused,
+    RelationNotFound,
+    SourceError,
+    TooFewRows,
+)
 from ingestion.landing.landing import Landing
 from ingestion.manifest import Manifest
 from ingestion.progress import Progress
 from ingestion.project import Project
 from ingestion.sources.base import Source, open_source
-from ingestion.warehouses.base import LedgerRow, Warehouse, open_warehouse
+from ingestion.warehouses.base import LedgerRow, Warehouse, open_warehouse, warehouse_name
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +60,14 @@ class Pipeline:
         return load_catalog(self.project.manifest_path)
 
     @cached_property
+    def credentials(self) -> Any:
+        """The credentials of the dbt target; see ``Project.credentials``."""
+        return self.project.credentials()
+
+    @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse of the dbt target."""
-        return open_warehouse(self.project.credentials())
+        return open_warehouse(self.credentials)
 
     @cached_property
     def landing(self) -> Landing:
@@ -229,11 +241,17 @@ class Pipeline:
             SheetError: it cannot be published; readers see what they saw before.
         """
         options = publication.options
-        rows = self.warehouse.read(
-            publication.schema, publication.identifier, options.columns, options.order_by
-        )
+        destination = self.destination(publication)
         refreshed = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {run}"
-        published = self.destination(publication).publish(publication, rows, refreshed=refreshed)
+        origin = f"{warehouse_name(self.credentials)}, {publication.schema}"
+        try:
+            rows = self.warehouse.read(
+                publication.schema, publication.identifier, options.columns, options.order_by
+            )
+        except RelationNotFound as error:
+            destination.mark_stale(publication, error.message, when=refreshed, warehouse=origin)
+            raise
+        published = destination.publish(publication, rows, refreshed=refreshed, warehouse=origin)
         log.info("%s: published %s rows", publication.name, f"{published.rows:,}")
         return published
 
