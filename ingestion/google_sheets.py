@@ -166,8 +166,11 @@ class GoogleSheets:
             As ``values``.
         """
         found = self.metadata(spreadsheet, _CELL_FIELDS, ranges=[a1_range])
-        data = found["sheets"][0]["data"][0].get("rowData", [])
-        rows = [[_sheet_cell(cell) for cell in row.get("values", [])] for row in data]
+        # A tab that is a chart has no cells.
+        [grid] = found["sheets"][0].get("data", [{}])
+        rows = [
+            [_sheet_cell(cell) for cell in row.get("values", [])] for row in grid.get("rowData", [])
+        ]
         while rows and all(cell.is_blank for cell in rows[-1]):
             rows.pop()
         return rows
@@ -317,9 +320,9 @@ def _sheet_cell(data: Mapping[str, Any]) -> SheetCell:
 def _is_unticked(value: Cell, condition: Mapping[str, Any]) -> bool:
     if condition.get("type") != "BOOLEAN":
         return False
-    values = [value["userEnteredValue"] for value in condition.get("values", [])]
-    # A check box has values of its own: for both states, or for the ticked one alone.
-    return value is False if not values else value in (None, "", *values[1:])
+    own_values = [own.get("userEnteredValue") for own in condition.get("values", [])]
+    # A check box may have values of its own: for both states, or for the ticked one alone.
+    return str(value) in own_values[1:] if own_values else value is False
 
 
 def _service_account_key(connection: Connection) -> dict[str, Any]:

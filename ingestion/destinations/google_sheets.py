@@ -196,7 +196,7 @@ class GoogleSheetDestination:
         kept = set(after)
         removed = [row for row, key in enumerate(before, start=1) if key not in kept]
         for cell in sheet_tab.check_removed(tab, table, removed):
-            log.warning("%s is removed with its row, which the mart no longer has", cell)
+            log.warning("%s goes with its row, which the mart no longer has", cell)
         return row_changes
 
     def _typed(

@@ -120,7 +120,7 @@ def warehouse_name(credentials: Any) -> str:
     if credentials.type == "duckdb":
         path = Path(credentials.path)
         # The folder is nobody's business, but tells two files of one name apart.
-        return f"duckdb {path.name} {sha256(str(path.absolute()).encode()).hexdigest()[:8]}"
+        return f"duckdb {path.name} {sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     host = getattr(credentials, "host", None)
     return " ".join(filter(None, [credentials.type, host, credentials.database]))
 

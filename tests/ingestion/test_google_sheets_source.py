@@ -341,12 +341,15 @@ def test_two_currencies_beside_each_other_are_refused_with_the_cell(open_workboo
         workbook.extract(columns={"price": "double"})
 
 
-@pytest.mark.parametrize("values", [[], ["yes", "no"], ["yes"]], ids=str)
+@pytest.mark.parametrize("values", [[], ["yes", "no"], ["yes"], ["1", "0"]], ids=str)
 def test_rows_of_nothing_but_unticked_check_boxes_are_blank(open_workbook: Any, values: list[str]):
     workbook = open_workbook(TabSpec("targets", [["Task", "Done"], ["write"], ["read"]], rows=503))
     sheet = workbook.judge.worksheet("targets")
     sheet.add_validation("B2:B503", ValidationConditionType.boolean, values)
-    ticked, unticked = (True, False) if not values else ("yes", "no" if values[1:] else "")
+    ticked: Any = values[0] if values else True
+    unticked: Any = False if not values else values[1] if values[1:] else ""
+    if values == ["1", "0"]:
+        ticked, unticked = 1, 0
     sheet.update([[ticked], *[[unticked]] * 501], "B2", raw=True)
     columns = {"task": "string", "done": "boolean" if not values else "string"}
     found = workbook.extract(columns=columns)

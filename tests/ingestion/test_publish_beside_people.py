@@ -408,7 +408,7 @@ def test_a_remark_whose_row_is_gone_is_told(workbook: Workbook, caplog: pytest.L
     workbook.publish(days(1, 2, 3))
     remark(workbook, ("E2", "old news"))
     workbook.publish(days(2, 3, 4), follow_rows=True)
-    assert "nps_summary!E2 is removed with its row" in caplog.text
+    assert "nps_summary!E2 goes with its row" in caplog.text
     assert beside(workbook) == {}
 
 
