@@ -129,7 +129,7 @@ class GoogleSheetOptions(IngestOptions):
             they are left where they are, unless told.
         range: Part of the tab, in A1 notation without the tab: ``B3:F``.
         header_row: Row of the headings, counted from the tab's first; by default the first row
-            that is read, or the only one that has all of them.
+            that is read, or the one under a title.
         skip_blank_rows: Whether rows without a value are left out, rather than all NULL.
     """
 

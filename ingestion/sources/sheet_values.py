@@ -147,16 +147,20 @@ def wanted_headings(declared: Mapping[str, str], labels: Mapping[str, str]) -> d
 def heading_row(
     rows: Sequence[Sequence[SheetCell]], declared: Mapping[str, str], labels: Mapping[str, str]
 ) -> int:
-    """Which row has the headings: the first one, or the only one that has all that are wanted.
+    """Which row has the headings: the first one, or the one under a title.
 
-    Somebody may have put a title above the table. Where no row has all of them, or several have,
-    it is the first one, whose problems are then told.
+    Somebody may have put a title above the table, which has none of the headings and fewer cells.
+    What looks like another table's heading or row is not passed over: it is the first row then,
+    and its problems are told.
     """
     wanted = set(wanted_headings(declared, labels).values())
-    if rows and wanted <= _names(rows[0]):
-        return 0
-    fitting = [number for number, row in enumerate(rows) if wanted <= _names(row)]
-    return fitting[0] if len(fitting) == 1 else 0
+    for number, row in enumerate(rows):
+        names = _names(row)
+        if wanted <= names:
+            return number
+        if wanted & names or sum(not cell.is_blank for cell in row) >= len(wanted):
+            break
+    return 0
 
 
 def to_record_batch(

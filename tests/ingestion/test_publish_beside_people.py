@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from gspread.utils import ValidationConditionType
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from urllib3.util import Retry
 
 import ingestion.google_sheets as client
@@ -402,6 +404,30 @@ def test_remarks_follow_rows_that_change_their_order(workbook: Workbook, way: di
     workbook.publish(rows, follow_rows=True, key="date", order_by=["nps"], **way)
     assert [row[:3] for row in workbook.read()] == shown(rows)
     assert beside(workbook) == {november(day): f"about the {day}th" for day in range(1, 5)}
+
+
+@pytest.mark.usefixtures("workbook")
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.integers(1, 9), max_size=8, unique=True).map(lambda some: [*some, 10]),
+        min_size=2,
+        max_size=4,
+    )
+)
+def test_remarks_stay_with_their_rows_whatever_the_mart_becomes(
+    google_sheets: GoogleSheetsServer, marts: list[list[int]]
+):
+    workbook = Workbook(google_sheets, TabSpec("nps_summary", rows=12, columns=6, frozen_rows=1))
+    written: set[int] = set()
+    for chosen in marts:
+        workbook.publish(days(*chosen), follow_rows=True, min_row_ratio=0)
+        assert [row[:3] for row in workbook.read()] == shown(days(*chosen))
+        written &= set(chosen)
+        assert beside(workbook) == {november(day): f"about the {day}th" for day in written}
+        for row, day in enumerate(chosen, start=2):
+            workbook.change("nps_summary", f"E{row}", f"about the {day}th")
+        written = set(chosen)
 
 
 def test_a_remark_whose_row_is_gone_is_told(workbook: Workbook, caplog: pytest.LogCaptureFixture):

@@ -283,14 +283,19 @@ def test_a_column_that_would_come_under_a_declared_name_is_refused():
         )
 
 
-def test_the_headings_are_the_first_row_or_the_only_one_that_has_them_all():
+def test_the_headings_are_the_first_row_or_the_one_under_a_title():
     declared = {"month": "date", "target": "double"}
     title, headings, row = rows_of(["Targets 2026"], ["Target", "x", "Month"], ["a", 1, "b"])
     assert heading_row([headings, row, headings], declared, {}) == 0
-    assert heading_row([title, [], headings, row], declared, {}) == 2
-    assert heading_row([title, headings, row, headings], declared, {}) == 0
+    assert heading_row([title, [], headings, row, headings], declared, {}) == 2
     assert heading_row([title, row], declared, {}) == 0
     assert heading_row([], declared, {}) == 0
+
+
+@pytest.mark.parametrize("first", [["Month", "Tarrget"], ["2026-10-01", 31]], ids=str)
+def test_another_table_further_down_is_not_taken_for_the_one_that_is_broken(first: list[Any]):
+    rows = rows_of(first, ["2026-11-01", 12], [], ["Month", "Target"], ["2025-11-01", 7])
+    assert heading_row(rows, {"month": "date", "target": "double"}, {}) == 0
 
 
 def test_an_empty_tab_has_no_columns():
