@@ -34,6 +34,7 @@ from ingestion.destinations.sheet_cells import (
     row_data,
     to_sheet_table,
 )
+from ingestion.destinations.sheet_note import Owner, stale_note, written_note
 from ingestion.destinations.sheet_place import (
     Layout,
     Place,
@@ -44,7 +45,7 @@ from ingestion.destinations.sheet_place import (
     staging_title,
 )
 from ingestion.destinations.sheet_rows import RowChange, added_rows, changes
-from ingestion.destinations.sheet_tab import Owner, Request, Tab
+from ingestion.destinations.sheet_tab import Request, Tab
 from ingestion.errors import PublicationRefused, SheetChanged, SheetError, SheetUnavailable
 from ingestion.google_sheets import Cell, GoogleSheets, quote_tab, said
 
@@ -99,7 +100,7 @@ class GoogleSheetDestination:
             note = find_note(self._sheets, book, options, Owner(publication.name, warehouse))
             if note is None:
                 return
-            text = sheet_tab.stale_note(note.text, when=when, reason=reason)
+            text = stale_note(note.text, when=when, reason=reason)
             written = sheet_tab.write_note(note.sheet_id, note.row, note.column, text)
             self._sheets.batch_update(options.spreadsheet, [written])
         except (APIError, SheetError) as error:
@@ -134,9 +135,9 @@ class GoogleSheetDestination:
         grown = replace(tab, grid_rows=tab.grid_rows + added_rows(row_changes))
         book.check_space(grown, table, staged=is_staged)
 
-        note = sheet_tab.note(
-            tab,
+        note = written_note(
             table,
+            sheet_id=tab.sheet_id,
             owner=owner,
             mart=publication.mart,
             declared_tab=options.tab,

@@ -16,7 +16,8 @@ from gspread.utils import rowcol_to_a1
 from ingestion.catalog import GoogleSheetPublishOptions, Publication
 from ingestion.destinations import sheet_tab
 from ingestion.destinations.sheet_cells import SheetTable
-from ingestion.destinations.sheet_tab import Note, Owner, Tab
+from ingestion.destinations.sheet_note import Note, Owner
+from ingestion.destinations.sheet_tab import Tab
 from ingestion.errors import PublicationRefused
 from ingestion.google_sheets import GoogleSheets, quote_tab
 

@@ -1,14 +1,11 @@
 """The tab that is published to: what it must not lose, and the changes that make it the mart.
 
-Pure functions. The note on the first heading is the record of a publication: whose the table is,
-which columns it has and how many rows. It moves with its cell, so the table is where the note is.
-What the record does not name is its users'.
+Pure functions. The table is where its note is (``sheet_note``); what the note does not name is its
+users'.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,87 +21,17 @@ from ingestion.destinations.sheet_cells import (
     digest,
     row_data,
 )
+from ingestion.destinations.sheet_note import Record
 from ingestion.destinations.sheet_rows import RowChange
 from ingestion.errors import PublicationRefused
 from ingestion.google_sheets import Cell
 from ingestion.headings import column_name
 
 MAX_CELLS = 10_000_000
-_STALE = "Stale since "
-_RECORD_LINE = "Record: "
-_COLUMNS_LINE = "Columns: "
 _LISTED = 5
 
 Request = Mapping[str, Any]
 """One change of a ``spreadsheets.batchUpdate``."""
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Whose a table is.
-
-    Attributes:
-        publication: Name of the exposure.
-        warehouse: Names the warehouse and schema of its mart; empty where a note of an older
-            version does not say.
-    """
-
-    publication: str
-    warehouse: str = ""
-
-    def is_same(self, other: Owner) -> bool:
-        """Whether these are one."""
-        warehouses = {self.warehouse, other.warehouse} - {""}
-        return self.publication == other.publication and len(warehouses) < 2
-
-    def __str__(self) -> str:
-        """For a person."""
-        return f"{self.publication} ({self.warehouse})" if self.warehouse else self.publication
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a note keeps of the last publication.
-
-    Attributes:
-        columns: The columns that were published.
-        owner: Whose they are; None where the note does not say.
-        tab: The title that was declared for the tab.
-        sheet_id: Google's id of the tab, which a copy of it does not have.
-        rows: How many rows there were; None where the note does not say.
-        all_rows: Digest of them, in any order.
-        last_row: Digest of the last one.
-    """
-
-    columns: tuple[SheetColumn, ...]
-    owner: Owner | None = None
-    tab: str = ""
-    sheet_id: int | None = None
-    rows: int | None = None
-    all_rows: str = ""
-    last_row: str = ""
-
-
-@dataclass(frozen=True)
-class Note:
-    """A note on a cell.
-
-    Attributes:
-        sheet_id: Google's id of the tab.
-        row: Row of the cell, from 0.
-        column: Column of the cell, from 0.
-        text: What it says.
-    """
-
-    sheet_id: int
-    row: int
-    column: int
-    text: str
-
-    @cached_property
-    def record(self) -> Record | None:
-        """What it keeps of a publication; None where it is a note of somebody else's."""
-        return _read_record(self.text)
 
 
 @dataclass(frozen=True)
@@ -198,6 +125,8 @@ class Tab:
         """Whether our rows are as they were published, in any order."""
         if self.record is None or self.record.rows is None:
             return False
+        if self.record.rows >= len(self.cells) - self.row:
+            return False
         rows = (self._row(row + 1) for row in range(self.record.rows))
         return digest(rows) == self.record.all_rows
 
@@ -234,72 +163,6 @@ class Tab:
     def _row(self, row: int) -> Canonical:
         """A row of the columns that are still where they were published."""
         return canonical([self.value(row, at) for at in self.ours], len(self.ours))
-
-
-def _read_record(note: str) -> Record | None:
-    columns: dict[str, str] | None = None
-    kept: dict[str, Any] = {}
-    by = None
-    for line in note.split("\n"):
-        try:
-            if line.startswith(_COLUMNS_LINE):
-                columns = dict(json.loads(line.removeprefix(_COLUMNS_LINE)))
-            elif line.startswith(_RECORD_LINE):
-                kept = dict(json.loads(line.removeprefix(_RECORD_LINE)))
-            elif match := re.match(r"From \S+ by (\S+)\. These columns", line):
-                by = match[1]
-        except (TypeError, ValueError):
-            return None
-    if columns is None:
-        return None
-    publication = kept.get("publication", by)
-    labels = kept.get("labels", {})
-    return Record(
-        columns=tuple(
-            SheetColumn(name, str(type_), labels.get(name, "")) for name, type_ in columns.items()
-        ),
-        owner=Owner(publication, kept.get("warehouse", "")) if publication else None,
-        tab=kept.get("tab", ""),
-        sheet_id=kept.get("sheet"),
-        rows=kept.get("rows"),
-        all_rows=kept.get("all_rows", ""),
-        last_row=kept.get("last_row", ""),
-    )
-
-
-def note(
-    tab: Tab, table: SheetTable, *, owner: Owner, mart: str, declared_tab: str, refreshed: str
-) -> str:
-    """What the first heading's note says, for people and for the next publication."""
-    rows = [canonical(row, len(table.columns)) for row in table.rows]
-    record = {
-        "publication": owner.publication,
-        "warehouse": owner.warehouse,
-        "tab": declared_tab,
-        "sheet": tab.sheet_id,
-        "rows": len(rows),
-        "all_rows": digest(rows),
-        "last_row": digest(rows[-1:]),
-        "labels": {column.name: column.label for column in table.columns if column.label},
-    }
-    columns = {column.name: column.type for column in table.columns}
-    return (
-        f"Refreshed {refreshed}\n"
-        f"From {mart} by {owner.publication}. These columns are overwritten; all other cells are "
-        "yours.\n"
-        f"{_RECORD_LINE}{json.dumps(record, ensure_ascii=False)}\n"
-        f"{_COLUMNS_LINE}{json.dumps(columns, ensure_ascii=False)}"
-    )
-
-
-def stale_note(text: str, *, when: str, reason: str) -> str:
-    """The note of a table that could not be refreshed, with the time of the first failure."""
-    # What is wrong first, and no list of it: this is for readers.
-    reason = " ".join(line.strip() for line in reason.split("\n")[:2])
-    first, _, rest = text.partition("\n")
-    if first.startswith(_STALE):
-        when, text = first.removeprefix(_STALE).partition(": ")[0], rest
-    return f"{_STALE}{when}: {reason}\n{text}"
 
 
 def check_loss(tab: Tab, table: SheetTable, min_row_ratio: float, *, follows: bool) -> None:

@@ -594,6 +594,14 @@ def test_a_row_that_somebody_deleted_costs_nothing_below(workbook: Workbook):
     assert workbook.read() == [*shown(days(1, 2, 3, 4)), ["", "total"]]
 
 
+def test_a_record_of_more_rows_than_there_are_does_no_harm(workbook: Workbook):
+    workbook.publish(days(1, 2, 3))
+    sheet = workbook.judge.worksheet("nps_summary")
+    sheet.update_note("A1", sheet.get_note("A1").replace('"rows": 3', '"rows": 1000000000000'))
+    workbook.publish(days(1, 2, 3, 4))
+    assert workbook.read() == shown(days(1, 2, 3, 4))
+
+
 def test_a_row_that_somebody_inserted_or_sorted_is_written_over(workbook: Workbook):
     workbook.publish(days(1, 2, 3, 4))
     sheet = workbook.judge.worksheet("nps_summary")
