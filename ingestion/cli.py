@@ -229,7 +229,7 @@ def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
         took = time.monotonic() - began
         out.print(
             f"[green]✓[/green] {publication.name}: {published.rows:,} rows of {publication.mart} "
-            f"in {publication.options.tab}, {took:.1f} s",
+            f"in {published.tab}, {took:.1f} s",
             soft_wrap=True,
         )
 

@@ -17,6 +17,7 @@
     │   ├── SheetUnavailable     Google cannot be reached, or is busy
     │   │   └── SheetRefused     it refuses our key
     │   ├── SpreadsheetNotFound  a spreadsheet is not there, or not shared with us
+    │   ├── SheetChanged         somebody changed a sheet while it was written
     │   └── PublicationRefused   publishing would lose or overwrite what it must not
     ├── LandingError
     │   ├── LandingUnavailable   the bucket or folder is not reached
@@ -139,6 +140,12 @@ class SheetRefused(SheetUnavailable):
 
 class SpreadsheetNotFound(SheetError):
     """A spreadsheet is not there, or not shared with us."""
+
+
+class SheetChanged(SheetError):
+    """Somebody changed a sheet while it was written."""
+
+    may_pass = True
 
 
 class PublicationRefused(SheetError):

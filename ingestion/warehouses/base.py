@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -137,6 +138,20 @@ class Warehouse(Protocol):
             WarehouseUnavailable: it is down, locked, or refuses us.
             RelationNotFound: there is no such mart, or no such column in it.
         """
+
+
+def warehouse_name(credentials: Any) -> str:
+    """A name that no other warehouse has, and that readers of a sheet may see.
+
+    Args:
+        credentials: What dbt's adapter holds of the target.
+    """
+    if credentials.type == "duckdb":
+        path = Path(credentials.path)
+        # The folder is nobody's business, but tells two files of one name apart.
+        return f"duckdb {path.name} {sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    host = getattr(credentials, "host", None)
+    return " ".join(filter(None, [credentials.type, host, credentials.database]))
 
 
 def open_warehouse(credentials: Any) -> Warehouse:
