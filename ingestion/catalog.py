@@ -53,6 +53,7 @@ class IngestOptions(BaseModel):
 
     Attributes:
         connection: Id of the Airflow connection with the credentials.
+        pool: An Airflow pool that bounds how many tasks read from the source at a time.
         schedule: Cron expression or preset of the table's DAG.
         primary_key: Columns that name a row.
         cursor: Column whose intervals make the batches; without it, each batch is the whole table.
@@ -69,6 +70,7 @@ class IngestOptions(BaseModel):
 
     kind: str
     connection: str
+    pool: str | None = None
     schedule: str = "@daily"
     primary_key: tuple[str, ...] = ()
     cursor: str | None = None
