@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 from croniter import croniter
 from orchestration import ingest_dag_id, raw_asset
 from outcomes import look_again
@@ -88,7 +88,15 @@ class WaitForIngestion(BaseOperator):  # type: ignore[misc]  # mypy does not fol
 
 def _is_loading(ti: Any, table: IngestTable) -> bool:
     dag_id = ingest_dag_id(table)
-    return ti.get_dr_count(dag_id, states=_ACTIVE) > 0 and not ti.get_dag(dag_id).is_paused
+    return ti.get_dr_count(dag_id, states=_ACTIVE) > 0 and not _is_paused(ti, dag_id)
+
+
+def _is_paused(ti: Any, dag_id: str) -> bool:
+    try:
+        return bool(ti.get_dag(dag_id).is_paused)
+    except AirflowRuntimeError:
+        # Airflow has not read its file yet.
+        return False
 
 
 def _is_built_already(context: Any) -> bool:
@@ -105,7 +113,7 @@ def _why(ti: Any, table: IngestTable, loading: Sequence[IngestTable]) -> str:
     dag_id = ingest_dag_id(table)
     if table in loading:
         return f"{dag_id} is still loading it, and starts a run of its own when it is done"
-    if ti.get_dag(dag_id).is_paused:
+    if _is_paused(ti, dag_id):
         return f"{dag_id} is paused"
     return f"{dag_id} has not loaded it since it was due: look at its last run"
 
