@@ -29,7 +29,7 @@ status: ## say what runs
 	@$(PYTHON) -m sandbox status
 
 test: ## all tests
-	@scripts/setup redshift
+	@scripts/setup redshift mysql
 	@.venv/bin/pytest
 
 test-fast: setup ## the tests that start neither Airflow nor a service

@@ -14,7 +14,7 @@ from benchmarks.workspace import BenchmarkError, Workspace, leaving_on_sigterm
 from sandbox import sample_data
 from sandbox.airflow import SOURCE_SLOTS
 from sandbox.airflow_api import AirflowClient
-from sandbox.mariadb import MySQLServer
+from sandbox.mysql import MySQLServer
 from sandbox.paths import REPOSITORY, SandboxPaths
 from sandbox.processes import SandboxError, poll
 from sandbox.stack import WAREHOUSE_POOL, Stack

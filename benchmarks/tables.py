@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from benchmarks.workspace import Workspace
-from sandbox.mariadb import MySQLServer
+from sandbox.mysql import MySQLServer
 
 COLUMNS = {
     "id": "BIGINT",

@@ -144,8 +144,6 @@ class DbtMirror(BaseOperator):  # type: ignore[misc]  # mypy does not follow Air
     neither.
     """
 
-    ui_color = "#e8f7e4"
-
     def execute(self, context: Any) -> None:
         """Report the word, or wait for it without a worker."""
         ti = context["ti"]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import (
     DAG,
@@ -26,10 +26,11 @@ from airflow.sdk import (
     get_parsing_context,
     task,
 )
-from outcomes import RETRY_POLICY, interrupt, refuse
+from airflow.sdk.exceptions import AirflowSkipException
+from outcomes import RETRY_POLICY, interrupt, look_again, refuse
 
 from ingestion.catalog import Catalog, IngestTable
-from ingestion.errors import ConnectionNotFound, MillraceError
+from ingestion.errors import ConnectionNotFound, IntervalOpen, MillraceError
 from ingestion.project import Project
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ DEFAULT_ARGS = {
 }
 
 _PROGRESS_SECONDS = 10
+_OPEN_PATIENCE = timedelta(minutes=30)
+_OPEN_LOOK = timedelta(seconds=30)
 
 
 def project() -> Project:
@@ -150,7 +153,9 @@ class PlanBatch(BaseOperator):  # type: ignore[misc]  # mypy does not follow Air
     """Decides the batch, and how workers share it.
 
     The batch is the run's data interval, or everything before its end. A run without an interval,
-    which a person or an asset started, takes what is new up to now.
+    which a person or an asset started, takes what is new up to now. While transactions can still
+    write into the interval, it waits without a worker and a slot, and after a while fails and names
+    who holds it up.
 
     Args:
         table: The table.
@@ -160,12 +165,33 @@ class PlanBatch(BaseOperator):  # type: ignore[misc]  # mypy does not follow Air
         super().__init__(**kwargs)
         self.table = table
 
-    def execute(self, context: Any) -> list[dict[str, Any]]:
+    def execute(self, context: Any, until: str | None = None) -> list[dict[str, Any]]:
         """Plan; returns the partitions."""
+        interval = _interval(context)
         with explained():
             carrier = pipeline()
-            batch = carrier.plan(self.table, _interval(context))
+            try:
+                batch = carrier.plan(self.table, interval, whole=interval is not None)
+            except IntervalOpen as error:
+                self._wait(error, until)
+            if batch is None:
+                log.info("Nothing can be new.")
+                raise AirflowSkipException
             return [partition.to_json() for partition in carrier.partitions(self.table, batch)]
+
+    def resume(
+        self, context: Any, event: Any = None, until: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Go on after the wait."""
+        return self.execute(context, until)
+
+    def _wait(self, error: IntervalOpen, until: str | None) -> NoReturn:
+        now = datetime.now(UTC)
+        end = datetime.fromisoformat(until) if until else now + _OPEN_PATIENCE
+        if now >= end:
+            refuse(str(error))
+        log.warning("%s Waiting until %s.", error.message, f"{end:%H:%M:%S}")
+        look_again(self, _OPEN_LOOK, until=end.isoformat())
 
 
 def _interval(context: Any) -> Interval | None:

@@ -3,7 +3,7 @@
 import os
 
 from sandbox import sample_data
-from sandbox.mariadb import MySQLServer
+from sandbox.mysql import MySQLServer
 
 
 def main() -> None:

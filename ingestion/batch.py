@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,6 +50,40 @@ class Interval:
 
 
 WHOLE_TABLE = Interval()
+
+
+def loaded_until(intervals: Iterable[Interval]) -> datetime | None:
+    """Where the first gap begins in what intervals hold from the beginning.
+
+    Returns:
+        The moment; None where the beginning itself is missing. A whole table has no end, so it
+        says nothing of a cursor.
+    """
+    until = None
+    for interval in _by_start(intervals):
+        if interval.start is not None and (until is None or interval.start > until):
+            break
+        if interval.end is not None and (until is None or interval.end > until):
+            until = interval.end
+    return until
+
+
+def gaps(intervals: Iterable[Interval]) -> list[Interval]:
+    """What is missing between the beginning and the last end, oldest first."""
+    missing: list[Interval] = []
+    until: datetime | None = None
+    for interval in _by_start(intervals):
+        if interval.end is None:
+            continue
+        if interval.start is not None and (until is None or interval.start > until):
+            missing.append(Interval(until, interval.start))
+        until = interval.end if until is None else max(until, interval.end)
+    return missing
+
+
+def _by_start(intervals: Iterable[Interval]) -> list[Interval]:
+    earliest = datetime.min.replace(tzinfo=UTC)
+    return sorted(intervals, key=lambda interval: interval.start or earliest)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,21 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ingestion.errors import DeclarationError, ProjectError
 
@@ -48,6 +57,52 @@ class RedshiftOptions(BaseModel):
     super: tuple[str, ...] = ()
 
 
+class Period(BaseModel):
+    """A span of time, written as dbt writes one for freshness: ``{count: 2, period: hour}``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(ge=0)
+    period: Literal["second", "minute", "hour", "day"]
+
+    @property
+    def span(self) -> timedelta:
+        """The span."""
+        return timedelta(**{f"{self.period}s": self.count})
+
+
+class Cursor(BaseModel):
+    """The column whose intervals make the batches; its name alone where the rest need not be said.
+
+    Attributes:
+        column: Its name.
+        time_zone: The zone that a DATETIME or DATE is written in, by its IANA name; UTC where the
+            server is on UTC. A TIMESTAMP has none.
+        settle: How long a statement may work before it writes its first row. As long is waited
+            where the account may not see what others do; MySQL's own time-out for locks and ten
+            seconds, unless told.
+        lookback: Each batch reads so much of what is loaded again, and replaces it: for a replica,
+            and for a column that an application fills. No transaction is looked at then.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str
+    time_zone: str | None = None
+    settle: Period | None = None
+    lookback: Period | None = None
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                ZoneInfo(value)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            raise ValueError("not a time zone such as America/New_York or UTC") from None
+        return value
+
+
 class IngestOptions(BaseModel):
     """What every kind of source declares.
 
@@ -56,7 +111,8 @@ class IngestOptions(BaseModel):
         pool: An Airflow pool that bounds how many tasks read from the source at a time.
         schedule: Cron expression or preset of the table's DAG.
         primary_key: Columns that name a row.
-        cursor: Column whose intervals make the batches; without it, each batch is the whole table.
+        cursor: Column whose intervals make the batches, or a block that says more of it; without
+            it, each batch is the whole table.
         min_rows: A batch with fewer rows is refused. A whole table must have one row at least,
             unless told; an interval may be empty.
         min_row_ratio: A whole table with fewer rows than this share of those loaded last is
@@ -73,7 +129,7 @@ class IngestOptions(BaseModel):
     pool: str | None = None
     schedule: str = "@daily"
     primary_key: tuple[str, ...] = ()
-    cursor: str | None = None
+    cursor: Cursor | None = None
     min_rows: int | None = Field(default=None, ge=0)
     min_row_ratio: float | None = Field(default=None, gt=0, le=1)
     new_columns: Literal["add", "ignore", "refuse"] = "add"
@@ -87,6 +143,11 @@ class IngestOptions(BaseModel):
             raise ValueError("not a cron expression such as '0 6 * * *', nor a preset like @daily")
         return value
 
+    @field_validator("cursor", mode="before")
+    @classmethod
+    def _a_name_is_a_cursor(cls, value: Any) -> Any:
+        return {"column": value} if isinstance(value, str) else value
+
     @field_validator("primary_key", mode="before")
     @classmethod
     def _one_column_is_a_key(cls, value: Any) -> Any:
@@ -97,15 +158,22 @@ class MySQLOptions(IngestOptions):
     """A table of a MySQL or MariaDB server.
 
     Attributes:
+        primary_key: Columns that name a row; a table without any is read whole.
         table: ``database.table``, or ``table`` in the connection's database.
         partitions: Connections that read a large batch at the same time, each a range of the
             primary key of a million rows at least; chosen by the number of rows, unless told.
     """
 
     kind: Literal["mysql"]
-    primary_key: tuple[str, ...] = Field(min_length=1)
     table: str = Field(pattern=r"^[^.`]+(\.[^.`]+)?$")
     partitions: int | None = Field(default=None, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _a_cursor_needs_a_key(self) -> Self:
+        # An edited row comes again: only a key tells which one it replaces.
+        if self.cursor and not self.primary_key:
+            raise ValueError("lacks the key 'primary_key', which a table with a cursor needs")
+        return self
 
 
 class GoogleSheetOptions(IngestOptions):
@@ -217,6 +285,7 @@ class IngestTable:
         identifier: The raw table's name there.
         options: The validated ``ingest`` block.
         pii: Policy by column name.
+        not_ingested: Columns whose meta says ``ingest: false``.
         file: Where it is declared, relative to the dbt project.
     """
 
@@ -226,12 +295,24 @@ class IngestTable:
     identifier: str
     options: IngestOptions
     pii: Mapping[str, Pii] = field(default_factory=dict)
+    not_ingested: frozenset[str] = frozenset()
     file: str = ""
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Columns that are never even read: ``ingest: false``, or ``pii: drop``."""
+        dropped = {name for name, policy in self.pii.items() if policy is Pii.DROP}
+        return self.not_ingested | dropped
 
     @property
     def key(self) -> str:
         """``<source>.<table>``: what the command line and the ledger call it."""
         return f"{self.source}.{self.name}"
+
+    @property
+    def cursor_column(self) -> str | None:
+        """The column whose intervals make the batches; None for a full refresh."""
+        return self.options.cursor.column if self.options.cursor else None
 
     @property
     def is_full_refresh(self) -> bool:
@@ -341,6 +422,7 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
             identifier=node["identifier"],
             options=_options({**of_source, **of_table}, _KINDS, f"{where}: meta.ingest"),
             pii=_pii(node["columns"], where),
+            not_ingested=_not_ingested(node["columns"], where),
             file=node["original_file_path"],
         )
 
@@ -386,6 +468,20 @@ def _publications(manifest: Mapping[str, Any]) -> Iterator[Publication]:
         )
 
 
+def _not_ingested(columns: Mapping[str, Mapping[str, Any]], where: str) -> frozenset[str]:
+    names = set()
+    for name, column in columns.items():
+        value = column.get("meta", {}).get("ingest", True)
+        if not isinstance(value, bool):
+            raise DeclarationError(
+                f"{where}: column {name}: meta.ingest is {value!r}.",
+                fix="Write `ingest: false` to leave the column out; a column is read otherwise.",
+            )
+        if not value:
+            names.add(name)
+    return frozenset(names)
+
+
 _Options = TypeVar("_Options", bound=BaseModel)
 
 
@@ -416,8 +512,10 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Decl
             fix = _did_you_mean(key, allowed, "Allowed")
         elif problem["type"] == "missing":
             problems.append(f"lacks the key '{key}'")
-        else:
+        elif key:
             problems.append(f"has {key}: {problem['input']!r}: {problem['msg']}")
+        else:
+            problems.append(problem["msg"].removeprefix("Value error, "))
     return DeclarationError(f"{where} {'; '.join(problems)}.", fix=fix)
 
 

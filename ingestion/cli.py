@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ingestion import connections, progress
-from ingestion.batch import Interval, parse_time
+from ingestion.batch import Interval, gaps, parse_time
 from ingestion.catalog import IngestTable
 from ingestion.errors import MillraceError
 from ingestion.pipeline import Pipeline
@@ -67,7 +68,7 @@ def cli(ctx: click.Context, verbose: bool) -> None:
     """  # noqa: D301 click wants the backspace
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
+        format="%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s",
         stream=sys.stderr,
     )
     project = Project.find()
@@ -87,19 +88,24 @@ def list_tables(pipeline: Pipeline) -> None:
             justify="right" if heading == "ROWS" else "left",
             no_wrap=heading == "TABLE",
         )
+    missing = []
     for declared in pipeline.catalog.tables:
-        last = next(reversed(pipeline.warehouse.batches(declared)), None)
+        ledger = pipeline.warehouse.batches(declared)
+        last = next(reversed(ledger), None)
+        missing += [(declared.key, gap) for gap in gaps(row.covers for row in ledger)]
         table.add_row(
             declared.key,
             declared.options.kind,
             ", ".join(declared.options.primary_key),
-            declared.options.cursor or "full refresh",
+            declared.cursor_column or "full refresh",
             declared.options.schedule,
             *_last_batch(last),
         )
     # A line a table where another program reads it; a person's terminal may wrap the cells.
     console = out if out.is_terminal else Console(highlight=False, width=_FILE_COLUMNS)
     console.print(table)
+    for key, gap in missing:
+        console.print(f"{key}: {gap} is missing; the next ingestion reads it.", soft_wrap=True)
     if not pipeline.catalog.publications:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -120,7 +126,7 @@ def check(pipeline: Pipeline) -> None:
     for table in pipeline.catalog.tables:
         checks.setdefault(
             f"connection {table.options.connection}, to read",
-            lambda table=table: pipeline.source(table).check(),  # type: ignore[misc]
+            partial(_check_source, pipeline, table.options.connection),
         )
     for found in pipeline.catalog.publications:
         checks.setdefault(
@@ -159,8 +165,9 @@ def ingest(
     """Extract, land and load one batch of each TABLE (all that are declared, unless named).
 
     \b
-    Without options, a batch goes from the end of the last one until now, and the first one
-    takes everything. A table without a cursor is always read whole.
+    Without options, a batch takes what is not loaded yet, and the first one takes everything.
+    It ends where transactions that are still open may write, and never leaves a gap behind it.
+    A table without a cursor is always read whole.
       millrace ingest                                          whatever is new
       millrace ingest mysql.nps --from 2026-10-01 --to 2026-10-02
       millrace ingest mysql.nps --all                          everything again
@@ -173,11 +180,14 @@ def ingest(
         raise click.UsageError("--from must be before --to")
     chosen = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
     for table in chosen:
-        interval = _interval(pipeline, table, start, end, everything)
+        interval = _interval(table, start, end, everything)
         began = time.monotonic()
         with _rows_landed(table.key) as landed:
             row = pipeline.ingest(table, interval, landed)
         took = time.monotonic() - began
+        if row is None:
+            out.print(f"[green]✓[/green] {table.key}: up to date", soft_wrap=True)
+            continue
         out.print(
             f"[green]✓[/green] {table.key}: {row.rows:,} rows ({progress.in_bytes(row.size)}), "
             f"{Interval(row.start, row.end)}, {took:.1f} s",
@@ -221,19 +231,17 @@ def main() -> None:
 
 
 def _interval(
-    pipeline: Pipeline,
-    table: IngestTable,
-    start: datetime | None,
-    end: datetime | None,
-    everything: bool,
+    table: IngestTable, start: datetime | None, end: datetime | None, everything: bool
 ) -> Interval | None:
-    """None: from the end of the last batch until now."""
+    """None: what is not loaded yet."""
     if table.is_full_refresh or not (everything or start or end):
         return None
-    end = end or pipeline.source(table).now()
-    if start and start >= end:
-        raise click.UsageError(f"--from is not before now, which is {end:%Y-%m-%d %H:%M:%S} in UTC")
     return Interval(start, end)
+
+
+def _check_source(pipeline: Pipeline, connection: str) -> str:
+    tables = [table for table in pipeline.catalog.tables if table.options.connection == connection]
+    return pipeline.source(tables[0]).check(tables)
 
 
 def _last_batch(row: LedgerRow | None) -> tuple[str, str, str]:

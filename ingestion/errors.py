@@ -7,7 +7,10 @@
     ├── SourceError
     │   ├── SourceUnavailable    the server is down
     │   │   └── SourceRefused    it refuses our account
+    │   ├── SourceFailed         the server gives an error that somebody has to mend
     │   ├── SourceMismatch       what is declared is not there: table, column, key
+    │   ├── IntervalOpen         transactions at the source can still write into the interval
+    │   ├── RowsMissing          other rows were read than the source counts
     │   ├── TooFewRows           less came than the declaration allows
     │   └── ValueDoesNotFit      a value that its column's type cannot hold
     ├── SheetError
@@ -87,6 +90,22 @@ class SourceRefused(SourceUnavailable):
     """The server refuses our account."""
 
     may_pass = False
+
+
+class SourceFailed(SourceError):
+    """The server gives an error that trying again does not mend."""
+
+
+class IntervalOpen(SourceError):
+    """Transactions that are open at the source can still write into the interval."""
+
+    may_pass = True
+
+
+class RowsMissing(SourceError):
+    """Other rows were read than the source itself counts."""
+
+    may_pass = True
 
 
 class SourceMismatch(SourceError):

@@ -15,18 +15,13 @@ SALT_VARIABLE = "MILLRACE_PII_SALT"
 MASK = "***"
 
 
-def dropped_columns(table: IngestTable) -> frozenset[str]:
-    """Columns that are never even read."""
-    return frozenset(name for name, policy in table.pii.items() if policy is Pii.DROP)
-
-
 def protected_schema(schema: pa.Schema, table: IngestTable) -> pa.Schema:
     """The schema after protection: a hashed or masked column is text.
 
     Raises:
         DeclarationError: a policy names a column that does not come.
     """
-    for name in table.pii.keys() - dropped_columns(table) - set(schema.names):
+    for name in table.pii.keys() - table.left_out - set(schema.names):
         raise DeclarationError(
             f"{table.file}: source table {table.key}: column {name} has a pii policy, "
             "but the source has no such column.",
@@ -52,7 +47,7 @@ def protect(
         DeclarationError: a column is to be hashed, but there is no salt.
     """
     policies: Mapping[str, Pii] = {
-        name: policy for name, policy in table.pii.items() if policy is not Pii.DROP
+        name: policy for name, policy in table.pii.items() if name not in table.left_out
     }
     if Pii.HASH in policies.values() and not salt:
         raise DeclarationError(

@@ -17,11 +17,18 @@ from functools import cached_property, partial
 import pyarrow as pa
 
 from ingestion import pii
-from ingestion.batch import WHOLE_TABLE, Batch, Interval, Partition
+from ingestion.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
 from ingestion.catalog import Catalog, IngestTable, Publication, load_catalog
 from ingestion.connections import Connection, Resolver
 from ingestion.destinations.base import Destination, Published, open_destination
-from ingestion.errors import ConnectionNotFound, LandingRefused, SourceError, TooFewRows
+from ingestion.errors import (
+    ConnectionNotFound,
+    IntervalOpen,
+    LandingRefused,
+    RowsMissing,
+    SourceError,
+    TooFewRows,
+)
 from ingestion.landing.landing import Landing
 from ingestion.manifest import Manifest
 from ingestion.progress import Progress
@@ -81,33 +88,50 @@ class Pipeline:
         options = publication.options
         return open_destination(options.kind, self.connection(options.connection))
 
-    def plan(self, table: IngestTable, interval: Interval | None = None) -> Batch:
+    def plan(
+        self, table: IngestTable, interval: Interval | None = None, *, whole: bool = False
+    ) -> Batch | None:
         """Decide what the next batch of a table is.
 
         Args:
             table: The table.
-            interval: What is asked for; without it, from the end of the last batch until now.
+            interval: What is asked for; without it, what is not loaded yet.
+            whole: Refuse an interval that is not closed, instead of ending the batch where it is.
 
         Returns:
-            The whole table without a cursor; on the first batch, everything before the
-            interval's end; otherwise the interval.
+            The whole table without a cursor. Otherwise an interval that leaves no gap: it begins
+            where the ledger has its first one, unless all that is asked for is loaded already; and
+            no transaction can write into it any more. None: nothing can be new.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+            IntervalOpen: transactions can still write into it.
         """
         if table.is_full_refresh:
             return Batch(table.key, WHOLE_TABLE)
-        loaded = self.warehouse.batches(table)
-        if interval is None:
-            last = max((row.end for row in loaded if row.end is not None), default=None)
-            now = self.source(table).now()
-            if last is not None and last >= now:
-                raise SourceError(
-                    f"The last batch of {table.key} ends at {last:%Y-%m-%d %H:%M:%S}, and its "
-                    f"source's clock says {now:%Y-%m-%d %H:%M:%S} (UTC): nothing can be new.",
-                    fix="Wait until then, or name the interval: `--from … --to …`.",
-                )
-            interval = Interval(last, now)
-        if not loaded:
-            return Batch(table.key, Interval(None, interval.end))
-        return Batch(table.key, interval)
+        loaded = loaded_until(row.covers for row in self.warehouse.batches(table))
+        asked = interval or Interval(loaded)
+        start = _without_a_gap(table, asked, loaded)
+        closing = self.source(table).closed(table, Interval(start, asked.end))
+        for warning in closing.warnings:
+            log.warning("%s", warning)
+        if interval and interval.start and interval.start >= closing.now:
+            raise SourceError(
+                f"{table.key}: {interval} starts after now, which is "
+                f"{closing.now:%Y-%m-%d %H:%M:%S} UTC by the clock of its source.",
+                fix="Name an interval that has begun, or none, for what is not loaded yet.",
+            )
+        is_empty = start is not None and closing.end <= start
+        if closing.held_by is None:
+            return None if is_empty else Batch(table.key, Interval(start, closing.end))
+        if whole or is_empty:
+            raise IntervalOpen(
+                f"{table.key} is not closed until {asked.end or 'now'}: {closing.held_by}.",
+                fix="Wait until it is committed, or end that connection; then try again. "
+                "Nothing was loaded, and nothing is lost.",
+            )
+        log.warning("%s is read until %s for now: %s", table.key, closing.end, closing.held_by)
+        return Batch(table.key, Interval(start, closing.end))
 
     def extract(
         self, table: IngestTable, batch: Batch, progress: Progress | None = None
@@ -150,20 +174,20 @@ class Pipeline:
         with self.source(table).extract(
             table,
             batch.interval,
-            without=pii.dropped_columns(table),
+            without=table.left_out,
             ranges=partition.ranges,
         ) as extraction:
             schema = pii.protected_schema(extraction.schema, table)
             salt = os.environ.get(pii.SALT_VARIABLE)
             streams = [pii.protect(stream, table, salt) for stream in extraction.streams]
-            expected = extraction.expected_rows
+            counted = extraction.counted_rows
             manifest = self.landing.write(
                 batch,
                 schema,
                 *streams,
                 attempt=partition.attempt,
-                min_rows=None if partition.attempt else partial(_refuse_too_few, table, batch),
-                progress=progress and (lambda rows, size: progress(rows, size, expected)),
+                min_rows=partial(_refuse_rows, table, partition, counted),
+                progress=progress and (lambda rows, size: progress(rows, size, counted)),
             )
         log.info(
             "%s: landed %s rows, %s bytes: %s",
@@ -211,9 +235,11 @@ class Pipeline:
         table: IngestTable,
         interval: Interval | None = None,
         progress: Progress | None = None,
-    ) -> LedgerRow:
-        """Plan, extract and load one batch of a table."""
+    ) -> LedgerRow | None:
+        """Plan, extract and load one batch of a table; None: nothing can be new."""
         batch = self.plan(table, interval)
+        if batch is None:
+            return None
         manifest = self.extract(table, batch, progress)
         return self.load(table, manifest.url)
 
@@ -257,6 +283,32 @@ class Pipeline:
             return self.connection(LANDING_CONNECTION)
         except ConnectionNotFound:
             return None
+
+
+def _without_a_gap(table: IngestTable, asked: Interval, loaded: datetime | None) -> datetime | None:
+    """Where a batch begins so that nothing between the ledger and it is left out."""
+    if loaded is None or asked.start is None:
+        return None
+    if asked.end is not None and asked.end <= loaded:
+        # An old interval again.
+        return asked.start
+    start = min(asked.start, loaded)
+    lookback = table.options.cursor and table.options.cursor.lookback
+    return start - lookback.span if lookback else start
+
+
+def _refuse_rows(table: IngestTable, partition: Partition, counted: int | None, rows: int) -> None:
+    """Refuse to commit a landing that lacks rows."""
+    batch = partition.batch
+    if counted is not None and rows != counted:
+        raise RowsMissing(
+            f"{table.key}: {rows:,} rows were read for {batch.interval}; the source itself counts "
+            f"{counted:,}.",
+            fix="Ingest the batch again. If it stays so, something between here and the server "
+            "changes results (a proxy, a setting). The warehouse keeps what it has.",
+        )
+    if not partition.attempt:
+        _refuse_too_few(table, batch, rows)
 
 
 def _refuse_too_few(table: IngestTable, batch: Batch, rows: int) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sandbox.mariadb import MySQLServer
+    from sandbox.mysql import MySQLServer
 
     Integers = NDArray[np.int64]
     Floats = NDArray[np.float64]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from contextlib import closing
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
 from sandbox.mariadb import MariaDB
+from sandbox.mysql import MySQL, MySQLServer
 from sandbox.paths import SandboxPaths
 from sandbox.s3 import S3Server
 
@@ -35,6 +39,55 @@ def mariadb(sandbox_paths: SandboxPaths) -> Iterator[MariaDB]:
 
 
 @pytest.fixture(scope="session")
+def real_mysql(sandbox_paths: SandboxPaths) -> Iterator[MySQLServer]:
+    """A running MySQL: the sandbox's, or the one whose admin MYSQL_TEST_URI names."""
+    if uri := os.environ.get("MYSQL_TEST_URI"):
+        yield _prepared(uri)
+        return
+    server = MySQL(sandbox_paths, port=0)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `both_servers` runs on MariaDB and on MySQL."""
+    if "mysql_server" in metafunc.fixturenames and metafunc.definition.get_closest_marker(
+        "both_servers"
+    ):
+        metafunc.parametrize("mysql_server", ["mariadb", "mysql"], indirect=True)
+
+
+@pytest.fixture
+def mysql_server(request: pytest.FixtureRequest) -> MySQLServer:
+    """The server to read from: MariaDB, unless the test is marked `both_servers`."""
+    if getattr(request, "param", "mariadb") == "mysql":
+        found: MySQLServer = request.getfixturevalue("real_mysql")
+        return found
+    service: MariaDB = request.getfixturevalue("mariadb")
+    return service.server
+
+
+def _prepared(uri: str) -> MySQLServer:
+    """A server of somebody else's, with a reader's account for this run."""
+    parts = urlsplit(uri)
+    reader, password = f"millrace_{secrets.token_hex(4)}", secrets.token_urlsafe(24)
+    server = MySQLServer(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or 3306,
+        admin_user=parts.username or "root",
+        admin_password=parts.password or "",
+        reader_user=reader,
+        reader_password=password,
+    )
+    with server.admin_cursor() as cursor:
+        cursor.execute(f"create user '{reader}'@'%' identified by '{password}'")
+        cursor.execute(f"grant process on *.* to '{reader}'@'%'")
+    return server
+
+
+@pytest.fixture(scope="session")
 def s3_server(sandbox_paths: SandboxPaths) -> Iterator[S3Server]:
     """A running S3 server; its address and keys are `s3_server.endpoint`."""
     server = S3Server(sandbox_paths, port=0)
@@ -46,9 +99,9 @@ def s3_server(sandbox_paths: SandboxPaths) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def database(mariadb: MariaDB) -> Iterator[str]:
+def database(mysql_server: MySQLServer) -> Iterator[str]:
     """The name of a test's own MySQL database, which the reader account may read too."""
-    server = mariadb.server
+    server = mysql_server
     name = f"test_{uuid4().hex[:12]}"
     connection = server.connect_as_admin(
         autocommit=True,

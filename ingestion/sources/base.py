@@ -28,12 +28,12 @@ class Extraction:
         streams: The rows as record batches of that schema, made as they are asked for: never a
             whole table in memory. Where there are several streams, threads may read them at the
             same time.
-        expected_rows: About how many there are, where the source knows.
+        counted_rows: How many there are, where the source counted them as of the same moment.
     """
 
     schema: pa.Schema
     streams: tuple[Iterator[pa.RecordBatch], ...]
-    expected_rows: int | None = None
+    counted_rows: int | None = None
 
     @property
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -41,21 +41,48 @@ class Extraction:
         return chain.from_iterable(self.streams)
 
 
+@dataclass(frozen=True)
+class Closing:
+    """How much of an interval is closed: no transaction can write into it any more.
+
+    Attributes:
+        end: Where the closed part ends, in UTC; before the interval's start if none is.
+        now: The source's clock.
+        held_by: What holds the rest up, for a person; None where nothing does.
+        warnings: What else a person should know.
+    """
+
+    end: datetime
+    now: datetime
+    held_by: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
 class Source(Protocol):
     """A place that rows are read from."""
 
-    def check(self) -> str:
-        """Connect.
+    def check(self, tables: Sequence[IngestTable] = ()) -> str:
+        """Connect, and look at the tables that are declared.
 
         Returns:
             What was reached, for a person.
 
         Raises:
             SourceUnavailable: the source is down, or refuses us.
+            SourceMismatch: a declared table, column or key is not there.
         """
 
-    def now(self) -> datetime:
-        """The source's own clock, in UTC: cursors are written by it."""
+    def closed(self, table: IngestTable, interval: Interval) -> Closing:
+        """How much of an interval no transaction can write into any more.
+
+        Args:
+            table: What is declared; it has a cursor.
+            interval: What is asked for; without an end, until now by the source's clock.
+
+        Raises:
+            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceMismatch: what is declared is not there, or rows have no time at all.
+        """
 
     def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
         """Ranges of keys to read an interval in: about equally many rows in each.

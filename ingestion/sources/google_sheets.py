@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gspread.exceptions import APIError
@@ -15,7 +14,7 @@ from ingestion.batch import EVERY_KEY, Interval, KeyRange
 from ingestion.catalog import GoogleSheetOptions, IngestTable
 from ingestion.errors import DeclarationError, SourceMismatch
 from ingestion.google_sheets import Cell, GoogleSheets, quote_tab, said
-from ingestion.sources.base import Extraction
+from ingestion.sources.base import Closing, Extraction
 from ingestion.sources.sheet_values import Corner, SheetColumn, find_columns, to_record_batch
 
 if TYPE_CHECKING:
@@ -34,13 +33,13 @@ class GoogleSheetSource:
     def __init__(self, connection: Connection) -> None:
         self._sheets = GoogleSheets(connection)
 
-    def check(self) -> str:
+    def check(self, tables: Sequence[IngestTable] = ()) -> str:
         """Sign in."""
         return f"as {self._sheets.email}" if self._sheets.check() else ""
 
-    def now(self) -> datetime:
-        """A sheet has no clock: this machine's, in UTC."""
-        return datetime.now(UTC)
+    def closed(self, table: IngestTable, interval: Interval) -> Closing:
+        """A sheet is read whole: it has no intervals."""
+        raise ValueError("a sheet has no cursor")
 
     def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
         """A tab is read in one request."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import pyarrow as pa
 
-from ingestion.sources.mysql_result import Result
 from ingestion.sources.mysql_types import Column, to_array
 
 log = logging.getLogger(__name__)
@@ -21,13 +21,20 @@ BATCH_ROWS = 32_768
 _BATCH_BYTES = 8 * 1024 * 1024
 
 
+class Rows(Protocol):
+    """A large result."""
+
+    def read(self, size: int) -> list[pa.Array]:
+        """The next rows, of about so many bytes; of no rows at the end."""
+
+
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
     """The Arrow schema of what is selected."""
     return pa.schema([pa.field(column.name, column.type) for column in columns])
 
 
 def record_batches(
-    result: Result, columns: Sequence[Column], schema: pa.Schema, relation: str
+    result: Rows, columns: Sequence[Column], schema: pa.Schema, relation: str
 ) -> Iterator[pa.RecordBatch]:
     """Read a result to its end.
 

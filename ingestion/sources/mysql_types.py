@@ -130,8 +130,8 @@ def column_of(
         return column(pa.binary(), f"ST_AsWKB({quoted})")
     raise SourceMismatch(
         f"{where}: column {name} is of the type {column_type}, which has no decided form.",
-        fix=f"Leave it out (columns: - name: {name}, config: {{meta: {{pii: drop}}}}), or read "
-        "the table through a view that casts it.",
+        fix=f"Leave it out (`columns: [{{name: {name}, config: {{meta: {{ingest: false}}}}}}]`), "
+        "or read the table through a view that casts it.",
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from ingestion.batch import Interval
+from ingestion.batch import WHOLE_TABLE, Interval
 from ingestion.catalog import IngestTable
 from ingestion.errors import WarehouseRefused
 from ingestion.manifest import Manifest, Part
@@ -19,6 +19,8 @@ from ingestion.manifest import Manifest, Part
 BATCH_COLUMN = "_batch_id"
 LOADED_COLUMN = "_loaded_at"
 LEDGER = "_batches"
+# The interval's end is by the source's clock, the time of reading by ours.
+_CLOCKS_DIFFER = timedelta(minutes=5)
 
 LocalCopy = Callable[[Part], AbstractContextManager[Path]]
 """Gives a checked local copy of a part for as long as it is needed."""
@@ -54,6 +56,15 @@ class LedgerRow:
     def interval(self) -> Interval:
         """Of the table's cursor; the whole table where it has no bounds."""
         return Interval(self.start, self.end)
+
+    @property
+    def covers(self) -> Interval:
+        """What of the interval was read: nothing beyond the moment of reading was there yet."""
+        if self.end is None or self.end <= self.extracted_at + _CLOCKS_DIFFER:
+            return self.interval
+        read_until = self.extracted_at - _CLOCKS_DIFFER
+        is_nothing = self.start is not None and self.start >= read_until
+        return WHOLE_TABLE if is_nothing else Interval(self.start, read_until)
 
 
 class Warehouse(Protocol):

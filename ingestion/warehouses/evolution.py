@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from ingestion.arrow_types import common_type
-from ingestion.catalog import IngestTable, Pii
+from ingestion.catalog import IngestTable
 from ingestion.errors import SchemaConflict
 
 
@@ -49,7 +49,7 @@ def plan_evolution(
     # Warehouses fold case: a column whose name only changed its case is the same column.
     known = {name.lower(): type_ for name, type_ in existing.items()}
     coming = {name.lower() for name in incoming.names}
-    coming |= {name.lower() for name, policy in table.pii.items() if policy is Pii.DROP}
+    coming |= {name.lower() for name in table.left_out}
     missing = [name for name in existing if name.lower() not in coming]
     if missing and table.options.missing_columns == "refuse":
         raise SchemaConflict(

@@ -256,7 +256,7 @@ class RedshiftWarehouse(SqlWarehouse):
                     fix=f"Its columns: {', '.join(columns)}.",
                 )
         distkey = declared.distkey or next(iter(table.options.primary_key), None)
-        sortkey = declared.sortkey if declared.sortkey is not None else (table.options.cursor,)
+        sortkey = declared.sortkey if declared.sortkey is not None else (table.cursor_column,)
         is_kept = distkey is not None and distkey.lower() in known
         distribution = f" DISTKEY ({quote(str(distkey))})" if is_kept else ""
         order = [quote(name) for name in sortkey if name is not None and name.lower() in known]

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from ingestion.batch import Interval
 from ingestion.catalog import IngestTable
+from ingestion.cursor import CursorClock
 from ingestion.manifest import Manifest
 from ingestion.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, LedgerRow, LocalCopy
 from ingestion.warehouses.evolution import plan_evolution
@@ -65,6 +68,9 @@ class SqlWarehouse(ABC):
                 replaced = [row.batch_id for row in earlier if interval.contains(row.interval)]
                 if replaced:
                     _forget(session, table, replaced)
+                for row in earlier:
+                    if _is_read_again(table, row, interval):
+                        self._trim(session, table, row, manifest)
                 self._insert(session, table, manifest, columns, loaded_at, local_copy)
                 row = LedgerRow(
                     table=table.key,
@@ -132,6 +138,34 @@ class SqlWarehouse(ABC):
             CountMismatch: other rows arrived than the manifest promises.
         """
 
+    def _trim(
+        self, session: Session, table: IngestTable, row: LedgerRow, manifest: Manifest
+    ) -> None:
+        """Take out of an earlier batch what a batch with a lookback has read again."""
+        cursor, start = table.options.cursor, manifest.batch.interval.start
+        if cursor is None or cursor.column not in manifest.schema.names:
+            return
+        type_ = manifest.schema.field(cursor.column).type
+        if not pa.types.is_temporal(type_):
+            # It is hashed: its older versions stay, and dbt takes the newest.
+            return
+        if pa.types.is_timestamp(type_) and type_.tz:
+            clock, sql_type = CursorClock(), "TIMESTAMP WITH TIME ZONE"
+        else:
+            clock, sql_type = CursorClock(ZoneInfo(cursor.time_zone or "UTC")), "TIMESTAMP"
+        # As the source is asked for it.
+        bound, _ = clock.bounds(Interval(start))
+        zone = "+00:00" if sql_type != "TIMESTAMP" else ""
+        condition = f"{BATCH_COLUMN} = ? AND {quote(cursor.column)} >= CAST(? AS {sql_type})"
+        values = [row.batch_id, f"{bound}{zone}"]
+        ((count,),) = session.run(f"SELECT COUNT(*) FROM {raw(table)} WHERE {condition}", values)
+        session.run(f"DELETE FROM {raw(table)} WHERE {condition}", values)
+        session.run(
+            f"UPDATE {_ledger_of(table)} SET interval_end = ?, row_count = row_count - ? "
+            "WHERE table_name = ? AND batch_id = ?",
+            [naive(start), count, table.key, row.batch_id],
+        )
+
     def _prepare(
         self, session: Session, table: IngestTable, incoming: pa.Schema
     ) -> tuple[str, ...]:
@@ -180,6 +214,19 @@ def naive(time: datetime | None) -> datetime | None:
 
 def _ledger_of(table: IngestTable) -> str:
     return f"{quote(table.schema)}.{LEDGER}"
+
+
+def _is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bool:
+    """Whether a batch with a lookback has read the end of an earlier one again."""
+    if not (table.options.cursor and table.options.cursor.lookback) or interval.start is None:
+        return False
+    begins_before = row.start is None or row.start < interval.start
+    ends_inside = (
+        row.end is not None
+        and row.end > interval.start
+        and (interval.end is None or row.end <= interval.end)
+    )
+    return begins_before and ends_inside
 
 
 def _has_ledger(session: Session, table: IngestTable) -> bool:

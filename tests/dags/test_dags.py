@@ -5,6 +5,7 @@ import json
 import runpy
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +14,22 @@ import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import AssetAny, CronDataIntervalTimetable, RetryAction
-from outcomes import RETRY_POLICY, TaskEnded
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from outcomes import RETRY_POLICY, Refused, TaskEnded
 
+from ingestion.batch import Interval
 from ingestion.catalog import load_catalog
-from ingestion.errors import ConnectionNotFound, DeclarationError, SourceUnavailable
+from ingestion.errors import (
+    ConnectionNotFound,
+    DeclarationError,
+    IntervalOpen,
+    SourceUnavailable,
+)
 from ingestion.project import Project
 from sandbox import airflow as sandbox_airflow
 
 DAGS = Path(__file__).parents[2] / "dags"
+DAY = datetime(2026, 10, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -237,23 +246,66 @@ def test_a_dag_that_is_tested_by_itself_watches_nothing(monkeypatch, catalog):
     )
 
 
+@pytest.fixture
+def plan(monkeypatch, catalog):
+    """The task that plans, and what it asks the pipeline; the answer is `answers.plan`."""
+    asked = []
+    answers = SimpleNamespace(plan=lambda: "batch")
+
+    def planned(table, interval, *, whole):
+        asked.append((interval, whole))
+        return answers.plan()
+
+    carrier = SimpleNamespace(plan=planned, partitions=lambda table, batch: [])
+    monkeypatch.setattr(orchestration, "pipeline", lambda: carrier)
+    return orchestration.ingest_dag(catalog.tables[0]).get_task("plan"), asked, answers
+
+
 @pytest.mark.parametrize(
-    ("context", "expected"),
+    "context",
     [
-        ({}, None),
-        ({"data_interval_start": None, "data_interval_end": None}, None),
-        ({"data_interval_start": 1, "data_interval_end": 1}, None),
+        {},
+        {"data_interval_start": None, "data_interval_end": None},
+        {"data_interval_start": DAY, "data_interval_end": DAY},
     ],
 )
-def test_a_run_without_an_interval_takes_what_is_new(context, expected, monkeypatch, catalog):
-    planned = []
-    carrier = SimpleNamespace(
-        plan=lambda table, interval: planned.append(interval), partitions=lambda table, batch: []
-    )
-    monkeypatch.setattr(orchestration, "pipeline", lambda: carrier)
-    plan = orchestration.ingest_dag(catalog.tables[0]).get_task("plan")
-    assert plan.execute(context) == []
-    assert planned == [expected]
+def test_a_run_without_an_interval_takes_what_is_new(plan, context):
+    task, asked, _ = plan
+    assert task.execute(context) == []
+    assert asked == [(None, False)]
+
+
+INTERVAL = {"data_interval_start": DAY, "data_interval_end": DAY + timedelta(days=1)}
+
+
+def test_a_run_takes_its_interval_as_a_whole(plan):
+    task, asked, _ = plan
+    task.execute(INTERVAL)
+    assert asked == [(Interval(DAY, DAY + timedelta(days=1)), True)]
+
+
+def test_an_interval_that_is_still_written_to_is_waited_for_without_a_slot_and_not_for_ever(plan):
+    task, _, answers = plan
+
+    def is_open():
+        raise IntervalOpen("Connection 7 holds it up.", fix="End it.")
+
+    answers.plan = is_open
+    with pytest.raises(TaskDeferred) as waits:
+        task.execute(INTERVAL)
+    until = waits.value.kwargs["until"]
+    assert datetime.fromisoformat(until) > datetime.now(UTC) + timedelta(minutes=20)
+    with pytest.raises(TaskDeferred):
+        task.resume(INTERVAL, until=until)
+    with pytest.raises(Refused, match="Connection 7"):
+        task.resume(INTERVAL, until=datetime.now(UTC).isoformat())
+
+
+def test_a_run_for_which_nothing_can_be_new_is_skipped(plan):
+    task, _, answers = plan
+    answers.plan = lambda: None
+    with pytest.raises(AirflowSkipException):
+        task.execute(INTERVAL)
 
 
 def test_a_connection_comes_from_airflow(monkeypatch):

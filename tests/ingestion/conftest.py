@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,7 +28,7 @@ from ingestion.project import Project
 from ingestion.sources.mysql import MySQLSource
 from ingestion.warehouses.sql import quote
 from sandbox.google_sheets.server import GoogleSheetsServer
-from sandbox.mariadb import MariaDB, MySQLServer
+from sandbox.mysql import MySQLServer
 from sandbox.paths import SandboxPaths
 from tests.ingestion.places import Place
 from tests.ingestion.sheets import Workbook
@@ -59,6 +60,16 @@ class Database:
             return list(cursor.fetchall())
 
     @property
+    def is_mariadb(self) -> bool:
+        ((version,),) = self.rows("SELECT VERSION()")
+        return "MariaDB" in version
+
+    def seq(self, first: int, last: int) -> str:
+        """A derived table of the numbers from the first to the last, in its column `seq`."""
+        _make_numbers(self.server)
+        return f"(SELECT seq FROM numbers.numbers WHERE seq BETWEEN {first} AND {last})"
+
+    @property
     def uri(self) -> str:
         """The reader's connection, as Airflow writes it."""
         return self.server.reader_uri(self.name)
@@ -75,7 +86,11 @@ class Database:
         return MySQLSource(Connection("mysql_prod", "mysql", **(fields | changes)))
 
     def table(
-        self, name: str, *, cursor: str | None = None, primary_key: tuple[str, ...] = ("id",)
+        self,
+        name: str,
+        *,
+        cursor: str | dict[str, Any] | None = None,
+        primary_key: tuple[str, ...] = ("id",),
     ) -> IngestTable:
         """The declaration of a table of this database."""
         return IngestTable(
@@ -103,12 +118,37 @@ class Database:
             return pa.Table.from_batches(extraction.batches, schema=extraction.schema)
 
 
+@cache
+def _make_numbers(server: MySQLServer) -> None:
+    """The numbers to a million, which MariaDB has and MySQL has not."""
+    with server.admin_cursor() as cursor:
+        cursor.execute("CREATE DATABASE IF NOT EXISTS numbers")
+        cursor.execute("DROP TABLE IF EXISTS numbers.numbers")
+        cursor.execute("CREATE TABLE numbers.numbers (seq INT PRIMARY KEY)")
+        cursor.execute("INSERT INTO numbers.numbers VALUES (1)")
+        for power in range(20):
+            cursor.execute(
+                f"INSERT INTO numbers.numbers SELECT seq + {2**power} FROM numbers.numbers"
+            )
+
+
 @pytest.fixture
-def mysql(mariadb: MariaDB, database: str) -> Iterator[Database]:
+def mysql(mysql_server: MySQLServer, database: str) -> Iterator[Database]:
     """A test's own MySQL database, empty at first."""
-    opened = Database(mariadb.server, database)
+    opened = Database(mysql_server, database)
     with closing(opened.client):
         yield opened
+
+
+@pytest.fixture
+def plain_source(mysql: Database) -> Iterator[MySQLSource]:
+    """The database as an account sees it that has SELECT on it, and nothing else."""
+    account = f"'plain_{uuid4().hex[:8]}'@'{mysql.server.host}'"
+    login = account.split("'")[1]
+    mysql.execute(f"CREATE USER {account} IDENTIFIED BY '{login}'")
+    mysql.execute(f"GRANT SELECT ON {mysql.name}.* TO {account}")
+    yield mysql.source(login=login, password=login)
+    mysql.execute(f"DROP USER {account}")
 
 
 SOURCES = """

@@ -81,7 +81,9 @@ def test_pii_policies_are_read(catalog_of):
     [
         ({"cursr": "updated_at"}, "has an unknown key 'cursr'", "Did you mean 'cursor'?"),
         ({"kind": "mysq"}, "meta.ingest.kind is 'mysq'", "Did you mean 'mysql'?"),
-        ({"primary_key": []}, "has primary_key", "Allowed: kind, connection"),
+        ({"primary_key": []}, "lacks the key 'primary_key'", "Allowed: kind, connection"),
+        ({"cursor": {"column": "at", "zone": "UTC"}}, "unknown key 'cursor.zone'", "Allowed:"),
+        ({"cursor": {"column": "at", "time_zone": "Mars"}}, "America/New_York", "Allowed:"),
         ({"table": "a.b.c"}, "has table: 'a.b.c'", "Allowed: kind"),
         ({"min_rows": -1}, "has min_rows: -1", "Allowed: kind"),
         ({"new_columns": "drop"}, "has new_columns: 'drop'", "Allowed: kind"),
@@ -99,7 +101,7 @@ def test_a_typo_is_refused_by_file_node_and_key(catalog_of, change, what, way_ou
 def test_every_problem_of_a_block_is_named_at_once(catalog_of):
     with pytest.raises(DeclarationError) as refused:
         catalog_of(source_node(ingest={"cursr": "x", "min_rows": "few"}))
-    for part in ("'cursr'", "min_rows", "lacks the key 'table'", "lacks the key 'primary_key'"):
+    for part in ("'cursr'", "min_rows", "lacks the key 'table'"):
         assert part in refused.value.message
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -101,6 +102,42 @@ def test_a_wider_interval_replaces_the_batches_inside_it(place):
     place.load(ids(7), everything)
     assert place.rows() == [(7,)]
     assert [row.interval for row in place.warehouse.batches(place.table)] == [everything]
+
+
+SEEN = {
+    "naive": (pa.timestamp("us"), None, lambda moment: moment.replace(tzinfo=None)),
+    "aware": (pa.timestamp("us", "UTC"), None, lambda moment: moment),
+    "in New York": (
+        pa.timestamp("us"),
+        "America/New_York",
+        lambda moment: moment.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None),
+    ),
+}
+
+
+@pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN.keys())
+def test_a_lookback_replaces_the_end_of_what_is_loaded(place, seen):
+    type_, zone, shown = seen
+    cursor = {
+        "column": "at",
+        "time_zone": zone,
+        "lookback": {"count": 6, "period": "hour"},
+    }
+    place = place.with_options(cursor=cursor)
+    hour = timedelta(hours=1)
+
+    def rows(**at):
+        moments = pa.array([shown(moment) for moment in at.values()], type_)
+        return pa.table({"id": pa.array(at.keys(), pa.string()), "at": moments})
+
+    place.load(rows(old=DAY + hour, edge=DAY + 18 * hour, gone=DAY + 20 * hour))
+    again = Interval(INTERVAL.end - 6 * hour, INTERVAL.end + 6 * hour)
+    for _ in range(2):
+        place.load(rows(edge=DAY + 18 * hour, late=DAY + 23 * hour, new=DAY + 25 * hour), again)
+        assert place.rows() == [("edge",), ("late",), ("new",), ("old",)]
+        first, second = place.warehouse.batches(place.table)
+        assert (first.interval, first.rows) == (Interval(INTERVAL.start, again.start), 1)
+        assert (second.interval, second.rows) == (again, 3)
 
 
 def test_a_full_refresh_replaces_the_table(place):

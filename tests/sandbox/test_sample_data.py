@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from sandbox import sample_data
-from sandbox.mariadb import MariaDB, MySQLServer
+from sandbox.mariadb import MariaDB
+from sandbox.mysql import MySQLServer
 from sandbox.processes import SandboxError
 from sandbox.sample_data import HISTORY_END, arrive_day, create_schema, fill_history
 
