@@ -88,7 +88,7 @@ def write_project(
         tests: The models' entries in dbt's YAML.
     """
     (folder / "models").mkdir(parents=True, exist_ok=True)
-    ingest = {"kind": "mysql", "connection": "mysql_prod"}
+    ingest = {"kind": "mysql", "connection": "mysql_prod", "pool": "mysql_prod"}
     source = {
         "name": SOURCE,
         "schema": SCHEMA,

@@ -9,34 +9,33 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import (
     DAG,
     Asset,
-    AssetAll,
+    AssetAny,
     AssetOrTimeSchedule,
+    BaseOperator,
     CronDataIntervalTimetable,
     CronTriggerTimetable,
     get_parsing_context,
     task,
 )
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
+from outcomes import RETRY_POLICY, interrupt, look_again, refuse
 
 from ingestion.catalog import Catalog, IngestTable
-from ingestion.errors import ConnectionNotFound, MillraceError
+from ingestion.errors import ConnectionNotFound, IntervalOpen, MillraceError
 from ingestion.project import Project
 
 if TYPE_CHECKING:
-    from airflow.sdk import TaskGroup
-    from cosmos.dbt.graph import DbtNode
-
+    from ingestion.batch import Interval
     from ingestion.connections import Connection
     from ingestion.pipeline import Pipeline
     from ingestion.progress import Progress
@@ -46,6 +45,9 @@ if TYPE_CHECKING:
 gc.freeze()
 
 log = logging.getLogger(__name__)
+
+DEFAULT_POOL = "default_pool"
+"""Airflow's own, which is always there."""
 
 WAREHOUSE_POOL = "warehouse"
 """Whoever writes to the warehouse takes a slot: one slot for DuckDB, which has one writer."""
@@ -57,9 +59,12 @@ DEFAULT_ARGS = {
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=15),
     "execution_timeout": timedelta(hours=2),
+    "retry_policy": RETRY_POLICY,
 }
 
 _PROGRESS_SECONDS = 10
+_OPEN_PATIENCE = timedelta(minutes=30)
+_OPEN_LOOK = timedelta(seconds=30)
 
 
 def project() -> Project:
@@ -72,8 +77,8 @@ def is_wanted(dag_id: str) -> bool:
     return get_parsing_context().dag_id in (None, dag_id)
 
 
-class RawTables(AssetAll):  # type: ignore[misc]  # mypy does not follow Airflow
-    """News in all raw tables.
+class RawTables(AssetAny):  # type: ignore[misc]  # mypy does not follow Airflow
+    """News in any raw table.
 
     Airflow hashes a DAG by the text of its schedule, twice for every edge between its tasks.
     """
@@ -114,25 +119,10 @@ def ingest_dag(table: IngestTable) -> DAG:
         tags=["ingest", table.source],
         doc_md=f"Declared in `dbt_project/{table.file}`.",
     ) as dag:
+        plan = PlanBatch(task_id="plan", table=table, pool=WAREHOUSE_POOL)
 
-        @task(pool=WAREHOUSE_POOL)
-        def plan(**context: Any) -> list[dict[str, Any]]:
-            """Decide the batch, and how workers share it.
-
-            The batch is the run's data interval, or everything before its end.
-            """
-            from ingestion.batch import Interval
-
-            with explained():
-                carrier = pipeline()
-                interval = Interval(context["data_interval_start"], context["data_interval_end"])
-                batch = carrier.plan(table, interval, whole=True)
-                if batch is None:
-                    raise AirflowSkipException("Nothing can be new.")
-                return [partition.to_json() for partition in carrier.partitions(table, batch)]
-
-        # The source's pool is called after its connection, and bounds the connections to it.
-        @task(pool=table.options.connection)
+        # A task whose pool is missing would wait for ever: only one that is declared is asked for.
+        @task(pool=table.options.pool or DEFAULT_POOL)
         def extract(partition: dict[str, Any]) -> str:
             """Read a partition from the source and land it; returns its manifest's URL."""
             from ingestion.batch import Partition
@@ -155,41 +145,67 @@ def ingest_dag(table: IngestTable) -> DAG:
                 manifest = carrier.merge(table, planned, list(manifest_urls))
                 return carrier.load(table, manifest.url, planned[0].batch).rows
 
-        partitions = plan()
-        load(partitions, extract.expand(partition=partitions))
+        load(plan.output, extract.expand(partition=plan.output))
     return dag
 
 
-def publication_tasks(catalog: Catalog) -> Callable[..., Any]:
-    """How Cosmos renders an exposure: one that publishes is a task after its mart's tests.
+class PlanBatch(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airflow
+    """Decides the batch, and how workers share it.
 
-    Returns:
-        A converter for Cosmos's ``node_converters``; it renders nothing for other exposures.
+    The batch is the run's data interval, or everything before its end. A run without an interval,
+    which a person or an asset started, takes what is new up to now. While transactions can still
+    write into the interval, it waits without a worker and a slot, and after a while fails and names
+    who holds it up.
+
+    Args:
+        table: The table.
     """
-    publications = {publication.name: publication for publication in catalog.publications}
 
-    def convert(dag: DAG, task_group: TaskGroup | None, node: DbtNode, **_: Any) -> Any:
-        publication = publications.get(node.name)
-        if publication is None:
-            return None
+    def __init__(self, *, table: IngestTable, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = table
 
-        # A mart in DuckDB cannot be read while another process writes to the file.
-        @task(task_id=f"publish__{node.name}", pool=WAREHOUSE_POOL, dag=dag, task_group=task_group)
-        def publish(**context: Any) -> int:
-            """Publish the mart; returns the number of rows."""
-            with explained():
-                return pipeline().publish(publication, run=context["run_id"]).rows
+    def execute(self, context: Any, until: str | None = None) -> list[dict[str, Any]]:
+        """Plan; returns the partitions."""
+        interval = _interval(context)
+        with explained():
+            carrier = pipeline()
+            try:
+                batch = carrier.plan(self.table, interval, whole=interval is not None)
+            except IntervalOpen as error:
+                self._wait(error, until)
+            if batch is None:
+                log.info("Nothing can be new.")
+                raise AirflowSkipException
+            return [partition.to_json() for partition in carrier.partitions(self.table, batch)]
 
-        return publish().operator
+    def resume(
+        self, context: Any, event: Any = None, until: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Go on after the wait."""
+        return self.execute(context, until)
 
-    return convert
+    def _wait(self, error: IntervalOpen, until: str | None) -> NoReturn:
+        now = datetime.now(UTC)
+        end = datetime.fromisoformat(until) if until else now + _OPEN_PATIENCE
+        if now >= end:
+            refuse(str(error))
+        log.warning("%s Waiting until %s.", error.message, f"{end:%H:%M:%S}")
+        look_again(self, _OPEN_LOOK, until=end.isoformat())
+
+
+def _interval(context: Any) -> Interval | None:
+    from ingestion.batch import Interval
+
+    # A run without a logical date has none; one that is triggered for a moment has an empty one.
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    return Interval(start, end) if start and end and start < end else None
 
 
 def transform_schedule(catalog: Catalog) -> AssetOrTimeSchedule:
-    """When ``transform`` runs.
+    """When ``transform`` runs: after news in any raw table, and every morning in any case.
 
-    Once all raw tables have something new: a burst of tables makes one run. And every morning
-    in any case, so that a table that is late or failing does not hold the others up for ever.
+    In the morning for models that read the clock, and to try again what failed in the night.
     """
     return AssetOrTimeSchedule(
         # Without the last argument, a DAG that is switched on up to 10 % of a day late still runs.
@@ -245,8 +261,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except MillraceError as error:
-        kind = AirflowException if error.may_pass else AirflowFailException
-        raise kind(str(error)) from None
+        (interrupt if error.may_pass else refuse)(str(error))
 
 
 def logged_progress() -> Progress:
@@ -263,19 +278,3 @@ def logged_progress() -> Progress:
             log.info("%s", describe(rows, size, expected_rows, now - began))
 
     return landed
-
-
-def dbt_execution() -> str:
-    """Cosmos's execution mode: ``MILLRACE_DBT_EXECUTION``, or one dbt process that tasks watch.
-
-    ``airflow dags test`` runs one task after another, in no fixed order: a task that watches would
-    wait for ever for a dbt process that has not been started. There, every task starts dbt.
-    """
-    if sys.argv[1:3] == ["dags", "test"]:
-        return "local"
-    return os.environ.get("MILLRACE_DBT_EXECUTION", "watcher")
-
-
-def dbt_target() -> str:
-    """The target of ``profiles.yml``: dbt's own variable, or what is chosen there without it."""
-    return project().target or os.environ.get("TARGET", "dev")

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import logging
 
 from cosmos import (
     DbtDag,
     ExecutionConfig,
     ExecutionMode,
-    InvocationMode,
     ProfileConfig,
     ProjectConfig,
     RenderConfig,
 )
-from cosmos.constants import DbtResourceType, LoadMode, TestBehavior
-from orchestration import (
-    DEFAULT_ARGS,
-    WAREHOUSE_POOL,
-    dbt_execution,
-    dbt_target,
-    project,
-    publication_tasks,
-    transform_schedule,
-)
+from cosmos.constants import LoadMode, TestBehavior
+from dbt_graph import TransformGraph
+from orchestration import DEFAULT_ARGS, project, transform_schedule
 
 from ingestion.catalog import load_catalog
 
+# What it says of each parsing would stand above what a task says; and it warns of exposures, though
+# they are converted.
+logging.getLogger("cosmos").setLevel(logging.ERROR)
+
 found = project()
 catalog = load_catalog(found.manifest_path)
+graph = TransformGraph(found, catalog)
 
-# WATCHER runs dbt once and lets the tasks mirror its nodes; LOCAL starts dbt for every task.
-mode = ExecutionMode(dbt_execution())
-# A writer of the warehouse takes a slot of its pool: WATCHER's one dbt process, or every task.
-writer = {"pool": WAREHOUSE_POOL}
-# In a process of its own dbt reports what its nodes come to. Inside the task it would report every
-# step of every test as well, and wait for Airflow's API server each time.
-dbt_process = {**writer, "invocation_mode": InvocationMode.SUBPROCESS}
-
+# Cosmos draws the graph; what its tasks do is ours: one runs dbt, and the others mirror it.
 transform = DbtDag(
     dag_id="transform",
     description="dbt: staging → intermediate → snapshots and marts, tested",
@@ -51,22 +40,20 @@ transform = DbtDag(
         manifest_path=found.manifest_path,
         install_dbt_deps=False,
     ),
+    # Cosmos asks for one and does not use it: dbt chooses its target by its own rules.
     profile_config=ProfileConfig(
         profile_name="millrace",
-        target_name=dbt_target(),
+        target_name="dev",
         profiles_yml_filepath=found.profiles_folder / "profiles.yml",
     ),
+    execution_config=ExecutionConfig(execution_mode=ExecutionMode.LOCAL),
     render_config=RenderConfig(
         load_method=LoadMode.DBT_MANIFEST,
         test_behavior=TestBehavior.AFTER_EACH,
+        should_detach_multiple_parents_tests=True,
         exclude=["resource_type:unit_test"],
-        node_converters={DbtResourceType.EXPOSURE: publication_tasks(catalog)},
+        node_converters=graph.converters(),
+        node_conversion_by_task_group=False,
     ),
-    execution_config=ExecutionConfig(
-        execution_mode=mode,
-        # Beside the interpreter, whatever PATH says.
-        dbt_executable_path=str(Path(sys.executable).with_name("millrace-dbt")),
-        setup_operator_args=dbt_process,
-    ),
-    operator_args={"poke_interval": 1} if mode is ExecutionMode.WATCHER else writer,
 )
+graph.complete(transform)

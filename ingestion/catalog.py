@@ -111,6 +111,7 @@ class IngestOptions(BaseModel):
 
     Attributes:
         connection: Id of the Airflow connection with the credentials.
+        pool: An Airflow pool that bounds how many tasks read from the source at a time.
         schedule: Cron expression or preset of the table's DAG.
         primary_key: Columns that name a row.
         cursor: Column whose intervals make the batches, or a block that says more of it; without
@@ -128,6 +129,7 @@ class IngestOptions(BaseModel):
 
     kind: str
     connection: str
+    pool: str | None = None
     schedule: str = "@daily"
     primary_key: tuple[str, ...] = ()
     cursor: Cursor | None = None

@@ -14,11 +14,10 @@ import os
 import secrets
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -29,6 +28,7 @@ import httpx
 
 from sandbox.airflow_api import LOG_LINES, AirflowClient, Login, parse_time
 from sandbox.paths import write_private
+from sandbox.postgres import Postgres
 from sandbox.processes import LOOPBACK, SandboxError, Service, free_port, poll
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ SOURCE_SLOTS = 4
 CONNECTION_PREFIX = "AIRFLOW_CONN_"
 # Tells the processes of one Airflow from all others.
 MARK = "MILLRACE_SANDBOX_AIRFLOW"
-# SQLite's own default is 5 s, which a busy laptop exceeds.
-LOCK_SECONDS = 30
 
 # The log servers are skipped: they listen on every address, and all logs are on this machine.
 SERVICES = {
@@ -70,11 +68,10 @@ PRELOADED = (
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "cosmos.airflow.dag",
-    "cosmos.operators.watcher",
+    "cosmos.operators._watcher.triggerer",
     "cosmos.plugin.airflow3",
     "dbt.cli.main",
     "dbt.adapters.duckdb",
-    "openlineage.common.provider.dbt.local",
     "pyarrow.parquet",
 )
 
@@ -99,9 +96,8 @@ SETTINGS = {
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
-    # Cosmos would write all that dbt has reported so far anew with every report. What it is for:
-    # where dbt's process is killed, models that were built are not built again.
-    "AIRFLOW__COSMOS__ENABLE_WATCHER_RELIABLE_RETRY": "False",
+    # It says each second what it looks for, in the log of every task that mirrors dbt.
+    "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "cosmos=WARNING",
     # A task's log has what dbt says.
     "DBT_LOG_LEVEL_FILE": "none",
     "DO_NOT_TRACK": "1",
@@ -109,7 +105,7 @@ SETTINGS = {
 
 
 class Airflow:
-    """Airflow's API server, scheduler, DAG processor and triggerer on one SQLite database.
+    """Airflow's API server, scheduler, DAG processor and triggerer, and their PostgreSQL.
 
     Args:
         paths: The sandbox; AIRFLOW_HOME is its `airflow` folder.
@@ -126,8 +122,9 @@ class Airflow:
         self.services = {name: Service(f"airflow-{name}", paths) for name in SERVICES}
         self._home = paths.airflow
         version = _version_key()
-        self._database = self._home / f"metadata-{version}.db"
-        self._pristine = self._home / f"pristine-{version}.db"
+        self._database = f"metadata-{version}"
+        self._pristine = f"pristine-{version}"
+        self._postgres = Postgres("airflow-postgres", paths, self._home / "postgres")
         self._port_file = self._home / "port"
         self._passwords_file = self._home / "passwords.json"
 
@@ -161,7 +158,7 @@ class Airflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords_file),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _sqlite_url(self._database),
+            **self._connection(self._database),
             "AIRFLOW__API__PORT": self.url.rpartition(":")[2],
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__SECRET_KEY": keys["api"],
@@ -217,6 +214,7 @@ class Airflow:
         with ThreadPoolExecutor(len(others)) as pool:
             list(pool.map(Service.stop, others))
         self._kill_strays()
+        self._postgres.stop()
 
     def is_running(self) -> bool:
         """Whether all four services are alive."""
@@ -230,8 +228,8 @@ class Airflow:
         """
         if any(service.is_running() for service in self.services.values()):
             raise SandboxError("Airflow runs, so it cannot be reset. Stop it first: make down")
-        for database in self._home.glob("metadata-*.db*"):
-            database.unlink()
+        self._postgres.start()
+        self._postgres.drop(self._database)
         shutil.rmtree(self._home / "logs", ignore_errors=True)
 
     def client(self) -> AirflowClient:
@@ -296,24 +294,21 @@ class Airflow:
 
         Another set of Airflow and provider versions starts over with a database of its own.
         """
-        if not self._pristine.exists():
+        self._postgres.start()
+        existing = self._postgres.databases()
+        if self._pristine not in existing:
             self._make_pristine_database()
-        if not self._database.exists():
-            for outdated in self._home.glob("metadata-*.db*"):
-                outdated.unlink()
-            draft = self._database.with_suffix(".tmp")
-            shutil.copy(self._pristine, draft)
-            draft.replace(self._database)
+        if self._database not in existing:
+            self._postgres.create(self._database, template=self._pristine)
 
     def _make_pristine_database(self) -> None:
-        for outdated in self._home.glob("pristine-*"):
-            outdated.unlink()
-        draft = self._pristine.with_suffix(".tmp")
-        url = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": _sqlite_url(draft)}
+        draft = f"{self._pristine}-draft"
+        self._postgres.drop(draft)
+        self._postgres.create(draft)
         logger.info("Creating Airflow's database, once")
         migration = subprocess.run(
             [str(_command()), "db", "migrate"],
-            env=self._process_environment() | url,
+            env=self._process_environment() | self._connection(draft),
             cwd=self._home,
             capture_output=True,
             text=True,
@@ -322,11 +317,19 @@ class Airflow:
         if migration.returncode:
             tail = "\n  ".join((migration.stdout + migration.stderr).splitlines()[-LOG_LINES:])
             raise SandboxError(f"Airflow's database cannot be created:\n  {tail}")
-        with closing(sqlite3.connect(draft)) as connection:
-            # The copy is of one file, so nothing may be left in the write-ahead log.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        draft.chmod(0o600)
-        draft.replace(self._pristine)
+        self._postgres.create(self._pristine, template=draft)
+        self._postgres.drop(draft)
+
+    def _connection(self, database: str) -> dict[str, str]:
+        """Airflow asks it by two drivers, one for its services and one for its API."""
+        return {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._postgres.url(
+                database, "postgresql+psycopg2"
+            ),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": self._postgres.url(
+                database, "postgresql+asyncpg"
+            ),
+        }
 
     def _wait_until_healthy(self, started_at: datetime, timeout: float) -> None:
         with httpx.Client(base_url=self.url, timeout=timeout, trust_env=False) as http:
@@ -359,10 +362,6 @@ def _command() -> Path:
     if not command.exists():
         raise SandboxError(f"There is no {command}. Install the environment: uv sync")
     return command
-
-
-def _sqlite_url(file: Path) -> str:
-    return f"sqlite:///{file}?timeout={LOCK_SECONDS}"
 
 
 def _version_key() -> str:

@@ -161,6 +161,17 @@ class AirflowClient:
             body["dag_run_id"] = run_id
         return _dag_run(self._call("POST", f"/api/v2/dags/{quote(dag_id)}/dagRuns", body))
 
+    def clear(self, task: TaskInstance, *, downstream: bool = False) -> None:
+        """Run a task again, and with `downstream` whatever comes after it."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": task.run_id,
+            "task_ids": [task.task_id],
+            "include_downstream": downstream,
+            "only_failed": False,
+        }
+        self._call("POST", f"/api/v2/dags/{quote(task.dag_id)}/clearTaskInstances", body)
+
     def backfill(
         self,
         dag_id: str,
@@ -189,8 +200,7 @@ class AirflowClient:
             "reprocess_behavior": reprocess,
             "max_active_runs": max_active_runs,
         }
-        # On SQLite, Airflow undoes and refuses a backfill that meets another transaction.
-        answer = self._call("POST", "/api/v2/backfills", body, patience=PATIENCE_SECONDS)
+        answer = self._call("POST", "/api/v2/backfills", body)
         return int(answer["id"])
 
     def runs(self, dag_id: str = "~", since: datetime | None = None) -> list[DagRun]:

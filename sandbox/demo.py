@@ -106,9 +106,11 @@ class Demo:
 
     def _follow(self, client: AirflowClient, since: datetime) -> None:
         """Show each task as it ends, until dbt has run on what came."""
+        # A run of transform whose news an earlier one has read is a success without dbt.
+        built: set[str] = set()
 
         def is_done(runs: Any) -> bool:
-            return any(run.dag_id == TRANSFORM_DAG and run.state == "success" for run in runs)
+            return any(run.run_id in built and run.state == "success" for run in runs)
 
         def is_wanted(run: DagRun) -> bool:
             return run.started_at is None or run.started_at >= since
@@ -118,8 +120,11 @@ class Demo:
         with self._console.status("waiting for Airflow") as status:
             for task in client.watch(dags, is_done, RUN_TIMEOUT, since=since, is_wanted=is_wanted):
                 key = (task.dag_id, task.task_id)
+                if task.task_id == "dbt_build" and task.state == "success":
+                    built.add(task.run_id)
                 if task.state in ("success", "skipped"):
                     running.pop(key, None)
+                if task.state == "success":
                     took = f"{task.seconds:.1f} s" if task.seconds is not None else ""
                     self._console.print(f"  {took:>7}  {task.dag_id}  {task.task_id}")
                 elif task.state in ("running", "deferred", "up_for_retry"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -21,6 +20,7 @@ import psycopg
 import redshift_connector
 
 from sandbox.paths import write_private
+from sandbox.postgres import find_programs, run_as, unprivileged_account
 from sandbox.processes import LOOPBACK, SandboxError, Service, free_ports
 from sandbox.redshift.certificates import CA_FILE, SERVER_FILE, make_certificates
 from sandbox.redshift.proxy import ProxyConfig
@@ -165,7 +165,7 @@ class RedshiftServer:
             return self.endpoint
         # One of the two may have died.
         self.stop()
-        programs = _find_programs()
+        programs = find_programs()
         self._paths.create()
         self._folder.mkdir(mode=0o700, exist_ok=True)
         endpoint = self._prepare_endpoint()
@@ -226,10 +226,10 @@ class RedshiftServer:
         password_file = draft.with_name("superuser_password")
         write_private(password_file, endpoint.superuser_password)
         if os.geteuid() == 0:
-            account = _unprivileged_account()
+            account = unprivileged_account()
             os.chown(draft, account.pw_uid, account.pw_gid)
         command = [
-            *_run_as(),
+            *run_as(),
             str(programs / "initdb"),
             f"--pgdata={draft}",
             f"--username={SUPERUSER}",
@@ -290,7 +290,7 @@ class RedshiftServer:
             "log_statement": "none",
         }
         options = [f"-c{name}={value}" for name, value in settings.items()]
-        self._postgres.start([*_run_as(), str(programs / "postgres"), "-D", str(data), *options])
+        self._postgres.start([*run_as(), str(programs / "postgres"), "-D", str(data), *options])
         self._postgres.wait_until(
             lambda: _postgres_answers(endpoint),
             START_TIMEOUT,
@@ -330,46 +330,6 @@ def _version() -> str:
     """What tells one catalog from another: what is installed into a new database."""
     texts = (Path(__file__).with_name(name).read_bytes() for name in SQL_FILES)
     return hashlib.sha256(b"".join(texts)).hexdigest()
-
-
-def _find_programs() -> Path:
-    # Debian keeps each major version in a folder of its own, which is on nobody's PATH.
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
-    on_path = shutil.which("postgres")
-    candidates = [*reversed(folders), *([Path(on_path).parent] if on_path else [])]
-    for folder in candidates:
-        if (folder / "postgres").exists() and (folder / "initdb").exists():
-            return folder
-    raise SandboxError("PostgreSQL is not installed. Run: apt-get install postgresql")
-
-
-def _unprivileged_account() -> pwd.struct_passwd:
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise SandboxError("PostgreSQL refuses to run as root. Make an account called postgres.")
-
-
-def _run_as() -> list[str]:
-    """What runs a program as somebody whom PostgreSQL accepts.
-
-    PostgreSQL refuses root, and the sandbox's folders are root's alone: the capability lets the
-    other account through them.
-    """
-    if os.geteuid() != 0:
-        return []
-    account = _unprivileged_account()
-    return [
-        "setpriv",
-        f"--reuid={account.pw_uid}",
-        f"--regid={account.pw_gid}",
-        "--clear-groups",
-        "--inh-caps=-all,+dac_override",
-        "--ambient-caps=-all,+dac_override",
-        "--bounding-set=-all,+dac_override",
-    ]
 
 
 def _connect_superuser(

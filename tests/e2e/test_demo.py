@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+BUILD = "dbt_build"
 RESPONSES = 2_000
 TIMEOUT = 600
 
@@ -179,9 +180,13 @@ def test_no_plain_personal_data_reached_the_warehouse(demo, stack):
 
 
 def test_transform_was_started_by_the_assets(demo, stack):
-    runs = list(stack.airflow.client().runs("transform"))
-    assert [r.run_type for r in runs] == ["asset_triggered"] * 2
-    assert {r.state for r in runs} == {"success"}
+    client = stack.airflow.client()
+    runs = list(client.runs("transform"))
+    assert {(run.run_type, run.state) for run in runs} == {("asset_triggered", "success")}
+    # A burst of tables makes one run of dbt; what else it starts has nothing to do.
+    built = [task.state for task in client.task_instances("transform") if task.task_id == BUILD]
+    assert built.count("success") == 2
+    assert set(built) <= {"success", "skipped"}
 
 
 def test_the_same_warehouse_is_built_by_dbt_alone(env, stack):

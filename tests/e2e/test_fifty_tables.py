@@ -66,10 +66,11 @@ def project(tmp_path, filled):
         }
         for name in TABLES
     ]
+    bounded = {"connection": "mysql_prod", "pool": "mysql_prod"}
     source = {
         "name": "mysql",
         "schema": "raw_mysql",
-        "config": {"meta": {"ingest": {"kind": "mysql", "connection": "mysql_prod"}}},
+        "config": {"meta": {"ingest": {"kind": "mysql", **bounded}}},
         "tables": tables,
     }
     declared = yaml.safe_dump({"version": 2, "sources": [source]})

@@ -1,0 +1,69 @@
+"""How a task of ours ends when it does not end well, without a Python trace; and how it waits.
+
+Airflow prints the stack of every exception but ``SystemExit``, and would try each again; the retry
+policy tells it which not to.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+
+log = logging.getLogger(__name__)
+
+
+class TaskEnded(SystemExit):
+    """A task that ends here; ``str()`` is the message, for whoever is called on a failure."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        # Airflow prints the code, and the message stands above it already.
+        self.code = 1
+
+
+class Refused(TaskEnded):
+    """Only a person can mend it."""
+
+
+class Interrupted(TaskEnded):
+    """It may pass by itself."""
+
+
+RETRY_POLICY = ExceptionRetryPolicy(
+    [RetryRule(Refused, RetryAction.FAIL, reason="To try again by itself would not help.")]
+)
+"""Makes a refused task red at once; everything else is tried again as often as the task says."""
+
+
+def refuse(message: str) -> NoReturn:
+    """End the task for good: log the message, a line a line."""
+    _say(message)
+    raise Refused(message)
+
+
+def interrupt(message: str) -> NoReturn:
+    """End this try of the task: log the message, a line a line."""
+    _say(message)
+    raise Interrupted(message)
+
+
+def look_again(operator: BaseOperator, after: timedelta, **kwargs: Any) -> NoReturn:
+    """Leave the worker and the pool's slot; Airflow calls the operator's ``resume`` afterwards.
+
+    Args:
+        operator: The task that waits.
+        after: How long.
+        kwargs: What to give ``resume``, so that a wait can be bounded: text, numbers.
+    """
+    from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+
+    operator.defer(trigger=TimeDeltaTrigger(after), method_name="resume", kwargs=kwargs)
+    raise AssertionError("defer does not return")
+
+
+def _say(message: str) -> None:
+    for line in message.splitlines():
+        log.error("%s", line)
