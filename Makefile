@@ -16,12 +16,12 @@ help: ## this list
 setup: ## install what is missing: Debian packages, uv, the locked environment
 	@scripts/setup
 
-demo: ## show the main job, through Airflow; TARGET=redshift: on the Redshift stand-in
-	@scripts/setup $(filter redshift,$(TARGET))
+demo: ## show the main job, through Airflow; TARGET=redshift, SOURCE=mysql: with those
+	@scripts/setup $(filter redshift,$(TARGET)) $(filter mysql,$(SOURCE))
 	@$(PYTHON) -m sandbox demo $(if $(RESPONSES),--responses $(RESPONSES)) $(if $(USERS),--users $(USERS))
 
 up: ## start MariaDB, S3, Google Sheets and Airflow, with what they held before
-	@scripts/setup $(filter redshift,$(TARGET))
+	@scripts/setup $(filter redshift,$(TARGET)) $(filter mysql,$(SOURCE))
 	@$(PYTHON) -m sandbox up
 
 down: ## stop them; the data stays

@@ -30,7 +30,9 @@ SIZE = (
 def cli(ctx: click.Context) -> None:
     """Run real services on this machine, all under .sandbox/ and on loopback only."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    ctx.obj = Stack(SandboxPaths.default(), os.environ.get("TARGET", "dev"))
+    ctx.obj = Stack(
+        SandboxPaths.default(), os.environ.get("TARGET", "dev"), os.environ.get("SOURCE", "mariadb")
+    )
 
 
 @cli.command()
@@ -50,7 +52,7 @@ def up(stack: Stack) -> None:
     with _told_what_runs(stack):
         with console.status("starting MariaDB, S3 and Google Sheets"):
             stack.start_services()
-            sample_data.create_schema(stack.mariadb.server)
+            sample_data.create_schema(stack.mysql.server)
             sample_sheets.ensure_sheets(stack.sheets)
         with console.status("starting Airflow"):
             stack.dbt("parse")
@@ -84,8 +86,8 @@ def status(stack: Stack) -> None:
 def sample(stack: Stack, responses: int, users: int) -> None:
     """Fill MySQL anew with the year of sample data."""
     stack.start_services()
-    sample_data.create_schema(stack.mariadb.server)
-    sample_data.fill_history(stack.mariadb.server, responses=responses, users=users)
+    sample_data.create_schema(stack.mysql.server)
+    sample_data.fill_history(stack.mysql.server, responses=responses, users=users)
     console.print(f"{responses:,} responses by {users:,} users")
 
 

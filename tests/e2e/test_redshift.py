@@ -52,7 +52,7 @@ def built(tmp_path_factory):
     stacks = [Stack(paths, "dev"), redshift]
     try:
         redshift.start_services()
-        server = redshift.mariadb.server
+        server = redshift.mysql.server
         sample_data.create_schema(server)
         sample_data.fill_history(server, responses=2_000, users=200)
         sample_sheets.create_sheets(redshift.sheets)
