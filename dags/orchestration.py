@@ -195,11 +195,14 @@ class PlanBatch(BaseOperator):  # type: ignore[misc]  # mypy does not follow Air
 
 
 def _interval(context: Any) -> Interval | None:
-    from ingestion.batch import Interval
+    from ingestion.batch import Interval, parse_time
 
     # A run without a logical date has none; one that is triggered for a moment has an empty one.
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
-    return Interval(start, end) if start and end and start < end else None
+    if not start or not end or start >= end:
+        return None
+    # Airflow's own times compute by rules of their own, and can lose their zone.
+    return Interval(parse_time(start.isoformat()), parse_time(end.isoformat()))
 
 
 def transform_schedule(catalog: Catalog) -> AssetOrTimeSchedule:
