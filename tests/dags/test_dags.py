@@ -202,7 +202,7 @@ def test_what_tasks_are_forked_with_exists_and_holds_no_code_of_ours():
 def test_docker_compose_starts_tasks_as_the_sandbox_does():
     compose = yaml.safe_load((DAGS.parent / "docker-compose.yaml").read_text())
     environment = compose["services"]["scheduler"]["environment"]
-    shared = ("LOGGING", "SCHEDULER", "WORKERS")
+    shared = ("SCHEDULER", "WORKERS")
     expected = {
         name: value
         for name, value in sandbox_airflow.SETTINGS.items()
