@@ -105,7 +105,10 @@ class Reporter:
             return
         if data.node_info.resource_type == "test" and data.run_result.status in ("fail", "warn"):
             yield f"Up to {ROWS} of the rows that it found:"
-            yield from _indented(_rows(sql))
+            try:
+                yield from _indented(_rows(sql))
+            except Exception as error:  # dbt would take it for a failure of its own
+                yield from _indented(["They cannot be read:", *str(error).splitlines()])
         yield "The SQL that was run:"
         lines = [line for line in sql.splitlines() if line.strip()]
         yield from _indented(lines[:_SQL_LINES])

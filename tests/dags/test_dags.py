@@ -15,6 +15,7 @@ import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import AssetAny, CronDataIntervalTimetable, RetryAction
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.utils.file import list_py_file_paths
 from outcomes import RETRY_POLICY, Refused, TaskEnded
 
 from ingestion.batch import Interval
@@ -46,6 +47,11 @@ def dagbag(catalog):
 
 def test_every_file_is_imported(dagbag):
     assert dagbag.import_errors == {}
+
+
+def test_airflow_reads_only_the_files_that_make_dags():
+    found = {Path(file).name for file in list_py_file_paths(DAGS)}
+    assert found == {"ingest.py", "transform.py"}
 
 
 def test_every_declared_table_has_a_dag_and_nothing_else_has(dagbag, catalog):
