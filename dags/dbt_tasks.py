@@ -25,7 +25,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 from lineage import Lineage
 from orchestration import explained, pipeline
-from outcomes import interrupt, look_again, refuse
+from outcomes import fold_wait, interrupt, look_again, refuse, unfold
 from waiting import BUILT, WAIT
 
 from ingestion.catalog import IngestTable
@@ -167,6 +167,7 @@ class DbtMirror(BaseOperator):  # type: ignore[misc]  # mypy does not follow Air
         if is_stale:
             # dbt_build was cleared and has not begun: its last words are still there.
             look_again(self, timedelta(seconds=_RETURN_SECONDS))
+        fold_wait("Waiting for dbt to come to it")
         ti = context["ti"]
         trigger = WatcherTrigger(
             model_unique_id=self.task_id,
@@ -180,6 +181,7 @@ class DbtMirror(BaseOperator):  # type: ignore[misc]  # mypy does not follow Air
 
     def resume(self, context: Any, event: Any = None) -> None:
         """Go on after the wait."""
+        unfold()
         self.execute(context)
 
 
@@ -319,7 +321,7 @@ def _word(ended: Sequence[tuple[str, list[str]]]) -> Word:
 
 def _report(word: Word) -> None:
     if word.status == "failed":
-        refuse("\n".join([*word.said, f"  → Correct it. {_AGAIN}"]))
+        refuse("\n".join([*word.said, "  → Correct it.", f"    {_AGAIN}"]))
     for line in word.said:
         log.warning("%s", line)
     if word.status == "skipped":
@@ -351,7 +353,8 @@ def _judge(end: Mapping[str, Any] | None, code: int, refused: Sequence[str]) -> 
     if not end["ok"]:
         refuse(
             f"dbt refused {len(refused)}: {', '.join(refused)}.\n"
-            f"  → Correct the model, the test or the data; the lines above say where. {_AGAIN}"
+            "  → Correct the model, the test or the data; the lines above say where.\n"
+            f"    {_AGAIN}"
         )
 
 

@@ -28,7 +28,7 @@ from airflow.sdk import (
     task,
 )
 from airflow.sdk.exceptions import AirflowSkipException
-from outcomes import RETRY_POLICY, interrupt, look_again, refuse
+from outcomes import RETRY_POLICY, interrupt, look_again, refuse, unfold
 
 from ingestion.catalog import Catalog, IngestTable
 from ingestion.errors import ConnectionNotFound, IntervalOpen, MillraceError
@@ -183,6 +183,7 @@ class PlanBatch(BaseOperator):  # type: ignore[misc]  # mypy does not follow Air
         self, context: Any, event: Any = None, until: str | None = None
     ) -> list[dict[str, Any]]:
         """Go on after the wait."""
+        unfold()
         return self.execute(context, until)
 
     def _wait(self, error: IntervalOpen, until: str | None) -> NoReturn:

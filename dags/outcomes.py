@@ -60,8 +60,19 @@ def look_again(operator: BaseOperator, after: timedelta, **kwargs: Any) -> NoRet
     """
     from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
+    fold_wait("Waiting")
     operator.defer(trigger=TimeDeltaTrigger(after), method_name="resume", kwargs=kwargs)
     raise AssertionError("defer does not return")
+
+
+def fold_wait(title: str) -> None:
+    """Fold what a trigger writes from here on, several lines a look, where the UI shows it."""
+    log.info("::group::%s", title)
+
+
+def unfold() -> None:
+    """End what ``fold_wait`` began."""
+    log.info("::endgroup::")
 
 
 def _say(message: str) -> None:

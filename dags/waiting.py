@@ -12,7 +12,7 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 from croniter import croniter
 from orchestration import ingest_dag_id, raw_asset
-from outcomes import look_again
+from outcomes import look_again, unfold
 
 from ingestion.catalog import IngestTable
 
@@ -66,6 +66,7 @@ class WaitForIngestion(BaseOperator):  # type: ignore[misc]  # mypy does not fol
 
     def resume(self, context: Any, event: Any = None, until: str | None = None) -> list[str]:
         """Go on after the wait."""
+        unfold()
         return self.execute(context, until)
 
     def _missing(self, context: Any, loading: Sequence[IngestTable], now: datetime) -> list[str]:

@@ -12,7 +12,6 @@ where: dbt's message, the file, up to five of a failing test's rows, the SQL tha
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -106,9 +105,12 @@ class Reporter:
             return
         if data.node_info.resource_type == "test" and data.run_result.status in ("fail", "warn"):
             yield f"Up to {ROWS} of the rows that it found:"
-            yield from _indented(_rows(sql))
+            try:
+                yield from _indented(_rows(sql))
+            except Exception as error:  # dbt would take it for a failure of its own
+                yield from _indented(["They cannot be read:", *str(error).splitlines()])
         yield "The SQL that was run:"
-        lines = sql.splitlines()
+        lines = [line for line in sql.splitlines() if line.strip()]
         yield from _indented(lines[:_SQL_LINES])
         if len(lines) > _SQL_LINES:
             yield f"    … and {len(lines) - _SQL_LINES} lines more"
@@ -147,11 +149,16 @@ def _rows(sql: str) -> list[str]:
     (adapter,) = FACTORY.adapters.values()
     with adapter.connection_named("millrace_failing_rows"):
         _, table = adapter.execute(sql, fetch=True, limit=ROWS)
-    text = io.StringIO()
-    table.print_table(
-        max_rows=ROWS, max_columns=_COLUMNS, max_column_width=_COLUMN_WIDTH, output=text
-    )
-    return text.getvalue().splitlines()
+    names = list(table.column_names)[:_COLUMNS]
+    cells = [names, *([_cell(row[name]) for name in names] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [" | ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+    return [lines[0], "-+-".join("-" * width for width in widths), *lines[1:]]
+
+
+def _cell(value: object) -> str:
+    text = "null" if value is None else " ".join(str(value).split())
+    return text if len(text) <= _COLUMN_WIDTH else f"{text[: _COLUMN_WIDTH - 1]}…"
 
 
 def _indented(lines: Sequence[str]) -> Iterator[str]:

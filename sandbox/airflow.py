@@ -96,8 +96,6 @@ SETTINGS = {
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
-    # It says each second what it looks for, in the log of every task that mirrors dbt.
-    "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "cosmos=WARNING",
     # A task's log has what dbt says.
     "DBT_LOG_LEVEL_FILE": "none",
     "DO_NOT_TRACK": "1",

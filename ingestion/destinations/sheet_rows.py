@@ -42,11 +42,11 @@ def changes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[RowCh
         if at < len(current) and current[at] == key:
             continue
         if key not in known:
-            made = _inserted(made, at)
+            _insert(made, at)
             current.insert(at, key)
             continue
         source = current.index(key, at)
-        if wanted.isdisjoint(current[at:source]):
+        if not any(current[between] in wanted for between in range(at, source)):
             made.append(RowChange("delete", at, source))
             del current[at:source]
         else:
@@ -57,11 +57,12 @@ def changes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[RowCh
     return made
 
 
-def _inserted(made: list[RowChange], at: int) -> list[RowChange]:
-    """With one more row inserted, together with the one before where that was just inserted."""
+def _insert(made: list[RowChange], at: int) -> None:
+    """Insert one more row, together with the one before where that was just inserted."""
     if made and made[-1].kind == "insert" and made[-1].end == at:
-        return [*made[:-1], replace(made[-1], end=at + 1)]
-    return [*made, RowChange("insert", at, at + 1)]
+        made[-1] = replace(made[-1], end=at + 1)
+    else:
+        made.append(RowChange("insert", at, at + 1))
 
 
 def added_rows(made: Sequence[RowChange]) -> int:

@@ -69,8 +69,10 @@ _SLOWEST_BYTES_A_SECOND = 100_000
 # What a single answer may take as a whole; its silences are what ends a dead one.
 _ANSWER = timedelta(hours=2)
 _RETRIES = 5
+_RETRIED = timedelta(minutes=3)
 _STATUS = re.compile(r" - Server returned non-2xx status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_CREDENTIALS_OUTAGE = "for path External AWS credential provider: CredentialsOutage: "
 _REDIRECTED = " - Received redirect without LOCATION"
 _REFUSALS = (PermissionDeniedError, UnauthenticatedError, PermissionError)
 # Statuses of the 4xx that ask to try again: a time-out, a conflict, too early, too many requests.
@@ -560,7 +562,8 @@ def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opene
         return S3Store(
             bucket,
             prefix=prefix or None,
-            endpoint=endpoint,
+            # obstore takes no None for "Amazon's own".
+            **({"endpoint": endpoint} if endpoint else {}),
             virtual_hosted_style_request=endpoint is None,
             client_options={
                 "allow_http": bool(endpoint and endpoint.startswith("http://")),
@@ -569,7 +572,7 @@ def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opene
                 "read_timeout": timedelta(seconds=silence_seconds),
                 "timeout": _ANSWER,
             },
-            retry_config={"max_retries": _RETRIES},
+            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRIED},
             **credentials,
         )
 
@@ -588,32 +591,19 @@ def _s3_credentials(
         }
         region = extra.get("region_name") or _DEFAULT_REGION
         return {"region": region} | {name: key for name, key in keys.items() if key}
-    # Only now: a key pair does without it, and its import takes time and memory.
-    import boto3
-    from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
+    # Only now: a key pair does without boto3, and its import takes time and memory.
+    from ingestion.landing.roles import open_provider
 
-    session = boto3.Session(
-        aws_access_key_id=connection.login if connection else None,
-        aws_secret_access_key=connection.password if connection else None,
-        aws_session_token=extra.get("aws_session_token"),
-        region_name=extra.get("region_name"),
-    )
+    login, password = (connection.login, connection.password) if connection else (None, None)
     try:
-        provider: Any
-        if role:
-            external = {"ExternalId": extra["external_id"]} if extra.get("external_id") else {}
-            provider = StsCredentialProvider(
-                session, RoleArn=role, RoleSessionName="millrace", **external
-            )
-        else:
-            provider = Boto3CredentialProvider(session)
+        provider, region = open_provider(login, password, extra, _DEFAULT_REGION)
     except ValueError as error:
         raise LandingRefused(
             f"There are no AWS credentials for the landing s3://{bucket}.",
             fix="Set the connection aws_landing (AIRFLOW_CONN_AWS_LANDING), "
             "or what boto3 looks for (AWS_PROFILE, an instance role, …).",
         ) from error
-    return {"credential_provider": provider, "region": session.region_name or _DEFAULT_REGION}
+    return {"credential_provider": provider, "region": region}
 
 
 def _token() -> str:
@@ -706,7 +696,8 @@ def _explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
                 f"The landing {url} refuses a request with this machine's time.",
                 fix="Set this machine's clock right.",
             ) from None
-        if status in (401, 403) or isinstance(error, _REFUSALS):
+        is_refusal = status in (401, 403) or isinstance(error, _REFUSALS)
+        if is_refusal and _CREDENTIALS_OUTAGE not in said:
             raise LandingRefused(
                 f"The landing {url} refuses these credentials: {said}.",
                 fix="Check the connection aws_landing: it needs to get, put, list and delete "

@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox.google_sheets import formats
 from sandbox.google_sheets.errors import invalid
-from sandbox.google_sheets.fields import Mask, patch
+from sandbox.google_sheets.fields import Mask, patch, project
 
 
 class ErrorType(StrEnum):
@@ -124,17 +124,20 @@ def scalar(value: Any, where: str) -> Scalar | None:
     raise invalid(f"Invalid {where}: {kind} is not a cell's value")
 
 
-def cell_data(cell: Cell) -> Json:
-    """The cell as the API's ``CellData``."""
+def cell_data(cell: Cell, mask: Mask) -> Json:
+    """What a mask names of the cell, as the API's ``CellData``."""
     data = _entered(cell)
     if cell.value is not None:
         data["effectiveValue"] = _extended_value(cell)
-        data["formattedValue"] = cell.formatted
+        # Most of the time goes here, and most masks leave it out.
+        if not mask or "formattedValue" in mask:
+            data["formattedValue"] = cell.formatted
     if cell.format:
         data["effectiveFormat"] = dict(cell.format)
     if cell.validation:
         data["dataValidation"] = dict(cell.validation)
-    return data
+    named: Json = project(data, mask)
+    return named
 
 
 def patch_cell(cell: Cell, data: Json, mask: Mask, where: str) -> Cell:

@@ -1,5 +1,6 @@
 """The task that runs dbt, on a real dbt and DuckDB: what it says, and how it ends."""
 
+import re
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -101,11 +102,11 @@ def refused(project, tmp_path_factory):
 
 def test_dbt_names_what_it_refused_and_the_way_out(refused):
     _, message = refused
-    named, way_out = message.splitlines()
+    named, *way_out = message.splitlines()
     assert named.startswith("dbt refused 2:")
     assert "amounts_are_small" in named
     assert "totals" in named
-    assert "clear the task dbt_build with all tasks downstream" in way_out
+    assert "clear the task dbt_build with all tasks downstream" in way_out[-1]
 
 
 def test_a_failing_test_shows_its_name_its_rows_its_file_and_its_sql(refused, caplog):
@@ -114,7 +115,8 @@ def test_a_failing_test_shows_its_name_its_rows_its_file_and_its_sql(refused, ca
     assert status == "failed"
     assert "test amounts_are_small: Got 9 results" in said
     assert "Declared in tests/amounts_are_small.sql" in said
-    assert said.count("|     11 |") == 5
+    assert "number | amount" in said
+    assert len(re.findall(r"^    \d      \| 11$", said, re.MULTILINE)) == 5
     assert "where amount > 10" in said
     with pytest.raises(Refused):
         DbtMirror(task_id="amounts.test").execute({"ti": ti})

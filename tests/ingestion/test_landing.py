@@ -468,7 +468,7 @@ def s3_that_answers(answer):
         def answer(self):
             self.rfile.read(int(self.headers.get("content-length") or 0))
             status, body = answer.status, f"<Error><Code>{answer.code}</Code></Error>".encode()
-            if self.command == "POST" and "uploadId" not in self.path:
+            if self.command == "POST" and "uploads" in self.path:
                 status, body = 200, BEGUN
             if self.command == "PUT" and "uploadId" in self.path:
                 status, body = 200, b""
@@ -486,7 +486,9 @@ def s3_that_answers(answer):
     with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield Landing("s3://b-403/2026-04-03/Forbidden", keys_for(server.server_port))
+            landing = Landing("s3://b-403/2026-04-03/Forbidden", keys_for(server.server_port))
+            landing.port = server.server_port
+            yield landing
         finally:
             server.shutdown()
 
@@ -571,6 +573,45 @@ def test_the_secrets_of_an_endpoint_are_not_told(monkeypatch):
 def test_a_landing_with_secrets_in_its_url_is_refused():
     with pytest.raises(LandingRefused, match="neither") as caught:
         Landing("s3://key:s3cret@bucket/prefix")
+    assert "s3cret" not in str(caught.value)
+
+
+# What gives the credentials.
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [("s3://bucket", {}), ("s3://bucket/prefix", {"region_name": "eu-west-1"})],
+)
+def test_without_an_endpoint_it_is_amazons_own(url, extra):
+    connection = Connection("aws_landing", "aws", login="k", password="s", extra=extra)
+    store = Landing(url, connection)._store
+    assert "endpoint" not in store.config
+    assert store.config["region"] == extra.get("region_name", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(403, "AccessDenied"), LandingRefused),
+        (Answer(400, "MalformedPolicyDocument"), LandingRefused),
+        (Answer(500, "InternalFailure"), LandingUnavailable),
+        (None, LandingUnavailable),
+    ],
+    ids=str,
+)
+def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatch, answer, kind):
+    monkeypatch.setattr("ingestion.landing.landing._RETRIES", 0)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with s3_that_answers(answer or Answer(200)) as there:
+        port = there.port if answer else free_port(0)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://{LOOPBACK}:{port}")
+        extra = {"role_arn": "arn:aws:iam::123456789012:role/landing"}
+        connection = Connection("aws_landing", "aws", login="k", password="s3cret", extra=extra)
+        with pytest.raises(LandingUnavailable) as caught:
+            Landing("s3://bucket", connection).check()
+    assert type(caught.value) is kind
     assert "s3cret" not in str(caught.value)
 
 

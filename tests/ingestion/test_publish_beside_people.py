@@ -397,6 +397,28 @@ def test_remarks_follow_their_rows(workbook: Workbook, way: dict[str, int], afte
     assert looks == [[f"2026-11-{day:02}"] for day in after]
 
 
+def test_remarks_on_both_sides_follow_a_table_in_the_middle_of_a_tab(
+    google_sheets: GoogleSheetsServer, way: dict[str, int]
+):
+    workbook = Workbook(google_sheets, TabSpec("nps_summary", [["NPS by day"]], rows=9, columns=6))
+    workbook.publish(days(2, 4), at="B3", **way)
+    for cell, value in {"A4": "2nd", "F5": "4th", "C7": "total"}.items():
+        workbook.change("nps_summary", cell, value)
+    workbook.publish(days(1, 2, 3, 4, 5), at="B3", follow_rows=True, **way)
+    assert workbook.read() == [
+        ["NPS by day"],
+        [],
+        ["", *HEADINGS],
+        ["", *shown(days(1))[1]],
+        ["2nd", *shown(days(2))[1]],
+        ["", *shown(days(3))[1]],
+        ["", *shown(days(4))[1], "", "4th"],
+        ["", *shown(days(5))[1]],
+        [],
+        ["", "", "total"],
+    ]
+
+
 def test_remarks_follow_rows_that_change_their_order(workbook: Workbook, way: dict[str, int]):
     workbook.publish(days(1, 2, 3, 4), **way)
     remark(workbook, *((f"E{at + 1}", f"about the {at}th") for at in range(1, 5)))
