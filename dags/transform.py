@@ -52,7 +52,7 @@ transform = DbtDag(
         install_dbt_deps=False,
     ),
     profile_config=ProfileConfig(
-        profile_name="millrace",
+        profile_name=found.profile or "millrace",
         target_name=dbt_target(),
         profiles_yml_filepath=found.profiles_folder / "profiles.yml",
     ),
