@@ -393,7 +393,7 @@ def ingest(workbook: Workbook, folder: Path, **options: Any) -> list[tuple[Any, 
         manifest = landing.write(
             Batch(table.key, WHOLE_TABLE), extraction.schema, extraction.batches
         )
-    DuckDBWarehouse(folder / "w.duckdb").load(table, manifest, landing.local_copy)
+    DuckDBWarehouse(folder / "w.duckdb").load(table, manifest, landing)
     return raw(folder)
 
 

@@ -317,7 +317,7 @@ def test_any_rows_reach_parquet_and_duckdb_unchanged(
     assert landed == expected
 
     file = tmp_path / "warehouse.duckdb"
-    DuckDBWarehouse(file).load(table, manifest, landing.local_copy)
+    DuckDBWarehouse(file).load(table, manifest, landing)
     with duckdb.connect(str(file)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         loaded = connection.sql(

@@ -596,7 +596,7 @@ def test_typed_values_come_through_the_whole_pipeline_unchanged(
                 Batch(table.key, WHOLE_TABLE), extraction.schema, extraction.batches
             )
         warehouse = DuckDBWarehouse(Path(folder) / "w.duckdb")
-        warehouse.load(table, manifest, landing.local_copy)
+        warehouse.load(table, manifest, landing)
         rows = warehouse.read(table.schema, table.identifier, ["id", *TYPES], ["id"])
     assert [tuple(row.values())[1:] for row in rows.to_pylist()] == [
         (row[0] or None, *row[1:]) for row in values
