@@ -26,6 +26,7 @@ from ingestion.errors import (
     ConnectionNotFound,
     IntervalOpen,
     LandingRefused,
+    ManifestCorrupt,
     RelationNotFound,
     RowsMissing,
     SourceError,
@@ -217,8 +218,14 @@ class Pipeline:
             LandingError: the landing cannot be read or written.
             SchemaConflict: the table's columns changed in between.
         """
-        manifests = [self.landing.read_manifest(url) for url in manifest_urls]
         batch, attempt = partitions[0].batch, partitions[0].attempt
+        if len(set(manifest_urls)) != len(partitions):
+            raise ManifestCorrupt(
+                f"{batch} was read in {len(partitions)} partitions, and {len(set(manifest_urls))} "
+                "of them have been landed.",
+                fix="Extract the others, or ingest the batch again.",
+            )
+        manifests = [self.landing.read_manifest(url) for url in manifest_urls]
         if attempt is None:
             return manifests[0]
         return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))

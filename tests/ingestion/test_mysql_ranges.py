@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ingestion.batch import EVERY_KEY, WHOLE_TABLE, Batch, Interval, KeyRange, Partition
 from ingestion.catalog import Pii
-from ingestion.errors import SourceRefused
+from ingestion.errors import ManifestCorrupt, SourceRefused
 from ingestion.sources import mysql as mysql_source
 from ingestion.sources.mysql_ranges import split
 from ingestion.sources.mysql_relation import Relation
@@ -301,7 +301,11 @@ def test_a_batch_that_is_split_arrives_whole(workspace: Workspace, how: str) -> 
         assert len(landed) > 2
         # One that is done again lands beside what it landed before, which then belongs to nothing.
         landed[0] = pipeline.extract_partition(table, partitions[0])
-        manifest = pipeline.merge(table, partitions, [part.url for part in landed])
+        urls = [part.url for part in landed]
+        for incomplete in (urls[1:], [*urls[1:], urls[1]]):
+            with pytest.raises(ManifestCorrupt, match=f"{len(urls) - 1} of them have been landed"):
+                pipeline.merge(table, partitions, incomplete)
+        manifest = pipeline.merge(table, partitions, urls)
     assert len(manifest.parts) > 2
     assert pipeline.load(table, manifest.url, batch).rows == 20_000
     found = workspace.raw("SELECT COUNT(*), COUNT(DISTINCT id), SUM(score) FROM raw_mysql.nps")
