@@ -5,6 +5,8 @@
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
+# Where nothing is set up yet, this Python says so, and stops what an earlier set-up left running.
+SANDBOX := $(or $(wildcard $(PYTHON)),python3) -m sandbox
 DBT := .venv/bin/dbt
 DBT_FLAGS := --project-dir dbt_project --profiles-dir .
 
@@ -14,19 +16,19 @@ help: ## this list
 setup: ## install what is missing: Debian packages, uv, the locked environment
 	@scripts/setup
 
-demo: ## show the main job, through Airflow; TARGET=redshift: on the Redshift stand-in
-	@scripts/setup $(filter redshift,$(TARGET))
+demo: ## show the main job, through Airflow; TARGET=redshift, SOURCE=mysql: with those
+	@scripts/setup $(filter redshift,$(TARGET)) $(filter mysql,$(SOURCE))
 	@$(PYTHON) -m sandbox demo $(if $(RESPONSES),--responses $(RESPONSES)) $(if $(USERS),--users $(USERS))
 
 up: ## start MariaDB, S3, Google Sheets and Airflow, with what they held before
-	@scripts/setup $(filter redshift,$(TARGET))
+	@scripts/setup $(filter redshift,$(TARGET)) $(filter mysql,$(SOURCE))
 	@$(PYTHON) -m sandbox up
 
 down: ## stop them; the data stays
-	@$(PYTHON) -m sandbox down
+	@$(SANDBOX) down
 
 status: ## say what runs
-	@$(PYTHON) -m sandbox status
+	@$(SANDBOX) status
 
 test: ## all tests
 	@scripts/setup redshift mysql

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    closing,
     extraction,
     fifty,
     incremental,
@@ -37,7 +38,16 @@ err = Console(stderr=True, highlight=False)
 
 SECTIONS: Mapping[str, ModuleType] = {
     module.SECTION: module
-    for module in (extraction, memory, loading, incremental, orchestration, fifty, profiles)
+    for module in (
+        extraction,
+        closing,
+        memory,
+        loading,
+        incremental,
+        orchestration,
+        fifty,
+        profiles,
+    )
 }
 
 ROWS = click.option("--rows", default=page.DEFAULT_ROWS, show_default=True, help="Of the table.")
@@ -69,6 +79,16 @@ def measure_extraction(
     """MySQL to Parquet on S3, beside the other ways."""
     result = extraction.measure(workspace, rows, rounds, Progress(err), only=only, resume=resume)
     _show(extraction.report(result))
+
+
+@cli.command("closing")
+@ROWS
+@ROUNDS
+@RESUME
+@click.pass_obj
+def measure_closing(workspace: Workspace, rows: int, rounds: int, resume: bool) -> None:
+    """What it costs to lose no late commit, beside the read."""
+    _show(closing.report(closing.measure(workspace, rows, rounds, Progress(err), resume=resume)))
 
 
 @cli.command("memory")

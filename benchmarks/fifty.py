@@ -73,7 +73,7 @@ def _start(workspace: Workspace, stack: Stack) -> AirflowClient:
     stack.airflow.stop()
     stack.start_services()
     stack.reset()
-    _fill(stack.mariadb.server)
+    _fill(stack.mysql.server)
     stack.airflow.env = {
         **stack.environment(),
         "DBT_PROJECT_DIR": str(folder),
@@ -97,7 +97,7 @@ _patiently = Retrying(
 
 
 def _ingest(stack: Stack, client: AirflowClient) -> Run:
-    server = stack.mariadb.server
+    server = stack.mysql.server
     with server.admin_cursor() as cursor:
         cursor.execute("flush status")
     began = datetime.now(UTC)

@@ -113,7 +113,7 @@ def _start(stack: Stack) -> None:
     stack.airflow.stop()
     stack.start_services()
     stack.reset()
-    server = stack.mariadb.server
+    server = stack.mysql.server
     sample_data.create_schema(server)
     sample_data.fill_history(server, responses=40_000, users=3_000)
     sample_sheets.create_sheets(stack.sheets)

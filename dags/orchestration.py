@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -140,10 +141,9 @@ def ingest_dag(table: IngestTable) -> DAG:
 
             with explained():
                 carrier = pipeline()
-                manifest = carrier.merge(
-                    table, [Partition.from_json(value) for value in partitions], list(manifest_urls)
-                )
-                return carrier.load(table, manifest.url).rows
+                planned = [Partition.from_json(value) for value in partitions]
+                manifest = carrier.merge(table, planned, list(manifest_urls))
+                return carrier.load(table, manifest.url, planned[0].batch).rows
 
         load(plan.output, extract.expand(partition=plan.output))
     return dag
@@ -196,11 +196,14 @@ class PlanBatch(BaseOperator):  # type: ignore[misc]  # mypy does not follow Air
 
 
 def _interval(context: Any) -> Interval | None:
-    from ingestion.batch import Interval
+    from ingestion.batch import Interval, parse_time
 
     # A run without a logical date has none; one that is triggered for a moment has an empty one.
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
-    return Interval(start, end) if start and end and start < end else None
+    if not start or not end or start >= end:
+        return None
+    # Airflow's own times compute by rules of their own, and can lose their zone.
+    return Interval(parse_time(start.isoformat()), parse_time(end.isoformat()))
 
 
 def transform_schedule(catalog: Catalog) -> AssetOrTimeSchedule:
@@ -226,13 +229,16 @@ def airflow_connection(conn_id: str) -> Connection:
     """A connection as Airflow keeps it, in whichever backend.
 
     Raises:
-        ConnectionNotFound: Airflow has none under that id.
+        ConnectionNotFound: Airflow has none under that id, or one that cannot be read.
     """
     from airflow.sdk.bases.hook import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    from ingestion.connections import Connection
+    from ingestion.connections import Connection, from_environment
 
+    if f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ:
+        # Refuses a URI in which Airflow would take the end of a password for the host.
+        from_environment(conn_id)
     try:
         found = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:

@@ -103,6 +103,9 @@ class Batch:
         """Names the batch's rows in the raw table and in the ledger."""
         return self.interval.slug
 
+    def __str__(self) -> str:
+        return f"{self.table}, {self.interval}"
+
     def to_json(self) -> dict[str, str | None]:
         """The batch as plain JSON: what Airflow's tasks hand each other."""
         start, end = self.interval.start, self.interval.end

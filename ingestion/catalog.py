@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,11 +25,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from ingestion.errors import DeclarationError, ProjectError
+from ingestion.headings import column_name
 
 MANIFEST_SCHEMA = "https://schemas.getdbt.com/dbt/manifest/v12.json"
 
@@ -183,11 +186,14 @@ class GoogleSheetOptions(IngestOptions):
         spreadsheet: Its URL, or the key in the URL.
         tab: Title of the tab.
         columns: Type by column name: ``string``, ``integer``, ``double``, ``decimal(p,s)``,
-            ``boolean``, ``date`` or ``datetime``. A heading is matched without regard to case,
-            spaces and punctuation: "Target NPS" is ``target_nps``.
+            ``percent``, ``boolean``, ``date`` or ``datetime``. A heading is matched without
+            regard to case, spaces and punctuation: "Target NPS" is ``target_nps``.
+        labels: Heading by column name, where it is another than the name.
+        other_columns: What to do with columns that are not declared: they may hold anything, so
+            they are left where they are, unless told.
         range: Part of the tab, in A1 notation without the tab: ``B3:F``.
         header_row: Row of the headings, counted from the tab's first; by default the first row
-            that is read.
+            that is read, or the one under a title.
         skip_blank_rows: Whether rows without a value are left out, rather than all NULL.
     """
 
@@ -196,6 +202,8 @@ class GoogleSheetOptions(IngestOptions):
     spreadsheet: str
     tab: str
     columns: dict[str, str] = Field(min_length=1)
+    labels: dict[str, str] = Field(default_factory=dict)
+    other_columns: Literal["ignore", "load"] = "ignore"
     range: str | None = Field(default=None, pattern=r"^[A-Z]{1,3}\d*:[A-Z]{1,3}\d*$")
     header_row: int | None = Field(default=None, ge=1)
     skip_blank_rows: bool = True
@@ -207,17 +215,47 @@ class GoogleSheetOptions(IngestOptions):
             if not _SHEET_TYPE.fullmatch(type_):
                 raise ValueError(
                     f"{name}: '{type_}' is not a type; string, integer, double, decimal(p,s), "
-                    "boolean, date and datetime are"
+                    "percent, boolean, date and datetime are"
                 )
-            if not _SHEET_COLUMN.fullmatch(name):
+            if column_name(name) != _composed(name):
                 raise ValueError(f"{name}: write it in lower case, with underscores for spaces")
-        return value
+        return {_composed(name): type_ for name, type_ in value.items()}
+
+    @field_validator("primary_key")
+    @classmethod
+    def _key_is_composed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_composed, value))
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_headings(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        labels = _checked_labels(value)
+        # Columns that do not fit have been told already.
+        columns = info.data.get("columns", labels)
+        if unknown := sorted(set(labels) - set(columns)):
+            raise ValueError(f"{unknown[0]} is no declared column")
+        headings = [column_name(labels.get(name, name)) for name in columns]
+        if len(set(headings)) < len(headings):
+            raise ValueError("two columns would have the same heading")
+        return labels
 
 
 _SHEET_TYPE = re.compile(
-    r"string|integer|double|boolean|date|datetime|decimal\(([1-9]|[12]\d|3[0-8]), ?(\d|1[0-5])\)"
+    r"string|integer|double|percent|boolean|date|datetime"
+    r"|decimal\(([1-9]|[12][0-9]|3[0-8]), ?([0-9]|1[0-5])\)"
 )
-_SHEET_COLUMN = re.compile(r"[^\W_A-Z][^\WA-Z]*")
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _checked_labels(labels: dict[str, str]) -> dict[str, str]:
+    for name, label in labels.items():
+        if not column_name(label):
+            raise ValueError(f"{name}: a label is not blank")
+    return {_composed(name): label for name, label in labels.items()}
+
 
 _KINDS: dict[str, type[IngestOptions]] = {
     "mysql": MySQLOptions,
@@ -232,8 +270,13 @@ class GoogleSheetPublishOptions(BaseModel):
         connection: Id of the Airflow connection with the service account's key.
         spreadsheet: Its URL, or the key in the URL.
         tab: Title of the tab; it is added where it is missing.
+        at: The cell of the first heading of a new table; where people move it later is theirs.
         order_by: Columns that order the rows.
         columns: Columns to publish, in this order; all of them, unless told.
+        labels: Heading by column name, where it is another than the name.
+        key: Columns by which a row is known; those that order the rows, unless told.
+        follow_rows: Whether rows of the sheet are inserted, moved and removed with the mart's, so
+            that what people write beside a row stays beside it.
         min_row_ratio: A mart with fewer rows than this share of those in the tab is refused.
     """
 
@@ -243,9 +286,28 @@ class GoogleSheetPublishOptions(BaseModel):
     connection: str
     spreadsheet: str
     tab: str
+    at: str = Field(default="A1", pattern=r"^[A-Z]{1,3}[1-9][0-9]*$")
     order_by: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    labels: dict[str, str] = Field(default_factory=dict)
+    key: tuple[str, ...] = ()
+    follow_rows: bool = False
     min_row_ratio: float = Field(default=0.5, ge=0, le=1)
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_column_is_a_key(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_headings(cls, value: dict[str, str]) -> dict[str, str]:
+        return _checked_labels(value)
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        """Columns by which a row is known."""
+        return self.key or self.order_by
 
 
 _PUBLISH_KINDS: dict[str, type[GoogleSheetPublishOptions]] = {
@@ -398,7 +460,9 @@ def load_catalog(manifest_path: Path) -> Catalog:
     nodes = sorted(manifest["sources"].values(), key=lambda node: str(node["unique_id"]))
     tables = tuple(_tables(nodes))
     _refuse_shared_raw_tables(tables)
-    return Catalog(tables, tuple(_publications(manifest)))
+    publications = tuple(_publications(manifest))
+    _refuse_shared_tabs(publications)
+    return Catalog(tables, publications)
 
 
 def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
@@ -409,6 +473,8 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
         if of_table is None:
             continue
         where = f"{node['original_file_path']}: source table {node['source_name']}.{node['name']}"
+        _refuse_name(_SOURCE_NAME, node["source_name"], f"{where}: the source's name")
+        _refuse_name(_TABLE_NAME, node["name"], f"{where}: the table's name")
         for block in (of_source, of_table):
             if not isinstance(block, Mapping):
                 raise DeclarationError(
@@ -427,6 +493,20 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
         )
 
 
+# They become folders of the landing, and ids of DAGs.
+_SOURCE_NAME = re.compile(r"[\w-]{1,100}")
+_TABLE_NAME = re.compile(r"[\w-][\w.-]{0,99}")
+
+
+def _refuse_name(pattern: re.Pattern[str], name: str, where: str) -> None:
+    if not pattern.fullmatch(name):
+        raise DeclarationError(
+            f"{where} is {name!r}, which cannot name a folder and a DAG.",
+            fix="Use letters, digits, _ and -, at most 100 of them, and in a table's name dots "
+            "inside; `identifier` and `schema` keep the warehouse's own names.",
+        )
+
+
 def _refuse_shared_raw_tables(tables: tuple[IngestTable, ...]) -> None:
     owners: dict[tuple[str, str], IngestTable] = {}
     for table in tables:
@@ -436,6 +516,22 @@ def _refuse_shared_raw_tables(tables: tuple[IngestTable, ...]) -> None:
                 f"{table.file}: source tables {other.key} and {table.key} would both load into "
                 f"{table.schema}.{table.identifier}.",
                 fix="Give one of them another `identifier`, or its source another `schema`.",
+            )
+
+
+def _refuse_shared_tabs(publications: tuple[Publication, ...]) -> None:
+    owners: dict[tuple[str, str], Publication] = {}
+    for publication in publications:
+        options = publication.options
+        in_url = re.search(r"/d/([^/?#]+)", options.spreadsheet)
+        spreadsheet = in_url[1] if in_url else options.spreadsheet
+        # Titles of tabs differ by more than their case.
+        other = owners.setdefault((spreadsheet, options.tab.casefold()), publication)
+        if other is not publication:
+            raise DeclarationError(
+                f"{publication.file}: exposures {other.name} and {publication.name} would both "
+                f"publish to the tab '{options.tab}' of {options.spreadsheet}.",
+                fix="Give one of them another `tab`.",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ingestion import connections, progress
 from ingestion.batch import Interval, gaps, parse_time
-from ingestion.catalog import IngestTable
+from ingestion.catalog import IngestTable, Publication
 from ingestion.errors import MillraceError
 from ingestion.pipeline import Pipeline
 from ingestion.project import Project
@@ -50,14 +50,23 @@ class _Time(click.ParamType[datetime]):
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-v", "--verbose", is_flag=True, help="Say what is done, step by step.")
+@click.option("--project-dir", metavar="FOLDER", help="As dbt's: where dbt_project.yml is.")
+@click.option("--profiles-dir", metavar="FOLDER", help="As dbt's: where profiles.yml is.")
+@click.option("-t", "--target", help="As dbt's: the target of the profile, that is, the warehouse.")
 @click.version_option(package_name="millrace")
 @click.pass_context
-def cli(ctx: click.Context, verbose: bool) -> None:
+def cli(
+    ctx: click.Context,
+    verbose: bool,
+    project_dir: str | None,
+    profiles_dir: str | None,
+    target: str | None,
+) -> None:
     """Carry tables from their sources into the warehouse of the dbt project.
 
     What is carried is declared in dbt: every source table with an `ingest` block in its meta.
-    Credentials come from AIRFLOW_CONN_<ID> variables, the landing from LANDING_URL, and the
-    warehouse is the dbt target (TARGET).
+    Credentials come from AIRFLOW_CONN_<ID> variables, the landing from LANDING_URL. The warehouse
+    is the dbt target: the one that `dbt build` takes with the same options and DBT_ variables.
 
     \b
     Start with:
@@ -71,7 +80,7 @@ def cli(ctx: click.Context, verbose: bool) -> None:
         format="%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s",
         stream=sys.stderr,
     )
-    project = Project.find()
+    project = Project.find(project_dir=project_dir, profiles_dir=profiles_dir, target=target)
     with _working("parsing the dbt project") if project.is_stale() else nullcontext():
         project.ensure_manifest()
     ctx.obj = Pipeline(project, connections.from_environment)
@@ -179,7 +188,8 @@ def ingest(
     if start and end and start >= end:
         raise click.UsageError("--from must be before --to")
     chosen = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
-    for table in chosen:
+
+    def ingest_one(table: IngestTable) -> None:
         interval = _interval(table, start, end, everything)
         began = time.monotonic()
         with _rows_landed(table.key) as landed:
@@ -187,12 +197,14 @@ def ingest(
         took = time.monotonic() - began
         if row is None:
             out.print(f"[green]✓[/green] {table.key}: up to date", soft_wrap=True)
-            continue
+            return
         out.print(
             f"[green]✓[/green] {table.key}: {row.rows:,} rows ({progress.in_bytes(row.size)}), "
             f"{Interval(row.start, row.end)}, {took:.1f} s",
             soft_wrap=True,
         )
+
+    _run_each({table.key: partial(ingest_one, table) for table in chosen})
 
 
 @cli.command()
@@ -209,16 +221,24 @@ def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
       millrace publish nps_summary_sheet
     """  # noqa: D301 click wants the backspace
     chosen = [pipeline.catalog.publication(name) for name in publications]
-    for publication in chosen or pipeline.catalog.publications:
+
+    def publish_one(publication: Publication) -> None:
         began = time.monotonic()
         with _working(f"publishing {publication.name}"):
             published = pipeline.publish(publication, run="millrace publish")
         took = time.monotonic() - began
         out.print(
             f"[green]✓[/green] {publication.name}: {published.rows:,} rows of {publication.mart} "
-            f"in {publication.options.tab}, {took:.1f} s",
+            f"in {published.tab}, {took:.1f} s",
             soft_wrap=True,
         )
+
+    _run_each(
+        {
+            publication.name: partial(publish_one, publication)
+            for publication in chosen or pipeline.catalog.publications
+        }
+    )
 
 
 def main() -> None:
@@ -227,6 +247,23 @@ def main() -> None:
         cli(standalone_mode=True)
     except MillraceError as error:
         _print_error(error, err)
+        sys.exit(1)
+
+
+def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
+    """Run each, whatever becomes of the others; which ones failed is told again at the end."""
+    failed = []
+    for name, run in runs.items():
+        try:
+            run()
+        except MillraceError as error:
+            if len(runs) == 1:
+                raise
+            failed.append(name)
+            err.print(f"[red]✗[/red] {name}")
+            _print_error(error, err)
+    if failed:
+        err.print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", soft_wrap=True)
         sys.exit(1)
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ingestion.errors import ConnectionNotFound
 
@@ -29,6 +32,9 @@ class Connection:
     schema: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_USER_INFO = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@|(?<=://)[^\s/@:]*@")
 
 Resolver = Callable[[str], Connection]
 """Finds a connection by its id; raises ``ConnectionNotFound``."""
@@ -50,44 +56,103 @@ def from_environment(conn_id: str) -> Connection:
             "For the local stack: make up, then `set -a; . .sandbox/env; set +a`.",
         )
     try:
-        return _from_json(conn_id, text) if text.startswith("{") else _from_uri(conn_id, text)
-    except (ValueError, KeyError, TypeError):
-        # Not chained: the cause quotes the text, and the text holds the password.
-        raise ConnectionNotFound(
-            f"The connection '{conn_id}' cannot be read: {variable} is neither a URI nor JSON.",
-            fix="Write it as airflow prints it: `airflow connections get … -o json`, and "
-            "percent-encode what a URI reserves in a user name or password.",
+        fields = _json_fields(text) if text.lstrip()[:1] in ("{", "[") else _uri_fields(text)
+        written = _Written.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        problem = f"its {'.'.join(map(str, first['loc']))} is not right: {first['msg']}"
+    except ValueError as error:
+        problem = f"it {error}"
+    else:
+        return Connection(conn_id, **written.model_dump(by_alias=True))
+    # Not chained: the cause quotes the text, and the text holds the password.
+    raise ConnectionNotFound(
+        f"The connection '{conn_id}' cannot be read from {variable}: {problem}.",
+        fix="Write the JSON of an Airflow connection, e.g. "
+        '{"conn_type": "mysql", "host": "…", "login": "…", "password": "…"}, or a URI in which the '
+        "user name and the password are percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40, "
+        "% is %25.",
+    )
+
+
+def masked(text: str) -> str:
+    """A text for people, without the user names and passwords of the URLs in it."""
+    return _USER_INFO.sub("***@", text)
+
+
+class _Written(BaseModel):
+    """A connection as Airflow writes it: text from outside."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    conn_type: str = Field(min_length=1)
+    host: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65_535)
+    login: str | None = None
+    password: str | None = None
+    # What Airflow calls the database, by a name that pydantic has for something else.
+    database: str | None = Field(default=None, alias="schema", serialization_alias="schema")
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("conn_type")
+    @classmethod
+    def _as_airflow_spells_it(cls, value: str) -> str:
+        return value.replace("-", "_")
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port_may_be_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            return int(value)
+        return None if value == "" else value
+
+    @field_validator("extra", mode="before")
+    @classmethod
+    def _extra_may_be_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value:
+            return _read_json(value)
+        return {} if value is None or value == "" else value
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("is neither a URI nor JSON") from None
+
+
+def _json_fields(text: str) -> Any:
+    fields = _read_json(text)
+    if isinstance(fields, list):
+        raise ValueError("is a list: leave out the brackets around the one connection")
+    return fields
+
+
+def _uri_fields(text: str) -> dict[str, Any]:
+    """What a URI says.
+
+    What a password must not hold as it is would end it there, and the rest be taken for something
+    else: another host would be connected to.
+    """
+    try:
+        uri = urlsplit(text)
+        fields = {"host": uri.hostname, "port": uri.port}
+    except ValueError:
+        raise ValueError(
+            "is neither a URI nor JSON, or its user name or password is not percent-encoded"
         ) from None
-
-
-def _from_json(conn_id: str, text: str) -> Connection:
-    value = json.loads(text)
-    extra = value.get("extra") or {}
-    return Connection(
-        conn_id=conn_id,
-        conn_type=value["conn_type"],
-        host=value.get("host"),
-        port=int(value["port"]) if value.get("port") else None,
-        login=value.get("login"),
-        password=value.get("password"),
-        schema=value.get("schema"),
-        extra=json.loads(extra) if isinstance(extra, str) else dict(extra),
-    )
-
-
-def _from_uri(conn_id: str, text: str) -> Connection:
-    uri = urlsplit(text)
-    if not uri.scheme:
-        raise ValueError("no scheme")
+    if not uri.scheme or "://" not in text:
+        raise ValueError("is neither a URI nor JSON")
+    query_is_odd = any("=" not in item for item in uri.query.split("&") if item)
+    user_is_cut = uri.netloc and "@" not in uri.netloc and "@" in uri.query
+    if "#" in text or "@" in uri.path or query_is_odd or user_is_cut:
+        raise ValueError("holds a # / ? or @ that is not percent-encoded")
+    if _LONE_PERCENT.search(uri.netloc):
+        raise ValueError("holds a % that is not percent-encoded")
+    fields |= {"login": uri.username, "password": uri.password, "schema": uri.path.lstrip("/")}
+    decoded = {
+        name: (unquote(value) or None) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
     query = dict(parse_qsl(uri.query, keep_blank_values=True))
-    extra = json.loads(query["__extra__"]) if "__extra__" in query else query
-    return Connection(
-        conn_id=conn_id,
-        conn_type=uri.scheme.replace("-", "_"),
-        host=unquote(uri.hostname) if uri.hostname else None,
-        port=uri.port,
-        login=unquote(uri.username) if uri.username else None,
-        password=unquote(uri.password) if uri.password else None,
-        schema=unquote(uri.path.lstrip("/")) or None,
-        extra=extra,
-    )
+    return {**decoded, "conn_type": uri.scheme, "extra": query.get("__extra__", query)}

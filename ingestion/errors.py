@@ -17,11 +17,13 @@
     │   ├── SheetUnavailable     Google cannot be reached, or is busy
     │   │   └── SheetRefused     it refuses our key
     │   ├── SpreadsheetNotFound  a spreadsheet is not there, or not shared with us
+    │   ├── SheetChanged         somebody changed a sheet while it was written
     │   └── PublicationRefused   publishing would lose or overwrite what it must not
     ├── LandingError
     │   ├── LandingUnavailable   the bucket or folder is not reached
     │   │   └── LandingRefused   it is missing, or refuses our account
     │   ├── ManifestNotFound     an attempt that was never committed
+    │   ├── ManifestCorrupt      a manifest that was changed, or is of another batch
     │   └── PartCorrupt          a Parquet part that is not what the manifest says
     └── WarehouseError
         ├── WarehouseUnavailable the warehouse is down
@@ -140,6 +142,12 @@ class SpreadsheetNotFound(SheetError):
     """A spreadsheet is not there, or not shared with us."""
 
 
+class SheetChanged(SheetError):
+    """Somebody changed a sheet while it was written."""
+
+    may_pass = True
+
+
 class PublicationRefused(SheetError):
     """Publishing would lose or overwrite what it must not."""
 
@@ -162,6 +170,10 @@ class LandingRefused(LandingUnavailable):
 
 class ManifestNotFound(LandingError):
     """An attempt that was never committed."""
+
+
+class ManifestCorrupt(LandingError):
+    """A manifest that was changed after it was written, or is of another batch."""
 
 
 class PartCorrupt(LandingError):

@@ -11,6 +11,7 @@ import json
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError
 from urllib3.util import Retry
 
+from ingestion.connections import masked
 from ingestion.errors import ConnectionNotFound, SheetRefused, SheetUnavailable, SpreadsheetNotFound
 
 if TYPE_CHECKING:
@@ -34,6 +36,23 @@ Cell = str | float | int | bool | None
 
 EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 a sheet's times have no zone
 """Day 0 of serial numbers."""
+
+# What a person sees of the errors that the API has names for.
+_ERRORS = {
+    "NULL_VALUE": "#NULL!",
+    "DIVIDE_BY_ZERO": "#DIV/0!",
+    "VALUE": "#VALUE!",
+    "REF": "#REF!",
+    "NAME": "#NAME?",
+    "NUM": "#NUM!",
+    "N_A": "#N/A",
+    "LOADING": "Loading…",
+}
+# One for all the cells that have none.
+_AUTOMATIC: Mapping[str, str] = {}
+_CELL_FIELDS = (
+    "sheets.data.rowData.values(effectiveValue,effectiveFormat.numberFormat,dataValidation)"
+)
 
 _GOOGLE = "https://sheets.googleapis.com"
 _READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
@@ -51,6 +70,35 @@ _RETRY = Retry(
     respect_retry_after_header=True,
     raise_on_status=False,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SheetCell:
+    """A cell with what its value alone does not say.
+
+    Attributes:
+        value: Its value; None in an empty cell, and where a formula ends in an error.
+        error: What a person sees of that error, such as ``#REF!``; a text that somebody typed is
+            a value.
+        number_format: Google's ``NumberFormat``, with ``type`` and ``pattern``; empty where it is
+            automatic.
+        is_unticked: Whether it is a check box that nobody ticked.
+    """
+
+    value: Cell = None
+    error: str = ""
+    number_format: Mapping[str, str] = field(default_factory=lambda: _AUTOMATIC)
+    is_unticked: bool = False
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing in it."""
+        return not self.error and (self.value is None or self.value == "")
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether Google is still computing it."""
+        return self.error == _ERRORS["LOADING"]
 
 
 class GoogleSheets:
@@ -111,6 +159,22 @@ class GoogleSheets:
             answer = self._http.values_get(spreadsheet_key(spreadsheet), a1_range, options)
         values: list[list[Cell]] = answer.get("values", [])
         return values
+
+    def cells(self, spreadsheet: str, a1_range: str) -> list[list[SheetCell]]:
+        """The cells of a range, in one request; trailing rows without a value are left out.
+
+        Raises:
+            As ``values``.
+        """
+        found = self.metadata(spreadsheet, _CELL_FIELDS, ranges=[a1_range])
+        # A tab that is a chart has no cells.
+        [grid] = found["sheets"][0].get("data", [{}])
+        rows = [
+            [_sheet_cell(cell) for cell in row.get("values", [])] for row in grid.get("rowData", [])
+        ]
+        while rows and all(cell.is_blank for cell in rows[-1]):
+            rows.pop()
+        return rows
 
     def metadata(
         self, spreadsheet: str, fields: str, *, ranges: Sequence[str] = ()
@@ -185,7 +249,7 @@ class GoogleSheets:
             ) from error
         except (requests.RequestException, TransportError) as error:
             raise SheetUnavailable(
-                f"Google Sheets cannot be reached: {_reason(error)}.",
+                f"Google Sheets cannot be reached: {masked(_reason(error))}.",
                 fix="Check the network, then try again.",
             ) from None
         except (GoogleAuthError, ValueError) as error:
@@ -239,6 +303,27 @@ class _HTTPClient(gspread.HTTPClient):
         except ChunkedEncodingError:
             # urllib3 tries again only where no answer has begun to come.
             return super().request(method, url, *args, **kwargs)
+
+
+def _sheet_cell(data: Mapping[str, Any]) -> SheetCell:
+    """A cell out of Google's ``CellData``."""
+    found = data.get("effectiveValue", {})
+    if "errorValue" in found:
+        return SheetCell(error=_ERRORS.get(found["errorValue"].get("type", ""), "#ERROR!"))
+    value = next(iter(found.values()), None)
+    return SheetCell(
+        value,
+        number_format=data.get("effectiveFormat", {}).get("numberFormat", _AUTOMATIC),
+        is_unticked=_is_unticked(value, data.get("dataValidation", {}).get("condition", {})),
+    )
+
+
+def _is_unticked(value: Cell, condition: Mapping[str, Any]) -> bool:
+    if condition.get("type") != "BOOLEAN":
+        return False
+    own_values = [own.get("userEnteredValue") for own in condition.get("values", [])]
+    # A check box may have values of its own: for both states, or for the ticked one alone.
+    return str(value) in own_values[1:] if own_values else value is False
 
 
 def _service_account_key(connection: Connection) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from ingestion import arrow_types
 from ingestion.batch import Batch
-from ingestion.errors import ManifestNotFound
+from ingestion.errors import ManifestCorrupt, ManifestNotFound
 
 _REDSHIFT_BASE_TYPES = {
     pa.bool_(): "boolean",
@@ -44,12 +44,14 @@ class Part:
         size: In bytes.
         rows: How many it holds.
         sha256: Hexadecimal digest of the file.
+        etag: What S3 calls this very object; None in a folder.
     """
 
     url: str
     size: int
     rows: int
     sha256: str
+    etag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Manifest:
                             "content_length": part.size,
                             "record_count": part.rows,
                             "sha256": part.sha256,
+                            "etag": part.etag,
                         },
                     }
                     for part in self.parts
@@ -114,21 +117,72 @@ class Manifest:
 
         Raises:
             ManifestNotFound: the file is cut short, or is not Millrace's.
+            ManifestCorrupt: it contradicts itself, or names parts of another attempt.
         """
         try:
             value = json.loads(text)
-            return cls(
+            manifest = cls(
                 batch=Batch.from_json(value["meta"]["batch"]),
                 schema=pa.schema([_field(element) for element in value["schema"]["elements"]]),
                 parts=tuple(_part(entry) for entry in value["entries"]),
                 extracted_at=datetime.fromisoformat(value["meta"]["extracted_at"]),
                 url=url,
             )
+            sums = value["meta"]["content_length"], value["meta"]["record_count"]
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestNotFound(
                 f"{url} is not a manifest that Millrace wrote ({error!r}).",
                 fix="Ingest the batch again: a new attempt lands beside it.",
             ) from error
+        manifest.refuse_foreign_parts()
+        manifest._refuse_other_sums(*sums)
+        return manifest
+
+    def refuse_other_batch(self, batch: Batch) -> None:
+        """See that this is what was planned to be loaded.
+
+        Raises:
+            ManifestCorrupt: it is of another table or interval.
+        """
+        if self.batch != batch:
+            raise ManifestCorrupt(
+                f"{self.url} is of {self.batch}, and {batch} is to be loaded.",
+                fix="Load the manifest that the extraction of this batch has written, or ingest "
+                "the batch again.",
+            )
+
+    def refuse_foreign_parts(self) -> None:
+        """See that every part lies below the manifest, and is named once.
+
+        Raises:
+            ManifestCorrupt: it is another attempt's, or is there twice.
+        """
+        folder = self.url.rpartition("/")[0]
+        seen = set()
+        for part in self.parts:
+            if not _is_below(part.url, folder):
+                raise self._changed(f"names the part {part.url}, which is not below {folder}/")
+            if part.url in seen:
+                raise self._changed(f"names the part {part.url} more than once")
+            seen.add(part.url)
+
+    def _refuse_other_sums(self, size: int, rows: int) -> None:
+        if (self.size, self.rows) != (size, rows):
+            raise self._changed(
+                f"promises {rows:,} rows in {size:,} bytes, but its parts have "
+                f"{self.rows:,} in {self.size:,}"
+            )
+
+    def _changed(self, problem: str) -> ManifestCorrupt:
+        return ManifestCorrupt(
+            f"{self.url} {problem}: it was changed after it was written.",
+            fix="Ingest the batch again: a new attempt lands beside it.",
+        )
+
+
+def _is_below(url: str, folder: str) -> bool:
+    below = url.removeprefix(f"{folder}/")
+    return below != url and not {"", ".", ".."} & set(below.split("/"))
 
 
 def _element(field: pa.Field) -> dict[str, Any]:
@@ -149,4 +203,5 @@ def _part(entry: dict[str, Any]) -> Part:
         size=meta["content_length"],
         rows=meta["record_count"],
         sha256=meta["sha256"],
+        etag=meta["etag"],
     )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,6 +26,7 @@ from ingestion.errors import (
     ConnectionNotFound,
     IntervalOpen,
     LandingRefused,
+    RelationNotFound,
     RowsMissing,
     SourceError,
     TooFewRows,
@@ -34,7 +36,7 @@ from ingestion.manifest import Manifest
 from ingestion.progress import Progress
 from ingestion.project import Project
 from ingestion.sources.base import Source, open_source
-from ingestion.warehouses.base import LedgerRow, Warehouse, open_warehouse
+from ingestion.warehouses.base import LedgerRow, Warehouse, open_warehouse, warehouse_name
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +62,14 @@ class Pipeline:
         return load_catalog(self.project.manifest_path)
 
     @cached_property
+    def credentials(self) -> Any:
+        """The credentials of the dbt target; see ``Project.credentials``."""
+        return self.project.credentials()
+
+    @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse of the dbt target."""
-        return open_warehouse(self.project.credentials())
+        return open_warehouse(self.credentials)
 
     @cached_property
     def landing(self) -> Landing:
@@ -216,17 +223,24 @@ class Pipeline:
             return manifests[0]
         return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))
 
-    def load(self, table: IngestTable, manifest_url: str) -> LedgerRow:
+    def load(self, table: IngestTable, manifest_url: str, batch: Batch) -> LedgerRow:
         """Load what was landed.
 
+        Args:
+            table: The table.
+            manifest_url: What the extraction of the batch has written.
+            batch: What was planned: a manifest of another table or interval is refused.
+
         Raises:
-            LandingError: the manifest or a part is missing or damaged.
-            TooFewRows: the table would shrink below its ``min_row_ratio``.
+            LandingError: the manifest or a part is missing, damaged, or another batch's.
+            TooFewRows: fewer rows than the declaration allows.
             WarehouseError: the warehouse refuses it; it is as it was before.
         """
         manifest = self.landing.read_manifest(manifest_url)
+        manifest.refuse_other_batch(Batch(table.key, batch.interval))
+        _refuse_too_few(table, manifest.batch, manifest.rows)
         self._refuse_shrinking(table, manifest)
-        row = self.warehouse.load(table, manifest, self.landing.local_copy)
+        row = self.warehouse.load(table, manifest, self.landing)
         log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
         return row
 
@@ -241,7 +255,7 @@ class Pipeline:
         if batch is None:
             return None
         manifest = self.extract(table, batch, progress)
-        return self.load(table, manifest.url)
+        return self.load(table, manifest.url, batch)
 
     def publish(self, publication: Publication, run: str) -> Published:
         """Read a mart from the warehouse and publish it.
@@ -255,11 +269,17 @@ class Pipeline:
             SheetError: it cannot be published; readers see what they saw before.
         """
         options = publication.options
-        rows = self.warehouse.read(
-            publication.schema, publication.identifier, options.columns, options.order_by
-        )
+        destination = self.destination(publication)
         refreshed = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {run}"
-        published = self.destination(publication).publish(publication, rows, refreshed=refreshed)
+        origin = f"{warehouse_name(self.credentials)}, {publication.schema}"
+        try:
+            rows = self.warehouse.read(
+                publication.schema, publication.identifier, options.columns, options.order_by
+            )
+        except RelationNotFound as error:
+            destination.mark_stale(publication, error.message, when=refreshed, warehouse=origin)
+            raise
+        published = destination.publish(publication, rows, refreshed=refreshed, warehouse=origin)
         log.info("%s: published %s rows", publication.name, f"{published.rows:,}")
         return published
 

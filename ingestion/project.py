@@ -1,17 +1,22 @@
 """Where the dbt project is, its manifest, and the warehouse that its profile names.
 
 Nobody configures a warehouse twice: the target that ``dbt build`` writes to is the one that
-ingestion loads into.
+ingestion loads into. It is chosen as dbt chooses it: by dbt's options and variables, or else by
+``profiles.yml`` itself.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +24,56 @@ from ingestion.errors import ProjectError
 
 log = logging.getLogger(__name__)
 
-_PARSED_SUFFIXES = {".yml", ".yaml", ".sql", ".md", ".csv", ".py"}
+_PARSED_SUFFIXES = {".yml", ".yaml", ".sql", ".md", ".py"}
+# Of a seed the manifest holds that it is there, and the file may be large.
+_LISTED_SUFFIXES = {".csv"}
 _GENERATED = {"target", "logs", "dbt_packages"}
+_FINGERPRINT = "millrace_parsed.json"
+_VARIABLE = re.compile(rb"""\benv_var\(\s*(?:["'](\w+)["']\s*[,)])?""")
 
 
 @dataclass(frozen=True)
 class Project:
-    """A dbt project and the folder of its ``profiles.yml``."""
+    """A dbt project, the folder of its ``profiles.yml``, and what is chosen there.
+
+    Attributes:
+        folder: Where ``dbt_project.yml`` is.
+        profiles_folder: Where ``profiles.yml`` is.
+        target: The profile's target; without one, the profile's own choice.
+        profile: The profile; without one, that of ``dbt_project.yml``.
+    """
 
     folder: Path
     profiles_folder: Path
+    target: str | None = None
+    profile: str | None = None
 
     @classmethod
-    def find(cls, start: Path | None = None) -> Project:
+    def find(
+        cls,
+        start: Path | None = None,
+        *,
+        project_dir: str | None = None,
+        profiles_dir: str | None = None,
+        target: str | None = None,
+    ) -> Project:
         """The project at or above ``start`` (the working directory, unless told).
 
-        ``DBT_PROJECT_DIR`` and ``DBT_PROFILES_DIR`` come first, as in dbt itself.
+        As in dbt itself an option comes before its variable (``DBT_PROJECT_DIR``,
+        ``DBT_PROFILES_DIR``, ``DBT_TARGET``, ``DBT_PROFILE``). Without either, ``profiles.yml`` is
+        looked for at ``start``, beside the project, in it, and in ``~/.dbt``.
+
+        Args:
+            start: Where to look.
+            project_dir: dbt's ``--project-dir``.
+            profiles_dir: dbt's ``--profiles-dir``.
+            target: dbt's ``--target``.
 
         Raises:
             ProjectError: there is none.
         """
         here = (start or Path.cwd()).resolve()
-        named = os.environ.get("DBT_PROJECT_DIR")
+        named = project_dir or _dbt_variable("PROJECT_DIR")
         candidates = (
             [Path(named).resolve()]
             if named
@@ -48,8 +81,12 @@ class Project:
         )
         for folder in candidates:
             if (folder / "dbt_project.yml").is_file():
-                profiles = os.environ.get("DBT_PROFILES_DIR")
-                return cls(folder, Path(profiles).resolve() if profiles else folder.parent)
+                return cls(
+                    folder,
+                    _profiles_folder(profiles_dir or _dbt_variable("PROFILES_DIR"), here, folder),
+                    target or _dbt_variable("TARGET"),
+                    _dbt_variable("PROFILE"),
+                )
         raise ProjectError(
             f"There is no dbt_project/dbt_project.yml in {here} or above it."
             if not named
@@ -65,15 +102,21 @@ class Project:
     @property
     def manifest_path(self) -> Path:
         """Where dbt writes the manifest."""
-        target = os.environ.get("DBT_TARGET_PATH")
+        target = _dbt_variable("TARGET_PATH")
         return (self.folder / target if target else self.folder / "target") / "manifest.json"
 
     def is_stale(self) -> bool:
-        """Whether a file of the project is newer than its manifest, or there is no manifest."""
-        if not self.manifest_path.is_file():
+        """Whether dbt would make another manifest of the project now, or there is none.
+
+        Told by what the last ``parse`` kept: what the project's files say, the values of the
+        variables that they name, and the declarations of the manifest, which a dbt that was started
+        for another target has overwritten.
+        """
+        try:
+            known = json.loads(self._fingerprint_path.read_text())
+        except (OSError, ValueError):
             return True
-        parsed_at = self.manifest_path.stat().st_mtime
-        return any(file.stat().st_mtime > parsed_at for file in self._inputs())
+        return bool(known != self._fingerprint(self._inputs_digest()))
 
     def ensure_manifest(self) -> None:
         """Let dbt parse the project where its manifest is missing or stale.
@@ -91,12 +134,15 @@ class Project:
         Raises:
             ProjectError: dbt cannot parse the project; the message is dbt's own.
         """
+        # What is changed while dbt reads is read again the next time.
+        read = self._inputs_digest()
         # A process of its own: dbt keeps global state, and its import costs seconds.
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "dbt.cli.main"),
                 *("--quiet", "--no-use-colors", "--log-level-file", "none", "parse"),
                 *("--project-dir", str(self.folder), "--profiles-dir", str(self.profiles_folder)),
+                *(("--target", self.target) if self.target else ()),
             ],
             cwd=self.root,
             capture_output=True,
@@ -106,16 +152,14 @@ class Project:
         if done.returncode != 0:
             said = done.stdout.strip() or done.stderr.strip() or f"exit code {done.returncode}"
             raise ProjectError(
-                f"dbt cannot parse {self.folder}:\n{said}",
+                f"dbt cannot parse {self.folder} with {self.profiles_folder / 'profiles.yml'}:"
+                f"\n{said}",
                 fix="Correct what dbt names, then try again (`dbt parse` shows the same).",
             )
-        # dbt leaves the file alone when nothing changed but a time stamp.
-        self.manifest_path.touch()
+        self._fingerprint_path.write_text(json.dumps(self._fingerprint(read)))
 
     def credentials(self) -> Any:
         """The credentials of the profile's target, as dbt's adapter holds them.
-
-        The target is ``profiles.yml``'s own choice (there, the TARGET variable).
 
         Returns:
             The adapter's ``Credentials`` dataclass; its ``type`` is ``duckdb``, ``redshift``, …
@@ -134,7 +178,7 @@ class Project:
         set_from_args(Namespace(PROFILES_DIR=str(self.profiles_folder)), None)
         set_invocation_context(os.environ)
         try:
-            credentials = load_profile(str(self.folder), {}).credentials
+            credentials = load_profile(str(self.folder), {}, self.profile, self.target).credentials
         except DbtBaseException as error:
             raise ProjectError(
                 f"{self.profiles_folder / 'profiles.yml'} cannot be used: {error}",
@@ -146,10 +190,79 @@ class Project:
             credentials.path = str(self.root / credentials.path)
         return credentials
 
+    @property
+    def _fingerprint_path(self) -> Path:
+        return self.manifest_path.with_name(_FINGERPRINT)
+
+    def _fingerprint(self, inputs: str) -> dict[str, str | None]:
+        return {"inputs": inputs, "declarations": _declarations_digest(self.manifest_path)}
+
+    def _inputs_digest(self) -> str:
+        """Of all that dbt makes a manifest from.
+
+        Values of variables, some of which are secret, are in no file but as a part of this.
+        """
+        digest = hashlib.sha256()
+        names: set[str] = set()
+        names_are_literal = True
+        for path in sorted(self._inputs()):
+            content = path.read_bytes() if path.suffix in _PARSED_SUFFIXES else b""
+            digest.update(f"{os.path.relpath(path, self.root)}\0{len(content)}\0".encode())
+            digest.update(content)
+            for found in _VARIABLE.findall(content):
+                names_are_literal &= bool(found)
+                names.add(found.decode())
+        environment = {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name in names or name.startswith("DBT_") or not names_are_literal
+        }
+        choices = [version("dbt-core"), self.target, self.profile, environment]
+        digest.update(json.dumps(choices).encode())
+        return digest.hexdigest()
+
     def _inputs(self) -> Iterator[Path]:
         yield self.profiles_folder / "profiles.yml"
         for folder, folders, files in os.walk(self.folder):
             folders[:] = [name for name in folders if name not in _GENERATED]
             for name in files:
-                if Path(name).suffix in _PARSED_SUFFIXES:
-                    yield Path(folder, name)
+                path = Path(folder, name)
+                is_read = path.suffix in _PARSED_SUFFIXES | _LISTED_SUFFIXES
+                if is_read and path.parent != self.manifest_path.parent:
+                    yield path
+
+
+def _dbt_variable(name: str) -> str | None:
+    """The value of dbt's own variable, by its new name or by its old one."""
+    return os.environ.get(f"DBT_ENGINE_{name}") or os.environ.get(f"DBT_{name}") or None
+
+
+def _profiles_folder(named: str | None, here: Path, project: Path) -> Path:
+    if named:
+        return Path(named).resolve()
+    candidates = [here, project.parent, project, Path.home() / ".dbt"]
+    return next(
+        (folder for folder in candidates if (folder / "profiles.yml").is_file()), project.parent
+    )
+
+
+def _declarations_digest(manifest_path: Path) -> str | None:
+    """Of what Millrace reads of a manifest; None where there is none.
+
+    dbt writes the file anew at every start, with other times and the SQL that it compiled.
+    """
+    try:
+        manifest = json.loads(manifest_path.read_text())
+        declared = [
+            *manifest["sources"].values(),
+            *manifest["exposures"].values(),
+            *(
+                {key: node.get(key) for key in ("unique_id", "database", "schema", "alias")}
+                for node in manifest["nodes"].values()
+            ),
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    told = [{**node, "created_at": None} for node in declared]
+    told.sort(key=lambda node: str(node["unique_id"]))
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -57,7 +57,9 @@ class Demo:
         Raises:
             SandboxError: something did not work; says what.
         """
-        with self._stage("Start MariaDB, an S3 server and a Google Sheets stand-in"):
+        with self._stage(
+            f"Start {self._stack.mysql.title}, an S3 server and a Google Sheets stand-in"
+        ):
             self._stack.airflow.stop()
             self._stack.start_services()
             self._stack.reset()
@@ -76,7 +78,7 @@ class Demo:
             self._follow(client, since)
         before = self._figures()
         with self._stage(f"A day of changes ({DAY:%Y-%m-%d}), as an increment"):
-            sample_data.arrive_day(self._stack.mariadb.server, DAY.date())
+            sample_data.arrive_day(self._stack.mysql.server, DAY.date())
             since = datetime.now(UTC)
             for dag_id in INGEST_DAGS:
                 client.trigger(dag_id, interval=(DAY, DAY + timedelta(days=1)))
@@ -99,14 +101,13 @@ class Demo:
             filled.result()
 
     def _fill(self) -> None:
-        server = self._stack.mariadb.server
+        server = self._stack.mysql.server
         sample_data.create_schema(server)
         sample_data.fill_history(server, responses=self._responses, users=self._users)
         sample_sheets.create_sheets(self._stack.sheets)
 
     def _follow(self, client: AirflowClient, since: datetime) -> None:
         """Show each task as it ends, until dbt has run on what came."""
-
         # A run of transform whose news an earlier one has read is a success without dbt.
         built: set[str] = set()
 

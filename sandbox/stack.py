@@ -22,6 +22,7 @@ import duckdb
 from sandbox.airflow import Airflow
 from sandbox.google_sheets.server import GoogleSheetsServer
 from sandbox.mariadb import MariaDB
+from sandbox.mysql import MySQL, MySQLService
 from sandbox.paths import REPOSITORY, write_private
 from sandbox.processes import SandboxError
 from sandbox.s3 import S3Server
@@ -41,14 +42,17 @@ class Stack:
     Args:
         paths: The sandbox.
         target: The dbt target that is the warehouse: ``dev`` (DuckDB) or ``redshift``.
+        source: The server to read from: ``mariadb``, or a real ``mysql``.
     """
 
-    def __init__(self, paths: SandboxPaths, target: str = "dev") -> None:
+    def __init__(self, paths: SandboxPaths, target: str = "dev", source: str = "mariadb") -> None:
         if target not in ("dev", "redshift"):
             raise SandboxError(f"There is no local {target}. Set TARGET to dev or redshift.")
+        if source not in ("mariadb", "mysql"):
+            raise SandboxError(f"There is no local {source}. Set SOURCE to mariadb or mysql.")
         self.paths = paths
         self.target = target
-        self.mariadb = MariaDB(paths)
+        self.mysql: MySQLService = MySQL(paths) if source == "mysql" else MariaDB(paths)
         self.s3 = S3Server(paths)
         self.sheets = GoogleSheetsServer(paths)
         self.airflow = Airflow(paths, DAGS)
@@ -60,6 +64,13 @@ class Stack:
         from sandbox.redshift.launcher import RedshiftServer
 
         return RedshiftServer(self.paths, self.s3.endpoint)
+
+    @property
+    def _redshift_as_it_is(self) -> RedshiftServer:
+        """The stand-in, to look at and to stop: it may have been started without an S3 server."""
+        from sandbox.redshift.launcher import RedshiftServer
+
+        return RedshiftServer(self.paths)
 
     @property
     def duckdb(self) -> Path:
@@ -92,7 +103,7 @@ class Stack:
         """
         self.paths.create()
         with ThreadPoolExecutor(3) as pool:
-            mysql, s3 = pool.submit(self.mariadb.start), pool.submit(self.s3.start)
+            mysql, s3 = pool.submit(self.mysql.start), pool.submit(self.s3.start)
             pool.submit(self.sheets.start).result()
             mysql.result()
             s3.result()
@@ -117,9 +128,11 @@ class Stack:
 
     def stop(self) -> None:
         """Stop what runs."""
-        services: list[Any] = [self.airflow, self.mariadb, self.s3, self.sheets]
+        # Whichever of the two servers was started, for whatever the stack is now.
+        services: list[Any] = [self.airflow, MariaDB(self.paths), MySQL(self.paths)]
+        services += [self.s3, self.sheets]
         if self._has_redshift():
-            services.append(self.redshift)
+            services.append(self._redshift_as_it_is)
         with ThreadPoolExecutor(len(services)) as pool:
             for stopped in [pool.submit(service.stop) for service in services]:
                 stopped.result()
@@ -128,10 +141,14 @@ class Stack:
         """One line a service."""
         airflow = f"running on {self.airflow.url}" if self.airflow.is_running() else "stopped"
         return {
-            "MariaDB": self.mariadb.status,
+            **{
+                server.title: server.status
+                for server in (MariaDB(self.paths), MySQL(self.paths))
+                if server.name == self.mysql.name or server.is_running()
+            },
             "S3": self.s3.status,
             "Sheets": self.sheets.status,
-            **({"Redshift": self.redshift.status} if self._has_redshift() else {}),
+            **({"Redshift": self._redshift_as_it_is.status} if self._has_redshift() else {}),
             "Airflow": airflow,
         }
 
@@ -163,7 +180,7 @@ class Stack:
         }
         docs = {"millrace": {"name": "Data model (dbt docs)", "dir": str(self.docs)}}
         return {
-            "AIRFLOW_CONN_MYSQL_PROD": self.mariadb.server.reader_uri(),
+            "AIRFLOW_CONN_MYSQL_PROD": self.mysql.server.reader_uri(),
             "AIRFLOW_CONN_AWS_LANDING": json.dumps(self.s3.endpoint.airflow_connection()),
             "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(sheets),
             "AIRFLOW__COSMOS__DBT_DOCS_PROJECTS": json.dumps(docs),

@@ -1,14 +1,17 @@
 {% macro redshift__get_merge_sql(
     target, source, unique_key, dest_columns, incremental_predicates=none
 ) -%}
-    {%- set key = unique_key if unique_key is string else unique_key[0] -%}
-    {%- set first, last = run_query(
-        'select min(' ~ key ~ '), max(' ~ key ~ ') from ' ~ source
-    ).rows[0].values() -%}
     {%- set predicates = incremental_predicates or [] -%}
-    {%- if first is not none -%}
-        {%- set range = "DBT_INTERNAL_DEST." ~ key ~ " between '" ~ first ~ "' and '" ~ last ~ "'" -%}
-        {%- set predicates = predicates + [range] -%}
+    {%- set key = unique_key if unique_key is string else (unique_key or [''])[0] -%}
+    {%- if key | lower in dest_columns | map(attribute='name') | map('lower') -%}
+        {%- set first, last = run_query(
+            'select min(' ~ key ~ '), max(' ~ key ~ ') from ' ~ source
+        ).rows[0].values() -%}
+        {#- Texts are left to dbt: how they are written, and compared, is another matter. #}
+        {%- if first is number or first.isoformat is defined -%}
+            {%- set range = "DBT_INTERNAL_DEST." ~ key ~ " between '" ~ first ~ "' and '" ~ last ~ "'" -%}
+            {%- set predicates = predicates + [range] -%}
+        {%- endif -%}
     {%- endif -%}
     {{
         return(

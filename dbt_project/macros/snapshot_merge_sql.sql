@@ -1,4 +1,26 @@
 {% macro default__snapshot_merge_sql(target, source, insert_cols) -%}
+    {%- if returns_changed_keys() -%}
+        {{ return(merge_changed_keys(target, source, insert_cols)) }}
+    {%- endif -%}
+    {{ return(dbt.default__snapshot_merge_sql(target, source, insert_cols)) }}
+{%- endmacro %}
+
+{% macro duckdb__snapshot_merge_sql(target, source, insert_cols) -%}
+    {%- if returns_changed_keys() -%}
+        {{ return(merge_changed_keys(target, source, insert_cols)) }}
+    {%- endif -%}
+    {{ return(dbt.duckdb__snapshot_merge_sql(target, source, insert_cols)) }}
+{%- endmacro %}
+
+{% macro redshift__snapshot_merge_sql(target, source, insert_cols) -%}
+    {%- if returns_changed_keys() -%}
+        {{ return(merge_changed_keys(target, source, insert_cols)) }}
+    {%- endif -%}
+    {{ return(dbt.redshift__snapshot_merge_sql(target, source, insert_cols)) }}
+{%- endmacro %}
+
+
+{% macro merge_changed_keys(target, source, insert_cols) -%}
     {%- set key = config.get('unique_key') %}
 
     update {{ target }}
@@ -13,12 +35,4 @@
     select {{ insert_cols | join(', ') }}
     from {{ source }}
     where dbt_change_type = 'insert'
-{%- endmacro %}
-
-{% macro duckdb__snapshot_merge_sql(target, source, insert_cols) -%}
-    {{ return(default__snapshot_merge_sql(target, source, insert_cols)) }}
-{%- endmacro %}
-
-{% macro redshift__snapshot_merge_sql(target, source, insert_cols) -%}
-    {{ return(default__snapshot_merge_sql(target, source, insert_cols)) }}
 {%- endmacro %}

@@ -1,4 +1,7 @@
 {% macro default__snapshot_staging_table(strategy, source_sql, target_relation) -%}
+    {%- if not returns_changed_keys() -%}
+        {{ return(dbt.default__snapshot_staging_table(strategy, source_sql, target_relation)) }}
+    {%- endif -%}
     {#- `snapshot_query` is what dbt calls the rows of the snapshot's own query. -#}
     {%- set of_rows_at_hand -%}
         (
@@ -14,6 +17,9 @@
 
 
 {% macro redshift__snapshot_staging_table(strategy, source_sql, target_relation) -%}
+    {%- if not returns_changed_keys() -%}
+        {{ return(dbt.default__snapshot_staging_table(strategy, source_sql, target_relation)) }}
+    {%- endif -%}
     {#- Of a table the planner knows how many rows it has; of new rows in a query it guesses none. -#}
     {%- set rows_at_hand = make_temp_relation(target_relation, '__rows_at_hand') -%}
     {%- do run_query(create_table_as(True, rows_at_hand, source_sql)) -%}

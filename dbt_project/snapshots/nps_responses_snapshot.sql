@@ -7,6 +7,7 @@
         check_cols=['score', 'comment', 'is_deleted'],
         updated_at='updated_at',
         hard_deletes='ignore',
+        meta={'returns_changed_keys': true},
         dist='nps_response_id',
         sort='nps_response_id'
     )

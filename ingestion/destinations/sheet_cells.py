@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +24,10 @@ MAX_TEXT = 50_000
 _EXACT_DIGITS = 15
 _LISTED = 20
 _DAY = timedelta(days=1)
+_DIGEST_LENGTH = 16
+
+Canonical = tuple[str | float | bool | None, ...]
+"""A row in the one form that is compared."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,20 @@ class SheetColumn:
     """A column as the sheet has it.
 
     Attributes:
-        name: Its heading.
+        name: Its name in the mart.
         type: ``string``, ``integer``, ``double``, ``decimal(p,s)``, ``boolean``, ``date`` or
             ``datetime``.
+        label: Its heading, where that is another than the name.
     """
 
     name: str
     type: str
+    label: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What is written above it."""
+        return self.label or self.name
 
     @property
     def number_format(self) -> dict[str, str] | None:
@@ -66,12 +77,22 @@ class SheetTable:
 
     @property
     def headings(self) -> list[str]:
-        """The names of its columns."""
-        return [column.name for column in self.columns]
+        """What is written above its columns."""
+        return [column.heading for column in self.columns]
+
+    def keys(self, names: Sequence[str]) -> list[Canonical]:
+        """What these columns hold in each row."""
+        places = {column.name: at for at, column in enumerate(self.columns)}
+        chosen = [places[name] for name in names]
+        return [canonical([row[at] for at in chosen], len(chosen)) for row in self.rows]
 
 
-def to_sheet_table(rows: pa.Table) -> SheetTable:
+def to_sheet_table(rows: pa.Table, labels: Mapping[str, str]) -> SheetTable:
     """Convert a mart, exactly.
+
+    Args:
+        rows: The mart.
+        labels: Heading by column name, where it is another than the name.
 
     Raises:
         PublicationRefused: values or columns that a sheet cannot hold; each is named.
@@ -82,7 +103,7 @@ def to_sheet_table(rows: pa.Table) -> SheetTable:
         if kind is None:
             problems.append(f"column '{field.name}': a sheet knows nothing like {field.type}")
             continue
-        columns.append(SheetColumn(field.name, kind.name))
+        columns.append(SheetColumn(field.name, kind.name, labels.get(field.name, "")))
         cells: list[Cell] = []
         if pa.types.is_timestamp(field.type):
             # An Arrow time with a zone counts in UTC; Python has no nanoseconds.
@@ -121,7 +142,7 @@ def row_data(row: Iterable[Cell]) -> dict[str, Any]:
     return {"values": [cell_data(cell) for cell in row]}
 
 
-def canonical(row: Sequence[Cell], width: int) -> list[str | float | bool | None]:
+def canonical(row: Sequence[Cell], width: int) -> Canonical:
     """A row in the one form that is compared, whether it was written or read back.
 
     Trailing empty cells, which the API leaves out, are there again; numbers have the 15 digits
@@ -136,15 +157,24 @@ def canonical(row: Sequence[Cell], width: int) -> list[str | float | bool | None
         else:
             # Adding zero takes the sign from a negative zero.
             cells.append(float(f"{cell:.{_EXACT_DIGITS}g}") + 0.0)
-    return cells + [None] * (width - len(cells))
+    return (*cells, *[None] * (width - len(cells)))
 
 
 def checksum(rows: Iterable[Sequence[Cell]], width: int) -> str:
     """SHA-256 of canonical rows."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(canonical(row, width)).encode() + b"\n")
-    return digest.hexdigest()
+    return _sha256(json.dumps(canonical(row, width)) for row in rows)
+
+
+def digest(rows: Iterable[Canonical]) -> str:
+    """A short name for these rows, in whatever order."""
+    return _sha256(sorted(json.dumps(row) for row in rows))[:_DIGEST_LENGTH]
+
+
+def _sha256(lines: Iterable[str]) -> str:
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(line.encode() + b"\n")
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)

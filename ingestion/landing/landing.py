@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 import secrets
 import tempfile
 import threading
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -31,14 +32,16 @@ import obstore
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from ingestion.batch import Batch
+from ingestion.connections import masked
 from ingestion.errors import (
     LandingError,
     LandingRefused,
     LandingUnavailable,
+    ManifestCorrupt,
     ManifestNotFound,
     PartCorrupt,
     SchemaConflict,
@@ -58,6 +61,22 @@ _UPLOAD_CHUNK_BYTES = 8 * 1024 * 1024
 _UPLOADS = 3
 _DISTINCT_SHARE = 0.1
 _DEFAULT_REGION = "us-east-1"
+_CONNECT_SECONDS = 10
+# Silence of S3 that is an outage.
+_SILENCE_SECONDS = 60
+# While a chunk is sent S3 is silent too: so much more time as a line of this speed needs.
+_SLOWEST_BYTES_A_SECOND = 100_000
+# What a single answer may take as a whole; its silences are what ends a dead one.
+_ANSWER = timedelta(hours=2)
+_RETRIES = 5
+_RETRIED = timedelta(minutes=3)
+_STATUS = re.compile(r" - Server returned non-2xx status code: (\d{3})\b")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_CREDENTIALS_OUTAGE = "for path External AWS credential provider: CredentialsOutage: "
+_REDIRECTED = " - Received redirect without LOCATION"
+_REFUSALS = (PermissionDeniedError, UnauthenticatedError, PermissionError)
+# Statuses of the 4xx that ask to try again: a time-out, a conflict, too early, too many requests.
+_PASSING = {408, 409, 425, 429}
 
 Progress = Callable[[int, int], None]
 """Told the rows and bytes landed so far."""
@@ -78,7 +97,8 @@ class Landing:
 
     def __init__(self, url: str, connection: Connection | None = None) -> None:
         self.url = url.rstrip("/")
-        self._store = _open_store(url, connection)
+        self._open = _opener(url, connection)
+        self._store = self._open(_SILENCE_SECONDS)
 
     def check(self) -> str:
         """Write, read and delete a small object.
@@ -133,9 +153,11 @@ class Landing:
         extracted_at = datetime.now(UTC)
         prefix = f"{attempt}/{_token()}" if attempt else self.new_attempt(batch)
         landed = _Landed(progress)
+        on_the_way = len(streams) * _UPLOADS * _UPLOAD_CHUNK_BYTES
+        store = self._open(_SILENCE_SECONDS + on_the_way / _SLOWEST_BYTES_A_SECOND)
         writers = [
             _StreamWriter(
-                self._store,
+                store,
                 f"{prefix}/part-{at:02d}" if len(streams) > 1 else f"{prefix}/part",
                 schema,
                 part_bytes,
@@ -176,11 +198,13 @@ class Landing:
             The manifest of all parts, already written.
 
         Raises:
+            ManifestCorrupt: a manifest is of another batch or attempt, or is there twice.
             SchemaConflict: the workers saw different columns.
             LandingUnavailable: the landing refuses the write; the attempt stays uncommitted.
         """
         first = manifests[0]
         for manifest in manifests:
+            manifest.refuse_other_batch(first.batch)
             if manifest.schema != first.schema:
                 raise SchemaConflict(
                     f"The columns of {first.batch.table} changed while its partitions were read: "
@@ -193,6 +217,7 @@ class Landing:
             extracted_at=min(manifest.extracted_at for manifest in manifests),
             url=f"{self.url}/{attempt}/{MANIFEST_NAME}",
         )
+        merged.refuse_foreign_parts()
         return self._commit(attempt, merged, min_rows)
 
     def _commit(
@@ -212,7 +237,7 @@ class Landing:
             LandingUnavailable: the landing cannot be read.
         """
         try:
-            with _explained(self.url):
+            with _explained(self.url, may_be_missing=True):
                 text = obstore.get(self._store, self._path(url)).bytes().to_bytes().decode()
         except FileNotFoundError:
             raise ManifestNotFound(
@@ -220,6 +245,30 @@ class Landing:
                 fix="Ingest the batch again: a new attempt lands beside it.",
             ) from None
         return Manifest.from_json(text, url)
+
+    def verify(self, manifest: Manifest) -> None:
+        """See, without reading the parts, that manifest and parts are what was landed.
+
+        Raises:
+            ManifestCorrupt: the manifest was replaced.
+            PartCorrupt: a part is missing, or is another object than was landed.
+            LandingUnavailable: the landing cannot be read.
+        """
+        if self.read_manifest(manifest.url) != manifest:
+            raise ManifestCorrupt(
+                f"{manifest.url} was changed while it was loaded.",
+                fix="Ingest the batch again: a new attempt lands beside it.",
+            )
+        for part in manifest.parts:
+            with _part_of(part), _explained(self.url, may_be_missing=True):
+                found = obstore.head(self._store, self._path(part.url))
+            _refuse_other_size(part, found["size"])
+            if part.etag != _etag(self._store, found):
+                raise PartCorrupt(
+                    f"{part.url} is not what was landed: its ETag is {found['e_tag']}, and its "
+                    f"manifest says {part.etag}.",
+                    fix="Ingest the batch again: a new attempt lands beside it.",
+                )
 
     @contextmanager
     def local_copy(self, part: Part) -> Iterator[Path]:
@@ -234,17 +283,19 @@ class Landing:
         """
         if isinstance(self._store, LocalStore):
             path = _folder(self.url) / self._path(part.url)
-            with _part_of(part), path.open("rb") as file:
+            explained = _explained(self.url, may_be_missing=True)
+            with _part_of(part), explained, path.open("rb") as file:
                 _check(part, iter(lambda: file.read(_COPY_CHUNK_BYTES), b""))
             yield path
             return
         with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
-            with _explained(self.url), _part_of(part):
+            with _part_of(part), _explained(self.url, may_be_missing=True):
                 stream = obstore.get(self._store, self._path(part.url)).stream(
                     min_chunk_size=_COPY_CHUNK_BYTES
                 )
                 _check(part, (_written(chunk, copy) for chunk in stream))
-            copy.flush()
+            with _kept_locally(copy):
+                copy.flush()
             yield Path(copy.name)
 
     def _path(self, url: str) -> str:
@@ -333,8 +384,7 @@ class _StreamWriter:
         part.close()
         self._part = None
         self._landed.add(0, part.bytes - before)
-        url = f"{self._landing}/{part.path}"
-        self._parts.append(Part(url, part.bytes, part.rows, part.sha256))
+        self._parts.append(part.landed())
 
     def _abandon(self, error: BaseException) -> None:
         # What went wrong first is what is told.
@@ -377,8 +427,9 @@ class _PartWriter:
         landing: str,
         sample: pa.RecordBatch,
     ) -> None:
-        self.path = path
         self.rows = 0
+        self._store = store
+        self._path = path
         self._landing = landing
         self._upload = obstore.open_writer(
             store, path, buffer_size=_UPLOAD_CHUNK_BYTES, max_concurrency=_UPLOADS
@@ -398,10 +449,6 @@ class _PartWriter:
     def bytes(self) -> int:
         return self._sink.bytes
 
-    @property
-    def sha256(self) -> str:
-        return self._sink.sha256
-
     def write(self, record_batch: pa.RecordBatch) -> None:
         self._parquet.write_batch(record_batch)
         self.rows += record_batch.num_rows
@@ -410,6 +457,20 @@ class _PartWriter:
         self._parquet.close()
         with _explained(self._landing):
             self._upload.__exit__(None, None, None)
+
+    def landed(self) -> Part:
+        """What the closed part has become."""
+        with _explained(self._landing):
+            found = obstore.head(self._store, self._path)
+        part = Part(
+            url=f"{self._landing}/{self._path}",
+            size=self._sink.bytes,
+            rows=self.rows,
+            sha256=self._sink.sha256,
+            etag=_etag(self._store, found),
+        )
+        _refuse_other_size(part, found["size"])
+        return part
 
     def abandon(self, error: BaseException) -> None:
         # Closing the Parquet writer would complete a valid, truncated file.
@@ -469,36 +530,53 @@ class _HashingSink:
         self._abandoned = True
 
 
-def _open_store(url: str, connection: Connection | None) -> ObjectStore:
+Opener = Callable[[float], ObjectStore]
+"""Opens the store, with the seconds of silence after which a request has failed."""
+
+
+def _opener(url: str, connection: Connection | None) -> Opener:
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.path:
         try:
-            return LocalStore(_folder(url), mkdir=True)
+            folder = LocalStore(_folder(url), mkdir=True)
         except (OSError, BaseError) as error:
             raise LandingRefused(
-                f"The landing folder {_folder(url)} cannot be made: {error}.",
+                f"The landing folder {_folder(url)} cannot be made: {_said(error)}.",
                 fix="Set LANDING_URL to a folder that you may write to.",
             ) from error
-    if parts.scheme == "s3" and parts.netloc:
-        return _open_s3(parts.netloc, parts.path.strip("/"), connection)
+        return lambda _: folder
+    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
+        return _s3_opener(parts.netloc, parts.path.strip("/"), connection)
     raise LandingRefused(
-        f"The landing {url!r} is neither s3://bucket/prefix nor file:///folder.",
+        f"The landing {masked(url)!r} is neither s3://bucket/prefix nor file:///folder.",
         fix="Set LANDING_URL to one of them.",
     )
 
 
-def _open_s3(bucket: str, prefix: str, connection: Connection | None) -> ObjectStore:
+def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opener:
     extra = dict(connection.extra) if connection else {}
     endpoint = extra.get("endpoint_url")
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        endpoint=endpoint,
-        virtual_hosted_style_request=endpoint is None,
-        client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
-        retry_config={"max_retries": 5},
-        **_s3_credentials(bucket, connection, extra),
-    )
+    credentials = _s3_credentials(bucket, connection, extra)
+
+    def open_store(silence_seconds: float) -> ObjectStore:
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            # obstore takes no None for "Amazon's own".
+            **({"endpoint": endpoint} if endpoint else {}),
+            virtual_hosted_style_request=endpoint is None,
+            client_options={
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                # It begins with the request, and again with whatever is read of the answer.
+                "read_timeout": timedelta(seconds=silence_seconds),
+                "timeout": _ANSWER,
+            },
+            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRIED},
+            **credentials,
+        )
+
+    return open_store
 
 
 def _s3_credentials(
@@ -513,32 +591,19 @@ def _s3_credentials(
         }
         region = extra.get("region_name") or _DEFAULT_REGION
         return {"region": region} | {name: key for name, key in keys.items() if key}
-    # Only now: a key pair does without it, and its import takes time and memory.
-    import boto3
-    from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
+    # Only now: a key pair does without boto3, and its import takes time and memory.
+    from ingestion.landing.roles import open_provider
 
-    session = boto3.Session(
-        aws_access_key_id=connection.login if connection else None,
-        aws_secret_access_key=connection.password if connection else None,
-        aws_session_token=extra.get("aws_session_token"),
-        region_name=extra.get("region_name"),
-    )
+    login, password = (connection.login, connection.password) if connection else (None, None)
     try:
-        provider: Any
-        if role:
-            external = {"ExternalId": extra["external_id"]} if extra.get("external_id") else {}
-            provider = StsCredentialProvider(
-                session, RoleArn=role, RoleSessionName="millrace", **external
-            )
-        else:
-            provider = Boto3CredentialProvider(session)
+        provider, region = open_provider(login, password, extra, _DEFAULT_REGION)
     except ValueError as error:
         raise LandingRefused(
             f"There are no AWS credentials for the landing s3://{bucket}.",
             fix="Set the connection aws_landing (AIRFLOW_CONN_AWS_LANDING), "
             "or what boto3 looks for (AWS_PROFILE, an instance role, …).",
         ) from error
-    return {"credential_provider": provider, "region": session.region_name or _DEFAULT_REGION}
+    return {"credential_provider": provider, "region": region}
 
 
 def _token() -> str:
@@ -549,9 +614,26 @@ def _folder(url: str) -> Path:
     return Path(url2pathname(urlsplit(url).path))
 
 
+def _etag(store: ObjectStore, found: Any) -> str | None:
+    """What S3 calls an object; in a folder a copy of a file would have another."""
+    return None if isinstance(store, LocalStore) else found["e_tag"]
+
+
 def _written(data: bytes, file: Any) -> bytes:
-    file.write(data)
+    with _kept_locally(file):
+        file.write(data)
     return data
+
+
+@contextmanager
+def _kept_locally(file: Any) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LandingError(
+            f"There is no room for a copy of a part in {Path(file.name).parent}: {error.strerror}.",
+            fix="Free space there, or set TMPDIR to a folder that has more.",
+        ) from error
 
 
 def _check(part: Part, chunks: Iterable[bytes]) -> None:
@@ -559,14 +641,18 @@ def _check(part: Part, chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         digest.update(chunk)
         size += len(chunk)
-    if size != part.size:
-        raise PartCorrupt(
-            f"{part.url} has {size:,} bytes; its manifest says {part.size:,}.",
-            fix="Ingest the batch again: a new attempt lands beside it.",
-        )
+    _refuse_other_size(part, size)
     if digest.hexdigest() != part.sha256:
         raise PartCorrupt(
             f"{part.url} is not what was landed: its checksum differs from its manifest's.",
+            fix="Ingest the batch again: a new attempt lands beside it.",
+        )
+
+
+def _refuse_other_size(part: Part, size: int) -> None:
+    if size != part.size:
+        raise PartCorrupt(
+            f"{part.url} has {size:,} bytes; its manifest says {part.size:,}.",
             fix="Ingest the batch again: a new attempt lands beside it.",
         )
 
@@ -583,28 +669,64 @@ def _part_of(part: Part) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
-    """Turn the object store's errors into ours; a missing object stays FileNotFoundError."""
+def _explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
+    """Turn the object store's errors into ours.
+
+    Args:
+        url: The landing.
+        may_be_missing: Let FileNotFoundError pass where an object is not there; what is written
+            is never missing.
+    """
     try:
         yield
     except (BaseError, OSError) as error:
         # obstore's writers raise an OSError where its other calls raise their own.
-        text = str(error)
-        if "NoSuchBucket" in text:
+        said = _said(error)
+        status, code = _answer(error)
+        if code == "NoSuchBucket":
             bucket = urlsplit(url).netloc
             raise LandingRefused(
                 f"The bucket '{bucket}' of the landing {url} does not exist.",
                 fix=f"Create it (`aws s3 mb s3://{bucket}`), or correct LANDING_URL.",
             ) from None
-        if isinstance(error, FileNotFoundError):
+        if may_be_missing and isinstance(error, FileNotFoundError):
             raise
-        if "Forbidden" in text or "403" in text or "InvalidAccessKeyId" in text:
+        if code == "RequestTimeTooSkewed":
             raise LandingRefused(
-                f"The landing {url} refuses these credentials.",
+                f"The landing {url} refuses a request with this machine's time.",
+                fix="Set this machine's clock right.",
+            ) from None
+        is_refusal = status in (401, 403) or isinstance(error, _REFUSALS)
+        if is_refusal and _CREDENTIALS_OUTAGE not in said:
+            raise LandingRefused(
+                f"The landing {url} refuses these credentials: {said}.",
                 fix="Check the connection aws_landing: it needs to get, put, list and delete "
                 "objects under that prefix (deploy/ has the policy).",
             ) from error
+        if (status in range(400, 500) and status not in {404, *_PASSING}) or _REDIRECTED in said:
+            raise LandingRefused(
+                f"The landing {url} refuses: {said}.",
+                fix="Check LANDING_URL, and the endpoint, region and keys of the connection "
+                "aws_landing.",
+            ) from error
         raise LandingUnavailable(
-            f"The landing {url} cannot be used: {text.splitlines()[0]}",
+            f"The landing {url} cannot be used: {said}.",
             fix="Check LANDING_URL, the endpoint of the connection aws_landing, and the network.",
         ) from error
+
+
+def _answer(error: Exception) -> tuple[int | None, str | None]:
+    """The HTTP status that S3 answered, and its own code for what is wrong; None without one.
+
+    Buckets, paths and upload ids are in the message too, before what S3 answered.
+    """
+    answered = _STATUS.search(str(error))
+    if answered is None:
+        return None, None
+    code = _CODE.search(str(error), answered.end())
+    return int(answered[1]), code[1] if code else None
+
+
+def _said(error: Exception) -> str:
+    """What the object store says, in a line and without a secret."""
+    return masked(str(error).splitlines()[0]).rstrip(". ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,24 @@ from gspread.utils import a1_to_rowcol
 from ingestion.batch import EVERY_KEY, Interval, KeyRange
 from ingestion.catalog import GoogleSheetOptions, IngestTable
 from ingestion.errors import DeclarationError, SourceMismatch
-from ingestion.google_sheets import Cell, GoogleSheets, quote_tab, said
+from ingestion.google_sheets import GoogleSheets, SheetCell, quote_tab, said
+from ingestion.headings import column_name
 from ingestion.sources.base import Closing, Extraction
-from ingestion.sources.sheet_values import Corner, SheetColumn, find_columns, to_record_batch
+from ingestion.sources.sheet_values import (
+    Corner,
+    SheetColumn,
+    find_columns,
+    heading_row,
+    to_record_batch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ingestion.connections import Connection
+
+
+log = logging.getLogger(__name__)
 
 
 class GoogleSheetSource:
@@ -62,13 +73,7 @@ class GoogleSheetSource:
             )
         cells = self._read(options)
         corner = _corner(options)
-        skipped = (options.header_row or corner.row) - corner.row
-        if skipped < 0:
-            raise DeclarationError(
-                f"{table.file}: source table {table.key}: header_row {options.header_row} is "
-                f"above the range {options.range}.",
-                fix="Count header_row from the tab's first row, or widen the range.",
-            )
+        skipped = _heading_row(table, options, cells, corner)
         headings = cells[skipped] if skipped < len(cells) else []
         rows = cells[skipped + 1 :]
         heading_corner = Corner(corner.tab, corner.row + skipped, corner.column)
@@ -77,9 +82,11 @@ class GoogleSheetSource:
             rows,
             options.columns,
             heading_corner,
-            undeclared=options.new_columns != "ignore",
+            labels=options.labels,
+            undeclared=options.other_columns == "load",
         )
-        columns = [column for column in columns if column.name not in without]
+        left_out = set(map(column_name, without))
+        columns = [column for column in columns if column.name not in left_out]
         batch = to_record_batch(
             rows,
             columns,
@@ -89,10 +96,10 @@ class GoogleSheetSource:
         _check_key(table, columns, batch.to_pylist())
         yield Extraction(batch.schema, (iter([batch] if batch.num_rows else []),), batch.num_rows)
 
-    def _read(self, options: GoogleSheetOptions) -> list[list[Cell]]:
+    def _read(self, options: GoogleSheetOptions) -> list[list[SheetCell]]:
         tab = quote_tab(options.tab)
         try:
-            return self._sheets.values(
+            return self._sheets.cells(
                 options.spreadsheet, f"{tab}!{options.range}" if options.range else tab
             )
         except APIError as error:
@@ -107,6 +114,27 @@ class GoogleSheetSource:
                 f"The spreadsheet {options.spreadsheet} has no tab '{options.tab}'.",
                 fix=f"Correct `tab` in the declaration. Its tabs: {', '.join(tabs)}.",
             ) from None
+
+
+def _heading_row(
+    table: IngestTable,
+    options: GoogleSheetOptions,
+    cells: Sequence[Sequence[SheetCell]],
+    corner: Corner,
+) -> int:
+    """How many rows are above the headings, of those that were read."""
+    if options.header_row is None:
+        skipped = heading_row(cells, options.columns, options.labels)
+        if skipped:
+            log.info("%s: the headings are in row %s", table.key, corner.row + skipped)
+        return skipped
+    if options.header_row < corner.row:
+        raise DeclarationError(
+            f"{table.file}: source table {table.key}: header_row {options.header_row} is "
+            f"above the range {options.range}.",
+            fix="Count header_row from the tab's first row, or widen the range.",
+        )
+    return options.header_row - corner.row
 
 
 def _corner(options: GoogleSheetOptions) -> Corner:

@@ -37,9 +37,16 @@ cdef extern from *:
     """
     /* How mysqlclient's connection object begins (its src/MySQLdb/_mysql.c). */
     typedef struct { PyObject_HEAD MYSQL connection; } MillraceClient;
+    /* mysqlclient's fileno() reads a field that MariaDB's library leaves empty. */
+    #ifdef MARIADB_PACKAGE_VERSION
+    #define millrace_socket(mysql) ((int)mysql_get_socket(mysql))
+    #else
+    #define millrace_socket(mysql) ((int)(mysql)->net.fd)
+    #endif
     """
     ctypedef struct MillraceClient:
         MYSQL connection
+    int millrace_socket(MYSQL *connection) nogil
     # Cython knows no integers of 128 bits, but the C compiler does.
     ctypedef long long int128_t "__int128"
 
@@ -232,6 +239,11 @@ cdef class Result:
     cdef _raise(self):
         text = mysql_error(self.connection).decode("utf-8", "replace")
         raise OperationalError(mysql_errno(self.connection), text or "the statement has no rows")
+
+
+def socket_of(client not None):
+    """The file descriptor of a connection of mysqlclient."""
+    return millrace_socket(_connection_of(client))
 
 
 cdef MYSQL *_connection_of(client) except NULL:

@@ -25,13 +25,14 @@ from ingestion.errors import (
     SourceRefused,
     SourceUnavailable,
 )
-from ingestion.sources.mysql_result import Result
+from ingestion.sources.mysql_result import Result, socket_of
 from ingestion.sources.mysql_rows import BATCH_ROWS
 
 if TYPE_CHECKING:
     from ingestion.connections import Connection
 
 _CONNECT_SECONDS = 10
+_CLOSE_SECONDS = 10
 # How long the server may work before it sends the next packet.
 _READ_SECONDS = 600
 _P = ParamSpec("_P")
@@ -75,6 +76,7 @@ _OUTAGES = frozenset(
     }
 )
 # A password, a host or an account that the server does not let in.
+_ACCESS_DENIED = 1045
 _NOT_LET_IN = frozenset({1044, 1045, 1130, 1698, 2059})
 _DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
 
@@ -91,6 +93,8 @@ class Session:
         self._client: Any = None
         self._result: Result | None = None
         self._client = self._wait(connect)
+        # Asked now: later the connection is the worker's.
+        self._socket = socket_of(self._client)
 
     def run(self, statement: str) -> None:
         """Run a statement."""
@@ -121,8 +125,8 @@ class Session:
     def close(self) -> None:
         """Close the connection, whatever it is doing."""
         if self._client is not None:
-            with contextlib.suppress(MySQLdb.Error):
-                self._wait(self._client.close)
+            with contextlib.suppress(MySQLdb.Error, TimeoutError):
+                self._worker.submit(self._client.close).result(_CLOSE_SECONDS)
         self._worker.shutdown(wait=False)
 
     def _run(self, statement: str) -> None:
@@ -163,7 +167,7 @@ class Session:
             return
         with (
             contextlib.suppress(OSError, MySQLdb.Error),
-            socket.socket(fileno=os.dup(self._client.fileno())) as wire,
+            socket.socket(fileno=os.dup(self._socket)) as wire,
         ):
             wire.shutdown(socket.SHUT_RDWR)
 
@@ -300,6 +304,13 @@ class Server:
             yield
         except MySQLdb.Error as error:
             code, text = _code(error), _text(error)
+            if code == _ACCESS_DENIED:
+                raise SourceRefused(
+                    f"MySQL at {self.address} cannot open a view for "
+                    f"'{self.connection.login}': {text}.",
+                    fix="Its definer is gone or lacks rights: `SHOW CREATE VIEW` names it. Create "
+                    "the account, or the view anew with SQL SECURITY INVOKER.",
+                ) from None
             if code in _DENIED:
                 raise SourceRefused(
                     f"MySQL at {self.address} does not let '{self.connection.login}' read: {text}.",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,8 +23,26 @@ LEDGER = "_batches"
 # The interval's end is by the source's clock, the time of reading by ours.
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
-LocalCopy = Callable[[Part], AbstractContextManager[Path]]
-"""Gives a checked local copy of a part for as long as it is needed."""
+
+class Landed(Protocol):
+    """Where the parts of a batch wait."""
+
+    def local_copy(self, part: Part) -> AbstractContextManager[Path]:
+        """A part as a local file, checked, for as long as it is needed.
+
+        Raises:
+            PartCorrupt: it is missing, or is not what was landed.
+        """
+
+    def verify(self, manifest: Manifest) -> None:
+        """See, without reading the parts, that manifest and parts are what was landed.
+
+        For a warehouse that reads them by itself: before it does, and after.
+
+        Raises:
+            ManifestCorrupt: the manifest was replaced.
+            PartCorrupt: a part is missing or was replaced.
+        """
 
 
 @dataclass(frozen=True)
@@ -87,7 +106,7 @@ class Warehouse(Protocol):
             WarehouseUnavailable: it is down, locked, or refuses us.
         """
 
-    def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
+    def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch: once or twice makes no difference.
 
         In one transaction: the raw table is made or widened, the rows of the batches that lie
@@ -119,6 +138,20 @@ class Warehouse(Protocol):
             WarehouseUnavailable: it is down, locked, or refuses us.
             RelationNotFound: there is no such mart, or no such column in it.
         """
+
+
+def warehouse_name(credentials: Any) -> str:
+    """A name that no other warehouse has, and that readers of a sheet may see.
+
+    Args:
+        credentials: What dbt's adapter holds of the target.
+    """
+    if credentials.type == "duckdb":
+        path = Path(credentials.path)
+        # The folder is nobody's business, but tells two files of one name apart.
+        return f"duckdb {path.name} {sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    host = getattr(credentials, "host", None)
+    return " ".join(filter(None, [credentials.type, host, credentials.database]))
 
 
 def open_warehouse(credentials: Any) -> Warehouse:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +20,12 @@ from ingestion.errors import (
     CountMismatch,
     RelationNotFound,
     SchemaConflict,
+    WarehouseError,
     WarehouseLocked,
-    WarehouseUnavailable,
+    WarehouseRefused,
 )
 from ingestion.manifest import Manifest
-from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, LedgerRow, LocalCopy
+from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
 from ingestion.warehouses.sql import SqlWarehouse, naive, quote, raw
 
 _TYPES = {
@@ -40,7 +43,8 @@ _TYPES = {
 }
 _ARROW_TYPES = {name: type_ for type_, name in _TYPES.items()}
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-_HOLDER = re.compile(r"PID (\d+)")
+_LOCKED = "IO Error: Could not set lock on file"
+_HOLDER = re.compile(r"\(PID (\d+)\)")
 
 
 class DuckDBWarehouse(SqlWarehouse):
@@ -89,31 +93,42 @@ class DuckDBWarehouse(SqlWarehouse):
 
     @contextmanager
     def _session(self) -> Iterator[_Session]:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = duckdb.connect(str(self._path))
-        except (duckdb.Error, OSError) as error:
-            text = str(error)
-            if "lock" in text:
-                holder = _HOLDER.search(text)
-                by = f" (process {holder[1]})" if holder else ""
-                raise WarehouseLocked(
-                    f"Another process{by} holds the DuckDB file {self._path}.",
-                    fix="Wait until it is done, or close it (a dbt run, a notebook, a DuckDB "
-                    "shell); DuckDB lets one process write at a time.",
-                ) from None
-            raise WarehouseUnavailable(
-                f"The DuckDB file {self._path} cannot be opened: {text.splitlines()[0]}",
-                fix="Set DUCKDB_PATH to a file that you may write and that DuckDB made.",
-            ) from error
+        connection = self._connect()
         try:
             # Widening a DATE or a TIMESTAMP must not depend on the laptop's time zone.
             connection.execute("SET TimeZone = 'UTC'")
             # To keep a part's rows in their order, threads would have to wait for each other.
             connection.execute("SET preserve_insertion_order = false")
             yield _Session(connection)
+        except duckdb.Error as error:
+            raise _explain(error, self._path) from error
         finally:
-            connection.close()
+            # What a full disk keeps from the file at the end stays in the log beside it.
+            with contextlib.suppress(duckdb.Error):
+                connection.close()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return duckdb.connect(str(self._path))
+        except duckdb.IOException as error:
+            if not str(error).startswith(_LOCKED):
+                raise self._unfit(error) from error
+            holder = _HOLDER.search(str(error))
+            by = f" (process {holder[1]})" if holder else ""
+            raise WarehouseLocked(
+                f"Another process{by} holds the DuckDB file {self._path}.",
+                fix="Wait until it is done, or close it (a dbt run, a notebook, a DuckDB "
+                "shell); DuckDB lets one process write at a time.",
+            ) from None
+        except (duckdb.Error, OSError) as error:
+            raise self._unfit(error) from error
+
+    def _unfit(self, error: Exception) -> WarehouseRefused:
+        return WarehouseRefused(
+            f"The DuckDB file {self._path} cannot be opened: {_said(error)}.",
+            fix="Set DUCKDB_PATH to a file that you may write and that DuckDB made.",
+        )
 
     @contextmanager
     def _transaction(self, session: _Session) -> Iterator[None]:
@@ -157,11 +172,11 @@ class DuckDBWarehouse(SqlWarehouse):
         manifest: Manifest,
         columns: Sequence[str],
         loaded_at: datetime,
-        local_copy: LocalCopy,
+        landed: Landed,
     ) -> None:
         names = ", ".join(map(quote, columns))
         for part in manifest.parts:
-            with local_copy(part) as path:
+            with landed.local_copy(part) as path:
                 ((count,),) = session.run(
                     f"INSERT INTO {raw(table)} ({names}, {BATCH_COLUMN}, {LOADED_COLUMN}) "
                     f"SELECT {names}, ?, ? FROM read_parquet(?)",
@@ -180,6 +195,30 @@ class _Session:
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self.connection.execute(statement, list(parameters)).fetchall()
+
+
+def _explain(error: duckdb.Error, path: Path) -> WarehouseError:
+    said = _said(error)
+    if said.endswith(os.strerror(errno.ENOSPC)):
+        return WarehouseError(
+            f"There is no room for the DuckDB file {path}: {said}.",
+            fix="Free space there, or set DUCKDB_PATH to a file where there is more. The warehouse "
+            "is as it was before.",
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return WarehouseError(
+            f"DuckDB at {path} has not memory enough: {said}.",
+            fix="Give the process more, or DuckDB room to spill to beside its file. The warehouse "
+            "is as it was before.",
+        )
+    return WarehouseError(
+        f"DuckDB at {path} refuses: {said}.",
+        fix="Look the message up; the warehouse is as it was before.",
+    )
+
+
+def _said(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")
 
 
 def _arrow_type(name: str, where: str) -> pa.DataType:

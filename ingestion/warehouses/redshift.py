@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +21,13 @@ import pyarrow as pa
 import redshift_connector
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt.adapters.redshift.connections import get_connection_method
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    retry,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from ingestion.catalog import IngestTable
 from ingestion.errors import (
@@ -33,23 +41,46 @@ from ingestion.errors import (
     WarehouseUnavailable,
 )
 from ingestion.manifest import Manifest
-from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, LedgerRow, LocalCopy
+from ingestion.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
 from ingestion.warehouses.sql import SqlWarehouse, naive, quote, raw
 
 ROLE_VARIABLE = "REDSHIFT_IAM_ROLE"
+TIMEOUT_VARIABLE = "REDSHIFT_STATEMENT_TIMEOUT"
+_STATEMENT_SECONDS = 3600
+# The cluster's own word on a statement that takes too long comes before the client's.
+_GRACE_SECONDS = 30
+_CONNECT_SECONDS = 30
+_FAREWELL_SECONDS = 5
+# A host that answers no probe, or takes no data, is gone within a minute and a half.
+_PROBES = {
+    socket.TCP_KEEPIDLE: 60,
+    socket.TCP_KEEPINTVL: 10,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 90_000,
+}
+_RETRY_SECONDS = 600
 _STAGED = "millrace_staged"
 _MAX_VARCHAR = 65_535
 _MAX_VARBYTE = 1_024_000
-_IN_THE_WAY = (
-    "Serializable isolation violation",
-    "conflict with concurrent transaction",
-    "could not serialize",
-    "deadlock detected",
+# A message quotes names and values, so it is matched as a whole where the SQLSTATE does not tell.
+_IN_THE_WAY_STATES = {
+    # A serialization failure, a deadlock.
+    *("40001", "40P01"),
+    # Only what is not there is made: another load was quicker. (Redshift checks no unique key but
+    # those of its own catalog.)
+    *("42P06", "42P07", "23505"),
+}
+_IN_THE_WAY = re.compile(
+    r"1023\b.*|Serializable isolation violation.*|.* conflict with concurrent transaction"
+    r"|could not serialize access.*|deadlock detected"
     # A load that waited for the lock while a key was widened.
-    "dropped by concurrent transaction",
-    # Only what is not there is made: another load was quicker.
-    "already exists",
+    r"|table \S+ dropped by concurrent transaction|(schema|relation|table) \S+ already exists",
+    re.IGNORECASE | re.DOTALL,
 )
+_NOT_LET_STATE = "42501"
+_CANCELLED_STATE = "57014"
+_WRONG_LOGIN_STATES = {"28000", "28P01"}
+_WRONG_LOGIN = re.compile(r"(FATAL: *)?password authentication failed for user .*", re.DOTALL)
 _CONTEXT = re.compile(r"^\s*context:\s*(.*\S)", re.MULTILINE)
 
 _TYPES = {
@@ -82,6 +113,8 @@ _ARROW_TYPES = {
     "timestamp with time zone": pa.timestamp("us", "UTC"),
 }
 
+_BROKEN = (OSError, redshift_connector.InterfaceError, redshift_connector.OperationalError)
+
 
 class RedshiftWarehouse(SqlWarehouse):
     """A Redshift cluster or workgroup.
@@ -103,13 +136,13 @@ class RedshiftWarehouse(SqlWarehouse):
     @retry(
         # Nothing of a load that failed is left, so it may be done again.
         retry=retry_if_exception_type(WarehouseBusy),
-        stop=stop_after_attempt(4),
+        stop=stop_after_attempt(4) | stop_after_delay(_RETRY_SECONDS),
         wait=wait_random_exponential(multiplier=1, max=30),
         reraise=True,
     )
-    def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
+    def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
-        return super().load(table, manifest, local_copy)
+        return super().load(table, manifest, landed)
 
     def read(
         self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
@@ -145,23 +178,20 @@ class RedshiftWarehouse(SqlWarehouse):
     @contextmanager
     def _session(self) -> Iterator[_Session]:
         place = f"{self._credentials.host}:{self._credentials.port}"
+        seconds = _statement_seconds()
+        connection = self._connect(place)
+        wire: socket.socket = connection._usock
         try:
-            connection = get_connection_method(self._credentials)()
-        except (redshift_connector.Error, FailedToConnectError, OSError) as error:
-            text = _text(error)
-            if "authentication failed" in text:
-                raise WarehouseRefused(
-                    f"Redshift at {place} refuses the user '{self._credentials.user}': {text}.",
-                    fix="Correct the user or password that profiles.yml reads.",
-                ) from None
-            raise WarehouseUnavailable(
-                f"Redshift at {place} cannot be reached: {text}.",
-                fix="Check that the cluster runs, is not paused, and lets this machine in.",
-            ) from error
-        try:
+            # A host that is gone shows by its silence to probes, a cluster that is stuck only by
+            # the time that a statement takes.
+            for option, value in _PROBES.items():
+                wire.setsockopt(socket.IPPROTO_TCP, option, value)
+            wire.settimeout(seconds + _GRACE_SECONDS)
             # Statements outside a transaction commit by themselves.
             connection.autocommit = True
-            yield _Session(connection)
+            session = _Session(connection)
+            session.run(f"SET statement_timeout TO {seconds * 1000}")
+            yield session
         except redshift_connector.Error as error:
             raise _explain(error, place) from error
         except OSError as error:
@@ -170,21 +200,46 @@ class RedshiftWarehouse(SqlWarehouse):
                 fix="It may pass: try again. Nothing was loaded.",
             ) from error
         finally:
+            # The cluster rolls back what is open: a farewell is a courtesy, not to be waited for.
             with contextlib.suppress(redshift_connector.Error, OSError):
+                wire.settimeout(_FAREWELL_SECONDS)
                 connection.close()
+
+    def _connect(self, place: str) -> Any:
+        credentials = self._credentials
+        if credentials.connect_timeout is None:
+            credentials = replace(credentials, connect_timeout=_CONNECT_SECONDS)
+        try:
+            return get_connection_method(credentials)()
+        except (redshift_connector.Error, FailedToConnectError, OSError) as error:
+            text = _text(error)
+            if _state(error) in _WRONG_LOGIN_STATES or _WRONG_LOGIN.fullmatch(text):
+                raise WarehouseRefused(
+                    f"Redshift at {place} refuses the user '{self._credentials.user}': {text}.",
+                    fix="Correct the user or password that profiles.yml reads.",
+                ) from None
+            raise WarehouseUnavailable(
+                f"Redshift at {place} cannot be reached: {text}.",
+                fix="Check that the cluster runs, is not paused, and lets this machine in.",
+            ) from error
 
     @contextmanager
     def _transaction(self, session: _Session) -> Iterator[None]:
         session.run("BEGIN")
         try:
             yield
-        except BaseException:
-            with contextlib.suppress(redshift_connector.Error, OSError):
-                session.run("ROLLBACK")
+        except Exception as error:
+            # A broken connection has rolled back, and would let a ROLLBACK wait for ever; what ends
+            # the process (Ctrl-C, a task's time-out) closes the connection, which rolls back too.
+            if not isinstance(error, _BROKEN):
+                with contextlib.suppress(redshift_connector.Error, OSError):
+                    session.run("ROLLBACK")
             raise
         session.run("COMMIT")
 
-    def _stage(self, session: _Session, table: IngestTable, manifest: Manifest) -> None:
+    def _stage(
+        self, session: _Session, table: IngestTable, manifest: Manifest, landed: Landed
+    ) -> None:
         """Copy the parts into a temporary table: the raw table is locked only for the insert.
 
         The raw table is made here too: a transaction sees what is there at its first statement,
@@ -205,6 +260,8 @@ class RedshiftWarehouse(SqlWarehouse):
                 fix=f"Set {ROLE_VARIABLE} to the ARN of a role of the cluster that may read the "
                 "landing (or to `default`).",
             )
+        # The cluster reads S3 by itself: what was there before and after is what it read.
+        landed.verify(manifest)
         try:
             session.run(
                 f"COPY {_STAGED} FROM {_literal(manifest.url)} "
@@ -217,6 +274,7 @@ class RedshiftWarehouse(SqlWarehouse):
                 f"Redshift cannot copy {manifest.url}: {text}{_load_errors(session)}",
                 fix=_copy_fix(text),
             ) from error
+        landed.verify(manifest)
         ((copied,),) = session.run(f"SELECT COUNT(*) FROM {_STAGED}")
         ((reported,),) = session.run("SELECT pg_last_copy_count()")
         if not copied == reported == manifest.rows:
@@ -305,7 +363,7 @@ class RedshiftWarehouse(SqlWarehouse):
         manifest: Manifest,
         columns: Sequence[str],
         loaded_at: datetime,
-        local_copy: LocalCopy,
+        landed: Landed,
     ) -> None:
         names = ", ".join(map(quote, columns))
         values = ", ".join(
@@ -386,19 +444,35 @@ def _load_errors(session: _Session) -> str:
     return ""
 
 
+def _statement_seconds() -> int:
+    text = os.environ.get(TIMEOUT_VARIABLE) or str(_STATEMENT_SECONDS)
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise WarehouseRefused(
+            f"{TIMEOUT_VARIABLE} is {text!r}, not a number of seconds.",
+            fix=f"Set it to a whole number above 0, or leave it out ({_STATEMENT_SECONDS}).",
+        )
+    return int(text)
+
+
 def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
     text = _text(error)
-    if any(words in text for words in _IN_THE_WAY):
+    if _state(error) in _IN_THE_WAY_STATES or _IN_THE_WAY.fullmatch(_message(error)):
         return WarehouseBusy(
             f"Another transaction of Redshift at {place} was in the way: {text}.",
             fix="It may pass: try again. Nothing was loaded.",
         )
-    if "permission denied" in text:
+    if _state(error) == _NOT_LET_STATE:
         return WarehouseRefused(
             f"Redshift at {place} does not let us: {text}.",
             fix="Grant the loader what deploy/redshift/grants.sql lists.",
         )
-    if isinstance(error, redshift_connector.InterfaceError | redshift_connector.OperationalError):
+    if _state(error) == _CANCELLED_STATE:
+        return WarehouseUnavailable(
+            f"Redshift at {place} cancelled a statement: {text}. Nothing was loaded.",
+            fix=f"See what it waited for; {TIMEOUT_VARIABLE} is how many seconds one may take "
+            f"({_STATEMENT_SECONDS}, unless set).",
+        )
+    if isinstance(error, _BROKEN):
         return WarehouseBusy(
             f"The connection to Redshift at {place} broke: {text}.",
             fix="It may pass: try again. Nothing was loaded.",
@@ -417,15 +491,28 @@ def _copy_fix(text: str) -> str:
 
 
 def _text(error: Exception) -> str:
-    """The message of an error and its details, which the driver gives as a mapping of fields."""
-    first = error.args[0] if error.args else ""
-    if not isinstance(first, dict):
-        return str(first or error)
-    detail = str(first.get("D", "")).strip()
+    """The message of an error and its details."""
+    detail = str(_fields(error).get("D", "")).strip()
     # Redshift's block of details repeats the message, and says in its context what is wrong.
     if context := _CONTEXT.search(detail):
         detail = context[1]
-    return ": ".join(filter(None, [str(first.get("M", first)), detail]))
+    return ": ".join(filter(None, [_message(error), detail]))
+
+
+def _message(error: Exception) -> str:
+    first = error.args[0] if error.args else ""
+    return str(_fields(error).get("M") or first or error)
+
+
+def _state(error: Exception) -> str | None:
+    """The SQLSTATE that the server gave; None where it gave none."""
+    return _fields(error).get("C")
+
+
+def _fields(error: Exception) -> dict[str, str]:
+    """What the server reported, by the letters of the wire's fields; the driver keeps it so."""
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, dict) else {}
 
 
 def _literal(text: str) -> str:

@@ -18,7 +18,7 @@ from ingestion.batch import Interval
 from ingestion.catalog import IngestTable
 from ingestion.cursor import CursorClock
 from ingestion.manifest import Manifest
-from ingestion.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, LedgerRow, LocalCopy
+from ingestion.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, Landed, LedgerRow
 from ingestion.warehouses.evolution import plan_evolution
 
 _TICK = timedelta(microseconds=1)
@@ -54,10 +54,10 @@ class SqlWarehouse(ABC):
         with self._session() as session:
             return _ledger(session, table) if _has_ledger(session, table) else []
 
-    def load(self, table: IngestTable, manifest: Manifest, local_copy: LocalCopy) -> LedgerRow:
+    def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
         with self._session() as session:
-            self._stage(session, table, manifest)
+            self._stage(session, table, manifest, landed)
             with self._transaction(session):
                 self._lock(session, table)
                 columns = self._prepare(session, table, manifest.schema)
@@ -71,7 +71,7 @@ class SqlWarehouse(ABC):
                 for row in earlier:
                     if _is_read_again(table, row, interval):
                         self._trim(session, table, row, manifest)
-                self._insert(session, table, manifest, columns, loaded_at, local_copy)
+                self._insert(session, table, manifest, columns, loaded_at, landed)
                 row = LedgerRow(
                     table=table.key,
                     batch_id=manifest.batch.id,
@@ -95,7 +95,7 @@ class SqlWarehouse(ABC):
         """Commit at the end, or roll back what raises."""
 
     def _stage(  # noqa: B027 may be nothing
-        self, session: Any, table: IngestTable, manifest: Manifest
+        self, session: Any, table: IngestTable, manifest: Manifest, landed: Landed
     ) -> None:
         """Bring the rows in before the transaction, where that shortens its locks."""
 
@@ -130,7 +130,7 @@ class SqlWarehouse(ABC):
         manifest: Manifest,
         columns: Sequence[str],
         loaded_at: datetime,
-        local_copy: LocalCopy,
+        landed: Landed,
     ) -> None:
         """Insert the batch's rows.
 

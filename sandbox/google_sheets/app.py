@@ -187,7 +187,7 @@ def _grid_data(tab: Tab, area: Area, mask: fields.Mask) -> Json:
     bounds = tab.bound(area)
     lines: list[list[Json]] = []
     for row, column, cell in tab.used(bounds):
-        data = fields.project(cells.cell_data(cell), mask)
+        data = cells.cell_data(cell, mask)
         if not data:
             continue
         line, place = row - bounds.start_row, column - bounds.start_column

@@ -5,13 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from sandbox.google_sheets import formats
 from sandbox.google_sheets.errors import invalid
-from sandbox.google_sheets.fields import Mask, patch
+from sandbox.google_sheets.fields import Mask, patch, project
+
+
+class ErrorType(StrEnum):
+    """An ``ErrorValue``: the API's name of its type, and what a person sees."""
+
+    ERROR = "#ERROR!"
+    NULL_VALUE = "#NULL!"
+    DIVIDE_BY_ZERO = "#DIV/0!"
+    VALUE = "#VALUE!"
+    REF = "#REF!"
+    NAME = "#NAME?"
+    NUM = "#NUM!"
+    N_A = "#N/A"
+    LOADING = "Loading..."
+
 
 Scalar = bool | float | str
+"""A value; a text may be an `ErrorType`, which only a formula ends in."""
+
 Json = dict[str, Any]
 
 MAX_TEXT = 50_000
@@ -42,12 +60,14 @@ class Cell:
         formula: Shown instead of the value where formulas are asked for. Nothing evaluates it:
             whoever makes such a cell gives its value too.
         format: A ``CellFormat`` of the API.
+        validation: A ``DataValidationRule`` of the API, such as a check box.
     """
 
     value: Scalar | None = None
     formula: str | None = None
     note: str | None = None
     format: Mapping[str, Any] = field(default_factory=dict)
+    validation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def number_format(self) -> Mapping[str, str]:
@@ -104,15 +124,20 @@ def scalar(value: Any, where: str) -> Scalar | None:
     raise invalid(f"Invalid {where}: {kind} is not a cell's value")
 
 
-def cell_data(cell: Cell) -> Json:
-    """The cell as the API's ``CellData``."""
+def cell_data(cell: Cell, mask: Mask) -> Json:
+    """What a mask names of the cell, as the API's ``CellData``."""
     data = _entered(cell)
     if cell.value is not None:
         data["effectiveValue"] = _extended_value(cell)
-        data["formattedValue"] = cell.formatted
+        # Most of the time goes here, and most masks leave it out.
+        if not mask or "formattedValue" in mask:
+            data["formattedValue"] = cell.formatted
     if cell.format:
         data["effectiveFormat"] = dict(cell.format)
-    return data
+    if cell.validation:
+        data["dataValidation"] = dict(cell.validation)
+    named: Json = project(data, mask)
+    return named
 
 
 def patch_cell(cell: Cell, data: Json, mask: Mask, where: str) -> Cell:
@@ -144,14 +169,35 @@ def patch_cell(cell: Cell, data: Json, mask: Mask, where: str) -> Cell:
     note = patched.get("note") or None
     if note is not None and not isinstance(note, str):
         raise invalid(f"{where}: a note is a text.")
-    return Cell(value, formula, note, format_)
+    return Cell(value, formula, note, format_, cell.validation)
+
+
+def check_validation(rule: Mapping[str, Any], where: str) -> None:
+    """Refuse a ``DataValidationRule`` other than a check box.
+
+    Raises:
+        ApiError: 400, it is malformed, or of a kind that the stand-in does not know.
+    """
+    condition = rule.get("condition")
+    if not isinstance(condition, dict) or condition.get("type") != "BOOLEAN":
+        raise invalid(f"{where}: the stand-in knows no data validation but BOOLEAN.")
+    if len(condition.get("values") or []) > 2:
+        raise invalid(f"{where}: a BOOLEAN condition has two values at most.")
 
 
 def to_json(cell: Cell) -> Any:
     """The cell for the state file: its bare value, or an object when there is more to say."""
-    if cell.formula is None and cell.note is None and not cell.format:
+    error = cell.value.name if isinstance(cell.value, ErrorType) else None
+    parts: Json = {
+        "error": error,
+        "formula": cell.formula,
+        "note": cell.note,
+        "format": cell.format,
+        "validation": cell.validation,
+    }
+    if not any(parts.values()):
         return cell.raw
-    parts = {"value": cell.raw, "formula": cell.formula, "note": cell.note, "format": cell.format}
+    parts["value"] = None if error else cell.raw
     return {name: part for name, part in parts.items() if part not in (None, {})}
 
 
@@ -163,14 +209,20 @@ def from_json(data: Any, where: str = "cell") -> Cell:
     """
     if not isinstance(data, dict):
         return Cell(scalar(data, where))
-    if unknown := set(data) - {"value", "formula", "note", "format"}:
+    if unknown := set(data) - {"value", "error", "formula", "note", "format", "validation"}:
         raise invalid(f"Invalid {where}: unknown {sorted(unknown)}")
+    error = data.get("error")
+    if error is not None and error not in ErrorType.__members__:
+        raise invalid(f"Invalid {where}: there is no error {error}")
     cell = Cell(
-        scalar(data.get("value"), where),
+        scalar(data.get("value"), where) if error is None else ErrorType[error],
         data.get("formula"),
         data.get("note"),
         data.get("format") or {},
+        data.get("validation") or {},
     )
+    if cell.validation:
+        check_validation(cell.validation, where)
     if cell.number_format:
         formats.check(cell.number_format, where)
     return cell
@@ -196,6 +248,9 @@ def _entered(cell: Cell) -> Json:
 
 
 def _extended_value(cell: Cell) -> Json:
+    if isinstance(cell.value, ErrorType):
+        message = f"The formula ends in {cell.value}"
+        return {"errorValue": {"type": cell.value.name, "message": message}}
     kinds = {bool: "boolValue", float: "numberValue", str: "stringValue"}
     return {kinds[type(cell.value)]: cell.raw}
 

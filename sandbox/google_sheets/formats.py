@@ -25,12 +25,13 @@ DEFAULT_PATTERNS = {
 }
 
 _NUMBER = re.compile(
-    r'(?P<before>(?:[^#0-9@;"%.,eE\\]|"[^"]*"|\\.)*)(?P<whole>[#0,]*[#0])'
+    r'(?P<before>(?:\[\$[^\]]*\]|[^#0-9@;"%.,eE\\\[]|"[^"]*"|\\.)*)(?P<whole>[#0,]*[#0])'
     r"(?:\.(?P<fraction>[0#]+))?(?P<exponent>[eE]\+0+)?(?P<percent>%)?"
-    r'(?P<after>(?:[^#0-9@;"%.,\\]|"[^"]*"|\\.)*)'
+    r'(?P<after>(?:\[\$[^\]]*\]|[^#0-9@;"%.,\\\[]|"[^"]*"|\\.)*)'
 )
 _DATE_TOKEN = re.compile(
-    r'"[^"]*"|\\.|y{4}|y{2}|m{1,4}|d{1,4}|h{1,2}|s{1,2}|\.0+|am/pm|[-/:.,TZ\s]', re.IGNORECASE
+    r'"[^"]*"|\\.|\[(?:h+|m+|s+)\]|y{4}|y{2}|m{1,4}|d{1,4}|h{1,2}|s{1,2}|\.0+|am/pm|[-/:.,TZ\s]',
+    re.IGNORECASE,
 )
 _TYPED_NUMBER = re.compile(
     r"(?P<sign>[-+]?)(?P<currency>\$?)(?P<digits>\d+|\d{1,3}(?:,\d{3})+|(?=\.\d))"
@@ -166,7 +167,11 @@ def _format_number(value: float, pattern: re.Match[str]) -> str:
 
 
 def _literal(text: str) -> str:
-    return re.sub(r'"([^"]*)"|\\(.)', lambda match: match[1] or match[2] or "", text)
+    return re.sub(
+        r'"([^"]*)"|\\(.)|\[\$([^\]-]*)[^\]]*\]',
+        lambda match: match[1] or match[2] or match[3] or "",
+        text,
+    )
 
 
 def _format_time(value: float, pattern: str) -> str:
@@ -175,7 +180,7 @@ def _format_time(value: float, pattern: str) -> str:
     except OverflowError:
         return _general(value)
     tokens = _DATE_TOKEN.findall(pattern)
-    letters = [token[0].lower() if token[0].isalpha() else "" for token in tokens]
+    letters = [token.lstrip("[")[:1].lower() for token in tokens]
     known = [letter for letter in letters if letter in ("y", "m", "d", "h", "s")]
     has_half_days = any(token.lower() == "am/pm" for token in tokens)
     parts: list[str] = []
@@ -185,12 +190,20 @@ def _format_time(value: float, pattern: str) -> str:
             parts.append(_plain_token(token, moment))
             continue
         seen += 1
+        if token.startswith("["):
+            parts.append(_elapsed(token, letter, moment - EPOCH))
+            continue
         before = known[seen - 2] if seen > 1 else ""
         after = known[seen] if seen < len(known) else ""
         # An m next to hours or seconds means minutes.
         is_minute = letter == "m" and len(token) <= 2 and (before == "h" or after == "s")
         parts.append(_time_token(token.lower(), moment, is_minute, has_half_days))
     return "".join(parts)
+
+
+def _elapsed(token: str, letter: str, duration: timedelta) -> str:
+    unit = {"h": timedelta(hours=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1)}[letter]
+    return str(duration // unit).zfill(len(token) - 2)
 
 
 def _plain_token(token: str, moment: datetime) -> str:

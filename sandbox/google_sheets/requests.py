@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain, count
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from sandbox.google_sheets import fields
 from sandbox.google_sheets.a1 import Area, format_range
-from sandbox.google_sheets.cells import Json, patch_cell
+from sandbox.google_sheets.cells import Cell, Json, check_validation, patch_cell
 from sandbox.google_sheets.errors import ApiError, invalid, refuse_unknown
 from sandbox.google_sheets.fields import Mask
 from sandbox.google_sheets.workbook import Bounds, Dimension, Spreadsheet, Tab
@@ -109,7 +110,7 @@ class _RepeatCell(_Model):
 class _CopyPaste(_Model):
     source: _GridRange
     destination: _GridRange
-    paste_type: Literal["PASTE_VALUES"]
+    paste_type: Literal["PASTE_VALUES", "PASTE_FORMAT"]
     paste_orientation: Literal["NORMAL"] = "NORMAL"
 
 
@@ -126,6 +127,16 @@ class _InsertDimension(_Model):
 
 class _DeleteDimension(_Model):
     range: _DimensionRange
+
+
+class _MoveDimension(_Model):
+    source: _DimensionRange
+    destination_index: Index = 0
+
+
+class _SetDataValidation(_Model):
+    range: _GridRange
+    rule: dict[str, Any] | None = None
 
 
 class _UpdateDimensionProperties(_Model):
@@ -306,25 +317,35 @@ def _repeat_cell(book: Spreadsheet, request: _RepeatCell) -> None:
 
 
 def _copy_paste(book: Spreadsheet, request: _CopyPaste) -> None:
-    """Values only, over a destination as large as the source: empty cells empty theirs."""
+    """Values or formats only; empty cells empty theirs.
+
+    A destination that is the source's size several times over takes it several times.
+    """
     source_tab = book.tab_by_id(request.source.sheet_id)
     tab = book.tab_by_id(request.destination.sheet_id)
     source = _bound(source_tab, request.source.area)
     bounds = _bound(tab, request.destination.area)
     height, width = source.end_row - source.start_row, source.end_column - source.start_column
-    if (bounds.end_row - bounds.start_row, bounds.end_column - bounds.start_column) != (
-        height,
-        width,
-    ):
-        raise invalid("the stand-in copies to a destination as large as the source only.")
+    rows, columns = bounds.end_row - bounds.start_row, bounds.end_column - bounds.start_column
+    if not rows or rows % height or not columns or columns % width:
+        raise invalid(
+            "the stand-in copies to a destination as large as the source, or some times as large."
+        )
     copied = {
-        (row, column): source_tab.get(source.start_row + row, source.start_column + column).value
+        (row, column): source_tab.get(source.start_row + row, source.start_column + column)
         for row in range(height)
         for column in range(width)
     }
-    for (row, column), value in copied.items():
-        at = bounds.start_row + row, bounds.start_column + column
-        tab.put(*at, tab.get(*at).with_value(value))
+    for row in range(rows):
+        for column in range(columns):
+            at = bounds.start_row + row, bounds.start_column + column
+            tab.put(*at, _pasted(tab.get(*at), copied[row % height, column % width], request))
+
+
+def _pasted(cell: Cell, copied: Cell, request: _CopyPaste) -> Cell:
+    if request.paste_type == "PASTE_VALUES":
+        return cell.with_value(copied.value)
+    return replace(cell, format=copied.format, validation=copied.validation)
 
 
 def _append_dimension(book: Spreadsheet, request: _AppendDimension) -> None:
@@ -343,6 +364,21 @@ def _insert_dimension(book: Spreadsheet, request: _InsertDimension) -> None:
 def _delete_dimension(book: Spreadsheet, request: _DeleteDimension) -> None:
     tab, start, end = _dimension(book, request.range)
     tab.delete(request.range.dimension, start, end)
+
+
+def _move_dimension(book: Spreadsheet, request: _MoveDimension) -> None:
+    tab, start, end = _dimension(book, request.source)
+    tab.move(request.source.dimension, start, end, request.destination_index)
+
+
+def _set_data_validation(book: Spreadsheet, request: _SetDataValidation) -> None:
+    if request.rule is not None:
+        check_validation(request.rule, "rule")
+    tab = book.tab_by_id(request.range.sheet_id)
+    bounds = _bound(tab, request.range.area)
+    for row in range(bounds.start_row, bounds.end_row):
+        for column in range(bounds.start_column, bounds.end_column):
+            tab.put(row, column, replace(tab.get(row, column), validation=request.rule or {}))
 
 
 def _update_dimension_properties(book: Spreadsheet, request: _UpdateDimensionProperties) -> None:
@@ -393,5 +429,7 @@ _REQUESTS: dict[str, tuple[type[_Model], _Handler]] = {
     "appendDimension": (_AppendDimension, _append_dimension),
     "insertDimension": (_InsertDimension, _insert_dimension),
     "deleteDimension": (_DeleteDimension, _delete_dimension),
+    "moveDimension": (_MoveDimension, _move_dimension),
+    "setDataValidation": (_SetDataValidation, _set_data_validation),
     "updateDimensionProperties": (_UpdateDimensionProperties, _update_dimension_properties),
 }

@@ -27,7 +27,8 @@ START_TIMEOUT = 60
 ACCOUNT_EMAIL = "millrace@sandbox.invalid"
 
 CellValue = str | bool | int | float | Decimal | date | datetime | Mapping[str, Any] | None
-"""What a cell is made with: a plain value, or an object with value, formula, note and format."""
+"""What a cell is made with: a plain value, or an object with value or error (such as ``N_A``),
+formula, note, format and validation."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sandbox.google_sheets import a1, formats
@@ -195,7 +196,7 @@ def _written_cell(cell: Cell, value: Any, option: str) -> Cell:
     parsed, number_format = formats.parse_typed(value)
     written = cell.with_value(parsed)
     if number_format and not cell.number_format:
-        return Cell(parsed, note=cell.note, format={**cell.format, "numberFormat": number_format})
+        return replace(written, format={**cell.format, "numberFormat": number_format})
     return written
 
 

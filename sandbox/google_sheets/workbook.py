@@ -126,6 +126,32 @@ class Tab:
         if self.frozen_columns >= self.columns:
             raise invalid("You can't freeze all visible columns on the sheet.")
 
+    def move(self, dimension: Dimension, start: int, end: int, to: int) -> None:
+        """Move rows or columns before another one, counted as they stand before the move."""
+        if to > self._size(dimension):
+            raise invalid(f"Cannot move {dimension} to index {to} of {self._size(dimension)}.")
+        if start < to < end:
+            raise invalid(f"Cannot move {dimension} {start} to {end} into themselves, to {to}.")
+        count = end - start
+        if to <= start:
+            self._move(
+                dimension,
+                lambda index: (
+                    to + index - start
+                    if start <= index < end
+                    else index + count * (to <= index < start)
+                ),
+            )
+        else:
+            self._move(
+                dimension,
+                lambda index: (
+                    to - count + index - start
+                    if start <= index < end
+                    else index - count * (end <= index < to)
+                ),
+            )
+
     def insert(self, dimension: Dimension, start: int, count: int, from_before: bool) -> None:
         """Insert empty rows or columns that look like the ones before or after them."""
         size = self._size(dimension)

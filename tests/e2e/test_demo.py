@@ -79,7 +79,7 @@ def query(stack, sql):
 
 def nps_by_hand(stack):
     """Every row that nps_summary should have, computed from MySQL in plain Python."""
-    server = stack.mariadb.server
+    server = stack.mysql.server
     connection = server.connect_as_reader(db="prod")
     with closing(connection), closing(connection.cursor()) as cursor:
         cursor.execute("select date(created_at), score from nps where deleted_at is null")

@@ -195,7 +195,7 @@ USERS = [(1, "ann@example.com", "Ann"), (2, "bob@example.com", "Bob")]
 
 CLEARED = (
     *("AIRFLOW_CONN_AWS_LANDING", "DBT_PROJECT_DIR", "DBT_PROFILES_DIR", "DBT_TARGET_PATH"),
-    *("TARGET", "WAREHOUSE_SCHEMA"),
+    *("TARGET", "WAREHOUSE_SCHEMA", "DBT_TARGET", "DBT_PROFILE"),
 )
 
 
@@ -287,6 +287,14 @@ class Workspace:
         manifest = json.loads(self.manifest_file.read_text())
         manifest["sources"][f"source.millrace.mysql.{table}"] |= change
         self.manifest_file.write_text(json.dumps(manifest))
+        self.take_manifest()
+
+    def take_manifest(self) -> None:
+        """Let the manifest be what dbt has just made of the project, in this environment."""
+        project = Project.find()
+        project._fingerprint_path.write_text(
+            json.dumps(project._fingerprint(project._inputs_digest()))
+        )
 
     def declare(self, name: str = "nps", /, **changes: Any) -> None:
         """Change keys of a table's ingest block; None removes one."""
@@ -336,7 +344,9 @@ def workspace(
     monkeypatch.setenv("DUCKDB_PATH", str(root / "millrace.duckdb"))
     monkeypatch.setenv("MILLRACE_PII_SALT", os.urandom(8).hex())
     monkeypatch.chdir(root)
-    return Workspace(root, mysql, monkeypatch, capsys)
+    made = Workspace(root, mysql, monkeypatch, capsys)
+    made.take_manifest()
+    return made
 
 
 @pytest.fixture(scope="session")

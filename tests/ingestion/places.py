@@ -44,7 +44,7 @@ class Place:
         return self.load_manifest(self.land(data, interval))
 
     def load_manifest(self, manifest: Manifest) -> LedgerRow:
-        return self.warehouse.load(self.table, manifest, self.landing.local_copy)
+        return self.warehouse.load(self.table, manifest, self.landing)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with self.warehouse._session() as session:
@@ -70,6 +70,11 @@ class Place:
     def put(self, part: Part, body: bytes) -> None:
         """Overwrite a landed part, as nothing of ours does."""
         obstore.put(self.landing._store, self._path(part), body)
+
+    def rewrite(self, manifest: Manifest) -> None:
+        """Put a manifest in the place of the one that was landed."""
+        path = manifest.url.removeprefix(f"{self.landing.url}/")
+        obstore.put(self.landing._store, path, manifest.to_json().encode())
 
     def remove(self, part: Part) -> None:
         obstore.delete(self.landing._store, self._path(part))

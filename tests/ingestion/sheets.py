@@ -83,6 +83,8 @@ class Workbook:
         *,
         request_bytes: int = REQUEST_BYTES,
         refreshed: str = "2026-11-20 09:41 UTC, run manual",
+        name: str = "nps_summary_sheet",
+        warehouse: str = "duckdb dev.duckdb, analytics",
         **options: Any,
     ) -> Published:
         declared = {
@@ -93,14 +95,14 @@ class Workbook:
             "order_by": ["date"],
         }
         publication = Publication(
-            name="nps_summary_sheet",
+            name=name,
             mart="nps_summary",
             schema="marts",
             identifier="nps_summary",
             options=GoogleSheetPublishOptions.model_validate(declared | options),
         )
         destination = GoogleSheetDestination(self.connection(), request_bytes=request_bytes)
-        return destination.publish(publication, rows, refreshed=refreshed)
+        return destination.publish(publication, rows, refreshed=refreshed, warehouse=warehouse)
 
     @cached_property
     def judge(self) -> gspread.Spreadsheet:

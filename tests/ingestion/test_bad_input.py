@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingestion.batch import Batch, Interval
-from ingestion.errors import ManifestNotFound, PartCorrupt
+from ingestion.errors import ManifestCorrupt, ManifestNotFound, PartCorrupt, TooFewRows
 from sandbox.processes import free_port
 
 if TYPE_CHECKING:
@@ -229,7 +230,9 @@ def test_a_damaged_part_changes_nothing(
     damage(part)
     before = loaded.warehouse()
     with pytest.raises(PartCorrupt, match=complaint) as refused:
-        loaded.pipeline.load(loaded.pipeline.catalog.table("mysql.nps"), manifest.url)
+        loaded.pipeline.load(
+            loaded.pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch
+        )
     assert manifest.parts[0].url in refused.value.message
     assert "Ingest the batch again" in refused.value.fix
     assert loaded.warehouse() == before
@@ -246,9 +249,49 @@ def test_a_batch_without_its_manifest_changes_nothing(
         file.write_text(content)
     before = loaded.warehouse()
     with pytest.raises(ManifestNotFound, match="manifest") as refused:
-        loaded.pipeline.load(loaded.pipeline.catalog.table("mysql.nps"), manifest.url)
+        loaded.pipeline.load(
+            loaded.pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch
+        )
     assert "Ingest the batch again" in refused.value.fix
     assert loaded.warehouse() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "end", "says"),
+    [
+        ("users", datetime(2026, 10, 2, tzinfo=UTC), "is of mysql.nps"),
+        ("nps", datetime(2026, 10, 3, tzinfo=UTC), "to 2026-10-02 00:00:00, and mysql.nps"),
+    ],
+    ids=["another table's", "another interval's"],
+)
+def test_a_manifest_of_another_batch_changes_nothing(
+    loaded: Workspace, table: str, end: datetime, says: str
+) -> None:
+    manifest = landed(loaded)
+    before = loaded.warehouse()
+    declared = loaded.pipeline.catalog.table(f"mysql.{table}")
+    planned = Batch(declared.key, Interval(None, end))
+    with pytest.raises(ManifestCorrupt, match=says) as refused:
+        loaded.pipeline.load(declared, manifest.url, planned)
+    assert manifest.url in refused.value.message
+    assert loaded.warehouse() == before
+
+
+def test_a_manifest_without_rows_does_not_empty_a_whole_table(loaded: Workspace) -> None:
+    pipeline = loaded.pipeline
+    users = pipeline.catalog.table("mysql.users")
+    batch = Batch(users.key)
+    manifest = replace(pipeline.extract(users, batch), parts=())
+    Path(manifest.url.removeprefix("file://")).write_text(manifest.to_json())
+    before = loaded.warehouse()
+    with pytest.raises(TooFewRows, match="0 rows"):
+        pipeline.load(users, manifest.url, batch)
+    assert loaded.warehouse() == before
+
+
+def load(workspace: Workspace, manifest: Manifest) -> None:
+    pipeline = workspace.pipeline
+    pipeline.load(pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch)
 
 
 def landed(workspace: Workspace) -> Manifest:
@@ -313,22 +356,14 @@ def test_a_target_that_the_profile_lacks(loaded: Workspace) -> None:
 # The project and its manifest
 
 
-def outdate(workspace: Workspace) -> None:
-    """The sources are a moment newer than the manifest."""
-    newer = workspace.manifest_file.stat().st_mtime + 1
-    os.utime(workspace.sources_file, (newer, newer))
-
-
 def test_a_stale_manifest_is_parsed_again_by_itself(loaded: Workspace) -> None:
     text = loaded.sources_file.read_text()
     loaded.sources_file.write_text(text.replace("cursor: updated_at", "cursor: created_at"))
-    outdate(loaded)
     loaded.refuses("ingest", "mysql.nps", says=["no column 'created_at'"])
 
 
 def test_a_stale_manifest_whose_project_no_longer_parses(loaded: Workspace) -> None:
     loaded.sources_file.write_text("sources: [")
-    outdate(loaded)
     said = loaded.refuses("ingest", "mysql.nps", says=["dbt cannot parse", "sources.yml"])
     assert "Correct what dbt names" in said
 
@@ -339,16 +374,21 @@ def test_a_missing_manifest_is_parsed_by_itself(loaded: Workspace) -> None:
     assert loaded.manifest_file.exists()
 
 
-def test_a_manifest_of_another_dbt(loaded: Workspace) -> None:
+@pytest.mark.parametrize("content", ["", "{", "{}", None], ids=["", "{", "{}", "another dbt's"])
+def test_a_manifest_that_is_none_is_parsed_again_by_itself(
+    loaded: Workspace, content: str | None
+) -> None:
     text = loaded.manifest_file.read_text()
-    loaded.manifest_file.write_text(text.replace("dbt/manifest/v12.json", "dbt/manifest/v11.json"))
-    loaded.refuses("ingest", "mysql.nps", says=["another version of dbt", "v11", "Run `dbt parse`"])
+    others = text.replace("dbt/manifest/v12.json", "dbt/manifest/v11.json").replace("nps", "npx")
+    loaded.manifest_file.write_text(others if content is None else content)
+    assert "mysql.nps" in loaded.succeeds("list")
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}"])
-def test_a_manifest_that_is_none(loaded: Workspace, content: str) -> None:
-    loaded.manifest_file.write_text(content)
-    loaded.refuses("ingest", "mysql.nps", says=["manifest.json", "dbt parse"])
+def test_a_declaration_that_is_deleted_is_no_longer_ingested(loaded: Workspace) -> None:
+    text = loaded.sources_file.read_text()
+    loaded.sources_file.write_text(text[: text.index("      - name: users")])
+    os.utime(loaded.sources_file, (1, 1))
+    loaded.refuses("ingest", "mysql.users", says=["No source table 'mysql.users'"])
 
 
 def test_no_project(loaded: Workspace, tmp_path: Path) -> None:

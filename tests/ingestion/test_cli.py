@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from sandbox.processes import free_port
 if TYPE_CHECKING:
     from sandbox.s3 import S3Server
     from tests.ingestion.conftest import Workspace
+    from tests.ingestion.sheets import Workbook
 
 pytestmark = pytest.mark.service
 
@@ -197,3 +199,76 @@ def test_help_shows_examples(
 ) -> None:
     said = workspace.succeeds(*arguments)
     assert all(example in said for example in examples), said
+
+
+def test_the_warehouse_is_chosen_as_for_dbt(workspace: Workspace) -> None:
+    profiles = workspace.root / "profiles.yml"
+    text = profiles.read_text()
+    block = text[text.index("    dev:\n") : text.index("    redshift:\n")]
+    other = block.replace("    dev:\n", "    other:\n").replace("DUCKDB_PATH", "OTHER_PATH")
+    profiles.write_text(text.replace(block, block + other))
+    workspace.environment.setenv("OTHER_PATH", str(workspace.root / "other.duckdb"))
+    said = workspace.succeeds("--target", "other", "check")
+    assert f"at {workspace.root / 'other.duckdb'}" in said
+    workspace.environment.setenv("DBT_TARGET", "other")
+    workspace.succeeds("ingest", "mysql.nps")
+    assert not workspace.warehouse_file.exists()
+
+
+def test_without_names_the_others_are_ingested_though_one_fails(workspace: Workspace) -> None:
+    workspace.mysql.execute("DROP TABLE nps")
+    outcome = workspace.run("ingest")
+    assert outcome.exit_code == 1
+    assert "✓ mysql.users: 2 rows" in outcome.out
+    assert outcome.errors == 1
+    assert "✗ mysql.nps" in outcome.err
+    assert outcome.err.rstrip().endswith("1 of 2 failed: mysql.nps")
+    assert workspace.raw("SELECT id FROM raw_mysql.users ORDER BY id") == [(1,), (2,)]
+
+
+def test_every_failure_is_told(workspace: Workspace) -> None:
+    workspace.mysql.execute("DROP TABLE nps")
+    workspace.mysql.execute("DROP TABLE users")
+    outcome = workspace.run("ingest", "mysql.users", "mysql.nps")
+    assert outcome.exit_code == 1
+    assert outcome.errors == 2
+    assert outcome.err.rstrip().endswith("2 of 2 failed: mysql.users, mysql.nps")
+
+
+def test_a_name_that_is_not_declared_stops_before_anything_is_done(workspace: Workspace) -> None:
+    said = workspace.refuses("ingest", "mysql.nps", "mysql.npx", says=["'mysql.npx'"])
+    assert "✓" not in said
+
+
+def test_the_other_marts_are_published_though_one_fails(
+    workspace: Workspace, workbook: Workbook
+) -> None:
+    workspace.succeeds("ingest")
+    key = workbook.connection()
+    workspace.environment.setenv(
+        "AIRFLOW_CONN_GOOGLE_SHEETS",
+        json.dumps({"conn_type": key.conn_type, "extra": dict(key.extra)}),
+    )
+    publish = {"kind": "google_sheet", "connection": "google_sheets", "order_by": ["id"]}
+    manifest = json.loads(workspace.manifest_file.read_text())
+    for name, mart in (("gone", "nowhere"), ("users", "users")):
+        manifest["nodes"][f"model.millrace.{mart}"] = {
+            "unique_id": f"model.millrace.{mart}",
+            "name": mart,
+            "schema": "raw_mysql",
+            "alias": mart,
+        }
+        manifest["exposures"][f"exposure.millrace.{name}"] = {
+            "unique_id": f"exposure.millrace.{name}",
+            "name": name,
+            "original_file_path": "models/exposures.yml",
+            "depends_on": {"nodes": [f"model.millrace.{mart}"]},
+            "meta": {"publish": publish | {"spreadsheet": workbook.key, "tab": name}},
+        }
+    workspace.manifest_file.write_text(json.dumps(manifest))
+    workspace.take_manifest()
+    outcome = workspace.run("publish")
+    assert outcome.exit_code == 1
+    assert "✓ users: 2 rows" in outcome.out
+    assert outcome.errors == 1
+    assert outcome.err.rstrip().endswith("1 of 2 failed: gone")

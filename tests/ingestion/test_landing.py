@@ -1,9 +1,17 @@
 import hashlib
 import json
+import os
 import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
+import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,14 +20,18 @@ from ingestion.batch import Batch, Interval
 from ingestion.connections import Connection
 from ingestion.errors import (
     LandingError,
+    LandingRefused,
     LandingUnavailable,
+    ManifestCorrupt,
     ManifestNotFound,
     PartCorrupt,
     SchemaConflict,
 )
 from ingestion.landing.landing import Landing
 from ingestion.manifest import Manifest
+from sandbox.processes import LOOPBACK, free_port
 from tests.ingestion.tables import batches_of
+from tests.proxy import FaultProxy
 
 BATCH = Batch("mysql.nps", Interval(None, datetime(2026, 10, 2, tzinfo=UTC)))
 ROWS = pa.table({"id": pa.array(range(10_000)), "text": [f"{n:08x}" * 4 for n in range(10_000)]})
@@ -170,9 +182,11 @@ def test_a_merge_of_too_few_rows_leaves_the_attempt_uncommitted(landing, tmp_pat
         raise ValueError(f"{rows} are too few")
 
     attempt = landing.new_attempt(BATCH)
-    share = landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt)
+    shares = [
+        landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt) for _ in range(2)
+    ]
     with pytest.raises(ValueError, match="20000 are too few"):
-        landing.merge(attempt, [share, share], refuse)
+        landing.merge(attempt, shares, refuse)
     assert f"{attempt}/manifest.json" not in files(tmp_path)
 
 
@@ -208,6 +222,65 @@ def test_an_attempt_without_a_manifest_was_never_committed(landing, tmp_path):
 def test_a_foreign_manifest_is_refused(text):
     with pytest.raises(ManifestNotFound, match="not a manifest that Millrace wrote"):
         Manifest.from_json(text, "file:///x/manifest.json")
+
+
+def twice(value):
+    value["entries"] *= 2
+    for key in ("content_length", "record_count"):
+        value["meta"][key] *= 2
+
+
+def with_part(url):
+    def change(value):
+        value["entries"][0]["url"] = url.format(value["entries"][0]["url"])
+
+    return change
+
+
+def with_sum(key):
+    def change(value):
+        value["meta"][key] += 1
+
+    return change
+
+
+FORGERIES = {
+    "a part listed twice": (twice, "more than once"),
+    "no parts": (lambda value: value["entries"].clear(), "promises 10,000 rows"),
+    "more rows promised": (with_sum("record_count"), "promises 10,001 rows"),
+    "more bytes promised": (with_sum("content_length"), "promises 10,000 rows in"),
+    "another bucket": (with_part("s3://elsewhere/part-00000.parquet"), "not below"),
+    "another table's part": (with_part("file:///landing/mysql/users/full/x/part"), "not below"),
+    "a way out of the folder": (with_part("{0}/../../../part"), "not below"),
+}
+
+
+@pytest.mark.parametrize(("change", "what"), FORGERIES.values(), ids=FORGERIES)
+def test_a_manifest_that_was_changed_is_refused(landing, change, what):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    value = json.loads(manifest.to_json())
+    change(value)
+    local_path(manifest.url).write_text(json.dumps(value))
+    with pytest.raises(ManifestCorrupt, match=what) as refused:
+        landing.read_manifest(manifest.url)
+    assert manifest.url in refused.value.message
+
+
+def test_a_worker_is_merged_once_and_into_its_own_attempt_alone(landing, tmp_path):
+    attempt = landing.new_attempt(BATCH)
+    share = landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt)
+    elsewhere = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    another_day = replace(share, batch=Batch("mysql.nps", Interval(None, datetime.now(UTC))))
+    another_table = replace(share, batch=Batch("mysql.users", BATCH.interval))
+    for other, what in (
+        (share, "more than once"),
+        (elsewhere, "not below"),
+        (another_day, "is to be loaded"),
+        (another_table, "is to be loaded"),
+    ):
+        with pytest.raises(ManifestCorrupt, match=what):
+            landing.merge(attempt, [share, other])
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +396,40 @@ def test_s3_damage_is_noticed(s3_landing, s3_server, bucket):
 
 
 @pytest.mark.service
+def test_s3_tells_an_object_that_was_replaced_without_reading_it(s3_landing, s3_server, bucket):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    s3_landing.verify(manifest)
+    client = s3_server.endpoint.client()
+    (part,) = manifest.parts
+    key = part.url.removeprefix(f"s3://{bucket}/")
+    data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=data[:-1] + b"x")
+    with pytest.raises(PartCorrupt, match="its ETag is"):
+        s3_landing.verify(manifest)
+    client.put_object(Bucket=bucket, Key=key, Body=data[:-1])
+    with pytest.raises(PartCorrupt, match="its manifest says"):
+        s3_landing.verify(manifest)
+    client.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(PartCorrupt, match="is gone"):
+        s3_landing.verify(manifest)
+
+
+@pytest.mark.service
+def test_s3_verifies_no_part_whose_etag_nobody_knows(s3_landing):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    with pytest.raises(PartCorrupt, match="its manifest says None"):
+        s3_landing.verify(without_etag(s3_landing, manifest))
+
+
+def without_etag(landing, manifest):
+    """The manifest as it would be by somebody who leaves out what tells the objects apart."""
+    stripped = replace(manifest, parts=tuple(replace(part, etag=None) for part in manifest.parts))
+    path = manifest.url.removeprefix(f"{landing.url}/")
+    obstore.put(landing._store, path, stripped.to_json().encode())
+    return stripped
+
+
+@pytest.mark.service
 def test_s3_check_works_and_leaves_nothing(s3_landing, s3_server, bucket):
     s3_landing.check()
     assert keys(s3_server, bucket) == []
@@ -338,3 +445,239 @@ def test_s3_without_the_bucket_is_refused(s3_server):
 def test_s3_with_wrong_keys_is_refused(s3_server, bucket):
     with pytest.raises(LandingUnavailable, match="refuses these credentials"):
         Landing(f"s3://{bucket}", s3_connection(s3_server, password="wrong")).check()
+
+
+# S3 that answers what the real server does not on demand.
+
+
+class Answer(NamedTuple):
+    """What S3 answers to every request but the one that begins an upload."""
+
+    status: int
+    code: str = ""
+
+
+BEGUN = b"<InitiateMultipartUploadResult><UploadId>a403</UploadId></InitiateMultipartUploadResult>"
+
+
+@contextmanager
+def s3_that_answers(answer):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, body = answer.status, f"<Error><Code>{answer.code}</Code></Error>".encode()
+            if self.command == "POST" and "uploads" in self.path:
+                status, body = 200, BEGUN
+            if self.command == "PUT" and "uploadId" in self.path:
+                status, body = 200, b""
+            self.send_response(status)
+            self.send_header("etag", '"1"')
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST = do_DELETE = answer
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            landing = Landing("s3://b-403/2026-04-03/Forbidden", keys_for(server.server_port))
+            landing.port = server.server_port
+            yield landing
+        finally:
+            server.shutdown()
+
+
+def keys_for(port):
+    extra = {"endpoint_url": f"http://{LOOPBACK}:{port}", "region_name": "us-east-1"}
+    return Connection("aws_landing", "aws", login="NoSuchBucket", password="s3cret", extra=extra)
+
+
+def check(landing):
+    landing.check()
+
+
+def read(landing):
+    landing.read_manifest(f"{landing.url}/manifest.json")
+
+
+def write_small(landing):
+    landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+
+
+def write_large(landing):
+    noise = pa.table({"noise": [os.urandom(1_000_000) for _ in range(12)]})
+    landing.write(BATCH, noise.schema, batches_of(noise, 1))
+
+
+OUTAGES = [Answer(500, "InternalError"), Answer(503, "SlowDown"), Answer(429), Answer(409)]
+REFUSALS = [
+    *(Answer(403, "AccessDenied"), Answer(403, "RequestTimeTooSkewed"), Answer(401)),
+    *(Answer(400, "ExpiredToken"), Answer(404, "NoSuchBucket"), Answer(301)),
+]
+
+
+@pytest.mark.parametrize("act", [check, read, write_small, write_large])
+@pytest.mark.parametrize("answer", OUTAGES, ids=str)
+def test_s3_has_an_outage_whatever_its_names_are(answer, act, monkeypatch):
+    monkeypatch.setattr("ingestion.landing.landing._RETRIES", 0)
+    with (
+        s3_that_answers(answer) as landing,
+        pytest.raises(LandingUnavailable, match=str(answer.status)) as caught,
+    ):
+        act(landing)
+    assert caught.value.may_pass
+
+
+@pytest.mark.parametrize("act", [check, read, write_small, write_large])
+@pytest.mark.parametrize("answer", REFUSALS, ids=str)
+def test_what_s3_refuses_is_not_tried_again(answer, act):
+    with s3_that_answers(answer) as landing, pytest.raises(LandingRefused) as caught:
+        act(landing)
+    assert not caught.value.may_pass
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("act", [check, write_small, write_large])
+def test_an_upload_that_s3_no_longer_knows_is_an_outage(act):
+    with (
+        s3_that_answers(Answer(404, "NoSuchUpload")) as landing,
+        pytest.raises(LandingUnavailable, match=r"404 Not Found: .*NoSuchUpload") as caught,
+    ):
+        act(landing)
+    assert caught.value.may_pass
+
+
+def test_what_lies_nowhere_is_a_manifest_that_was_never_committed():
+    with (
+        s3_that_answers(Answer(404, "NoSuchKey")) as landing,
+        pytest.raises(ManifestNotFound, match="never committed"),
+    ):
+        read(landing)
+
+
+def test_the_secrets_of_an_endpoint_are_not_told(monkeypatch):
+    monkeypatch.setattr("ingestion.landing.landing._RETRIES", 0)
+    extra = {"endpoint_url": f"http://key:s3cret@{LOOPBACK}:{free_port(0)}"}
+    connection = Connection("aws_landing", "aws", login="a", password="b", extra=extra)
+    with pytest.raises(LandingUnavailable) as caught:
+        Landing("s3://bucket", connection).check()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_landing_with_secrets_in_its_url_is_refused():
+    with pytest.raises(LandingRefused, match="neither") as caught:
+        Landing("s3://key:s3cret@bucket/prefix")
+    assert "s3cret" not in str(caught.value)
+
+
+# What gives the credentials.
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [("s3://bucket", {}), ("s3://bucket/prefix", {"region_name": "eu-west-1"})],
+)
+def test_without_an_endpoint_it_is_amazons_own(url, extra):
+    connection = Connection("aws_landing", "aws", login="k", password="s", extra=extra)
+    store = Landing(url, connection)._store
+    assert "endpoint" not in store.config
+    assert store.config["region"] == extra.get("region_name", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(403, "AccessDenied"), LandingRefused),
+        (Answer(400, "MalformedPolicyDocument"), LandingRefused),
+        (Answer(500, "InternalFailure"), LandingUnavailable),
+        (None, LandingUnavailable),
+    ],
+    ids=str,
+)
+def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatch, answer, kind):
+    monkeypatch.setattr("ingestion.landing.landing._RETRIES", 0)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with s3_that_answers(answer or Answer(200)) as there:
+        port = there.port if answer else free_port(0)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://{LOOPBACK}:{port}")
+        extra = {"role_arn": "arn:aws:iam::123456789012:role/landing"}
+        connection = Connection("aws_landing", "aws", login="k", password="s3cret", extra=extra)
+        with pytest.raises(LandingUnavailable) as caught:
+            Landing("s3://bucket", connection).check()
+    assert type(caught.value) is kind
+    assert "s3cret" not in str(caught.value)
+
+
+# A line to S3 that is slow, or dead.
+
+
+@pytest.fixture
+def line(s3_server):
+    address = urlsplit(s3_server.endpoint.endpoint_url)
+    with FaultProxy(address.hostname, address.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far_landing(s3_server, bucket, line):
+    """A landing at the end of that line."""
+    there = s3_connection(s3_server)
+    extra = {**there.extra, "endpoint_url": f"http://{line.host}:{line.port}"}
+    return Landing(f"s3://{bucket}", replace(there, extra=extra))
+
+
+def noise(size):
+    return pa.table({"noise": [os.urandom(100_000) for _ in range(size // 100_000)]})
+
+
+@pytest.mark.service
+def test_a_slow_uplink_takes_its_time(far_landing, line):
+    """As long as it used to be given, half a minute a request, and then some."""
+    rows = noise(5_000_000)
+    line.throttle(150_000)
+    manifest = far_landing.write(BATCH, rows.schema, batches_of(rows))
+    line.heal()
+    with far_landing.local_copy(manifest.parts[0]) as path:
+        assert pq.read_table(path) == rows
+
+
+@pytest.mark.service
+def test_a_slow_downlink_takes_its_time(far_landing, line, monkeypatch):
+    monkeypatch.setattr("ingestion.landing.landing._SILENCE_SECONDS", 1)
+    rows = noise(3_000_000)
+    manifest = far_landing.write(BATCH, rows.schema, batches_of(rows))
+    line.throttle(1_000_000, towards="client")
+    with far_landing.local_copy(manifest.parts[0]) as path:
+        assert pq.read_table(path) == rows
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("after", [0, 300_000], ids=["at once", "in the middle"])
+@pytest.mark.parametrize("fault", ["stall", "half_open", "reset"])
+@pytest.mark.parametrize("towards", ["server", "client"])
+def test_a_dead_line_is_given_up(s3_server, bucket, line, monkeypatch, fault, after, towards):
+    monkeypatch.setattr("ingestion.landing.landing._SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("ingestion.landing.landing._SLOWEST_BYTES_A_SECOND", 10**9)
+    monkeypatch.setattr("ingestion.landing.landing._RETRIES", 1)
+    there = s3_connection(s3_server)
+    extra = {**there.extra, "endpoint_url": f"http://{line.host}:{line.port}"}
+    landing = Landing(f"s3://{bucket}", replace(there, extra=extra))
+    rows = noise(1_000_000)
+    (part,) = landing.write(BATCH, rows.schema, batches_of(rows)).parts
+    getattr(line, fault)(after, towards=towards)
+    act = {
+        "server": lambda: landing.write(BATCH, rows.schema, batches_of(rows)),
+        "client": lambda: landing.local_copy(part).__enter__(),
+    }[towards]
+    began = time.monotonic()
+    with pytest.raises(LandingUnavailable) as caught:
+        act()
+    assert caught.value.may_pass
+    assert time.monotonic() - began < 30

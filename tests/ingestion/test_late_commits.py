@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,8 @@ class Writer:
     began: float | None = None
     waiting: threading.Thread | None = None
     savepoint: bool = False
-    waits_since: float = field(default=0.0)
+    asked: float = 0.0
+    answered: float = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -67,19 +68,29 @@ class Writer:
     def run(self, statement: str) -> None:
         """Run it; where it waits for a lock, go on without it."""
         self.began = self.began or time.monotonic()
-        self.waits_since = time.monotonic()
+        self.asked = time.monotonic()
         self.waiting = threading.Thread(target=self._run, args=(statement,))
         self.waiting.start()
         self.waiting.join(0.02)
 
     def end(self, statement: str) -> None:
         self.run(statement)
+        # Nothing holds it up.
+        if self.waiting:
+            self.waiting.join()
         self.began, self.savepoint = None, False
 
     def _run(self, statement: str) -> None:
         # A deadlock, a lock waited for too long, a key that is taken: the writer's own business.
         with suppress(MySQLdb.Error), closing(self.client.cursor()) as cursor:
             cursor.execute(statement)
+        self.answered = time.monotonic()
+
+    def worked_longer_than(self, seconds: float, since: float) -> bool:
+        """Whether a statement that was not done at a moment took longer than so many seconds."""
+        is_done = self.answered > self.asked
+        until = self.answered if is_done else time.monotonic()
+        return until > since and until - self.asked > seconds
 
 
 class Schedule:
@@ -158,10 +169,20 @@ class Schedule:
             return
         late = time.monotonic() - PATIENCE.total_seconds()
         for writer in self.writers:
-            if self.way == "SELECT alone" and writer.is_busy and writer.waits_since < late:
+            if self.way == "SELECT alone" and writer.is_busy and writer.asked < late:
                 self._end_all()
             if self.way == "lookback" and writer.began and writer.began < late:
                 self._end_all()
+
+    def _conditions_were_broken(self, since: float) -> bool:
+        """Whether the machine was too slow for the conditions to hold while a batch was made."""
+        seconds = SPAN.total_seconds()
+        if self.way == "SELECT alone":
+            return any(writer.worked_longer_than(seconds, since) for writer in self.writers)
+        now = time.monotonic()
+        return self.way == "lookback" and any(
+            writer.began and now - writer.began > seconds for writer in self.writers
+        )
 
     def _end_all(self) -> None:
         """Let no statement wait any more, and no transaction stay open."""
@@ -175,11 +196,14 @@ class Schedule:
         start = self.start
         if start is not None and self.way == "lookback":
             start -= SPAN
+        began = time.monotonic()
         end = self.source.closed(table, Interval(start, None)).end
         if start is not None and end <= start:
             return
         with self.source.extract(table, Interval(start, end)) as extraction:
             rows = pa.Table.from_batches(extraction.batches, schema=extraction.schema)
+        if self._conditions_were_broken(began):
+            return
         for row in rows.to_pylist():
             at = row["at"].replace(tzinfo=None)
             self.arrived.add((row["id"], row["v"], at))

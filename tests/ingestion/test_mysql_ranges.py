@@ -303,7 +303,7 @@ def test_a_batch_that_is_split_arrives_whole(workspace: Workspace, how: str) -> 
         landed[0] = pipeline.extract_partition(table, partitions[0])
         manifest = pipeline.merge(table, partitions, [part.url for part in landed])
     assert len(manifest.parts) > 2
-    assert pipeline.load(table, manifest.url).rows == 20_000
+    assert pipeline.load(table, manifest.url, batch).rows == 20_000
     found = workspace.raw("SELECT COUNT(*), COUNT(DISTINCT id), SUM(score) FROM raw_mysql.nps")
     assert found == [(20_000, 20_000, workspace.mysql.rows("SELECT SUM(score) FROM nps")[0][0])]
 

@@ -24,6 +24,7 @@ from ingestion.destinations.sheet_cells import checksum
 from ingestion.errors import (
     DeclarationError,
     PublicationRefused,
+    SheetChanged,
     SheetError,
     SheetUnavailable,
     SpreadsheetNotFound,
@@ -135,7 +136,14 @@ def test_a_small_publication_is_one_write_and_a_few_reads(workbook: Workbook):
     workbook.requests()
     workbook.publish(summary(6))
     requests = workbook.requests()
-    assert [request.split()[0] for request in requests] == ["GET", "GET", "GET", "POST", "GET"]
+    assert [request.split()[0] for request in requests] == [
+        "GET",
+        "GET",
+        "GET",
+        "POST",
+        "GET",
+        "GET",
+    ]
 
 
 def test_a_shorter_table_leaves_no_rows_of_the_longer_one(workbook: Workbook, way: dict[str, int]):
@@ -231,12 +239,21 @@ def test_an_empty_mart_is_published_as_headings_where_nothing_was(workbook: Work
 
 
 def refused(workbook: Workbook, rows: pa.Table, says: str, **options: Any) -> str:
-    """Publish, and expect a refusal before anything was written."""
-    workbook.requests()
+    """Publish, and expect a refusal that changes no cell and no tab."""
+    before = everything(workbook)
     with pytest.raises(PublicationRefused, match=says) as error:
         workbook.publish(rows, **options)
-    assert not [request for request in workbook.requests() if request.startswith("POST")]
+    assert everything(workbook) == before
     return str(error.value)
+
+
+def everything(workbook: Workbook) -> dict[str, Any]:
+    """All that people see in the tabs, but for the notes."""
+    states = [workbook.state(title) for title in workbook.titles()]
+    return {
+        state.title: (state.sheet_id, state.values, state.formats, state.rows, state.columns)
+        for state in states
+    }
 
 
 def test_an_empty_mart_does_not_empty_the_tab(workbook: Workbook):
@@ -295,7 +312,7 @@ def test_a_note_that_was_changed_makes_the_columns_the_users(workbook: Workbook)
 def test_a_value_that_a_sheet_cannot_hold_is_refused_first(workbook: Workbook):
     rows = summary(2).append_column("id", pa.array([1, 2**60]))
     refused(workbook, rows, r"column 'id', row 2: 1152921504606846976 has more digits")
-    assert workbook.requests() == []
+    assert workbook.titles() == ["Sheet1"]
 
 
 def test_more_cells_than_google_allows_are_refused_with_numbers(
@@ -355,20 +372,48 @@ def test_what_somebody_changed_meanwhile_is_found_by_reading_back(
         workbook.publish(summary(3), **way)
 
 
-def test_rows_that_appear_below_are_found_by_reading_back(
-    workbook: Workbook, monkeypatch: pytest.MonkeyPatch
-):
-    workbook.publish(summary(9))
+def meddling(monkeypatch: pytest.MonkeyPatch, workbook: Workbook, cell: str, *, times: int) -> None:
+    """Let somebody type into the table after each of the first writes."""
     update = GoogleSheets.batch_update
+    typed = 0
 
     def update_and_meddle(self: GoogleSheets, spreadsheet: str, changes: Any) -> Any:
+        nonlocal typed
         answer = update(self, spreadsheet, changes)
-        workbook.change("nps_summary", "B8", 1)
+        if typed < times and "nps_summary" in workbook.titles():
+            typed += 1
+            workbook.change("nps_summary", cell, "oops")
         return answer
 
     monkeypatch.setattr(GoogleSheets, "batch_update", update_and_meddle)
-    with pytest.raises(SheetError, match="it has 7 rows, not 6"):
-        workbook.publish(summary(6))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_somebody_who_types_into_the_table_meanwhile_is_outlasted(
+    workbook: Workbook, monkeypatch: pytest.MonkeyPatch, times: int
+):
+    meddling(monkeypatch, workbook, "B3", times=times)
+    workbook.publish(summary(3))
+    assert workbook.read() == shown(summary(3))
+
+
+def test_somebody_who_keeps_typing_is_named_and_it_may_pass(
+    workbook: Workbook, monkeypatch: pytest.MonkeyPatch
+):
+    meddling(monkeypatch, workbook, "B3", times=1000)
+    with pytest.raises(SheetChanged, match=r"nps_summary!B3 holds 'oops', not 11\.0") as error:
+        workbook.publish(summary(3))
+    assert error.value.may_pass
+    assert workbook.state().notes["A1"].startswith("Stale since 2026-11-20 09:41 UTC, run manual: ")
+
+
+def test_what_appears_where_rows_were_meanwhile_is_left_there(
+    workbook: Workbook, monkeypatch: pytest.MonkeyPatch
+):
+    workbook.publish(summary(9))
+    meddling(monkeypatch, workbook, "B9", times=1)
+    workbook.publish(summary(6))
+    assert workbook.read() == [*shown(summary(6)), [], ["", "oops"]]
 
 
 def test_quota_is_waited_for_as_google_says(workbook: Workbook, way: dict[str, int]):
@@ -388,8 +433,8 @@ FAULTS = {
     "error": Fault(action="status", status=503),
     "error after": Fault(action="status", status=503, applied=True),
 }
-# A publication of three chunks: three reads, the staging tab, the chunks, the swap, the read back.
-REQUESTS = {"one request": 5, "staged": 9}
+# A publication of three chunks: three reads, the staging tab, the chunks, the swap, and two reads.
+REQUESTS = {"one request": 6, "staged": 10}
 WAYS = {"one request": {}, "staged": {"request_bytes": 600}}
 OLD, NEW = summary(8), summary(10, responses=500)
 
@@ -433,7 +478,7 @@ def test_a_lasting_fault_at_any_request_leaves_the_old_table_or_the_new_one(
             workbook.publish(NEW, **WAYS[name])
     assert error.value.may_pass
     workbook.admin.clear_faults()
-    final = REQUESTS[name] - 2
+    final = REQUESTS[name] - 3
     was_applied = number > final or (number == final and fault in AFTER)
     assert workbook.read() == shown(NEW if was_applied else OLD)
     assert workbook.state().notes.keys() == {"A1"}

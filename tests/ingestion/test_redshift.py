@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,6 @@ from datetime import timedelta
 from threading import Barrier
 from typing import Any
 
-import obstore
 import psycopg
 import pytest
 import redshift_connector
@@ -22,11 +20,14 @@ from tenacity import wait_none
 from ingestion.batch import Interval
 from ingestion.errors import (
     CountMismatch,
+    ManifestCorrupt,
+    PartCorrupt,
     WarehouseBusy,
     WarehouseError,
     WarehouseRefused,
     WarehouseUnavailable,
 )
+from ingestion.manifest import Manifest
 from ingestion.warehouses.redshift import ROLE_VARIABLE, RedshiftWarehouse
 from ingestion.warehouses.sql import raw
 from sandbox.processes import LOOPBACK, poll
@@ -150,7 +151,7 @@ def test_a_wrong_password_is_no_outage(place):
     with unharmed(place):
         for attempt in (
             warehouse.check,
-            lambda: warehouse.load(place.table, place.land(NEW), place.landing.local_copy),
+            lambda: warehouse.load(place.table, place.land(NEW), place.landing),
         ):
             with pytest.raises(WarehouseRefused, match="password") as caught:
                 attempt()
@@ -167,9 +168,7 @@ def test_a_cluster_that_is_down_may_come_back(place):
             place.warehouse._credentials, host=LOOPBACK, port=bound.getsockname()[1]
         )
         with pytest.raises(WarehouseUnavailable, match="cannot be reached") as caught:
-            RedshiftWarehouse(credentials).load(
-                place.table, place.land(NEW), place.landing.local_copy
-            )
+            RedshiftWarehouse(credentials).load(place.table, place.land(NEW), place.landing)
     assert caught.value.may_pass
 
 
@@ -199,9 +198,9 @@ def test_no_secret_is_in_what_the_server_is_told(place, monkeypatch):
 def test_a_part_that_is_missing_is_named(place):
     manifest = place.land(NEW)
     place.remove(manifest.parts[0])
-    with unharmed(place), pytest.raises(WarehouseError, match="does not exist") as caught:
+    with unharmed(place), pytest.raises(PartCorrupt, match="is gone") as caught:
         place.load_manifest(manifest)
-    assert manifest.url in caught.value.message
+    assert manifest.parts[0].url in caught.value.message
     assert "Ingest the batch again" in caught.value.fix
     assert_loads_now(place)
 
@@ -212,18 +211,53 @@ def test_a_part_that_is_damaged_is_refused(place, damage):
     (part,) = manifest.parts
     body = b"x" * part.size if damage == "overwritten" else b"x" * (part.size - 1)
     place.put(part, body)
-    with unharmed(place), pytest.raises(WarehouseError) as caught:
+    with unharmed(place), pytest.raises(PartCorrupt) as caught:
         place.load_manifest(manifest)
     assert part.url in caught.value.message
     assert_loads_now(place)
 
 
+def forged(place: Place, manifest: Manifest) -> Callable[[Any], None]:
+    """Put a part with other values, but as many rows and bytes, in the place of the true one."""
+    (part,) = manifest.parts
+    other = place.land(ids(3, 4, note=["c", "d"]))
+    (double,) = other.parts
+    assert (double.rows, double.size) == (part.rows, part.size)
+
+    def fault(_session: Any) -> None:
+        with place.landing.local_copy(double) as path:
+            place.put(part, path.read_bytes())
+
+    return fault
+
+
+def test_a_forged_part_is_refused(place):
+    manifest = place.land(NEW)
+    forged(place, manifest)(None)
+    with unharmed(place), pytest.raises(PartCorrupt, match="its ETag is"):
+        place.load_manifest(manifest)
+    assert_loads_now(place)
+
+
+def test_a_part_that_is_replaced_while_it_is_copied_is_refused(place):
+    manifest = place.land(NEW)
+    interrupted = Interrupted(place.warehouse, "COPY", forged(place, manifest))
+    with unharmed(place), pytest.raises(PartCorrupt, match="its ETag is"):
+        interrupted.load(place.table, manifest, place.landing)
+    assert_loads_now(place)
+
+
+def test_a_manifest_that_is_replaced_before_it_is_copied_is_refused(place):
+    manifest = place.land(NEW)
+    place.rewrite(replace(manifest, parts=()))
+    with unharmed(place), pytest.raises(ManifestCorrupt, match="while it was loaded"):
+        place.load_manifest(manifest)
+    assert_loads_now(place)
+
+
 def test_a_manifest_that_promises_other_rows_is_refused(place):
     manifest = place.land(NEW)
-    path = manifest.url.removeprefix(f"{place.landing.url}/")
-    content = json.loads(manifest.to_json())
-    content["entries"][0]["meta"]["record_count"] = 7
-    obstore.put(place.landing._store, path, json.dumps(content).encode())
+    place.rewrite(replace(manifest, parts=(replace(manifest.parts[0], rows=7),)))
     with unharmed(place), pytest.raises(CountMismatch, match=r"brought 2 rows .* promises 7"):
         place.load_manifest(place.landing.read_manifest(manifest.url))
     assert_loads_now(place)
@@ -286,7 +320,7 @@ def test_a_session_killed_between_copy_and_commit_is_taken_up_again(place, kill,
 def test_sessions_killed_again_and_again_leave_everything_as_it_was(place, kill, statement):
     interrupted = Interrupted(place.warehouse, statement, kill)
     with unharmed(place), pytest.raises(WarehouseBusy, match="broke") as caught:
-        interrupted.load(place.table, place.land(NEW), place.landing.local_copy)
+        interrupted.load(place.table, place.land(NEW), place.landing)
     assert caught.value.may_pass
     assert not interrupted.left
     assert_loads_now(place)
@@ -300,7 +334,7 @@ def test_a_loader_that_dies_before_its_commit_leaves_everything_as_it_was(place)
 
     interrupted = Interrupted(place.warehouse, "COMMIT", die)
     with unharmed(place), pytest.raises(KeyboardInterrupt):
-        interrupted.load(place.table, place.land(NEW), place.landing.local_copy)
+        interrupted.load(place.table, place.land(NEW), place.landing)
     assert_loads_now(place)
 
 
@@ -329,7 +363,7 @@ def test_a_connection_cut_in_the_middle_of_copy_leaves_everything_as_it_was(plac
 
         interrupted = Interrupted(place.warehouse, "COPY", cut_soon)
         with unharmed(place), pytest.raises(WarehouseBusy) as caught:
-            interrupted.load(place.table, manifest, place.landing.local_copy)
+            interrupted.load(place.table, manifest, place.landing)
         assert [cut.result(30) for cut in cuts] == [True] * ATTEMPTS
     assert caught.value.may_pass
     assert place.load_manifest(manifest).rows == many
@@ -359,7 +393,7 @@ def test_serialisation_failures_without_end_are_told(place):
     error = redshift_connector.ProgrammingError({"S": "ERROR", "C": "XX000"} | IN_THE_WAY[1])
     interrupted = Interrupted(place.warehouse, "COMMIT", raises(error), times=ATTEMPTS)
     with unharmed(place), pytest.raises(WarehouseBusy, match="isolation violation") as caught:
-        interrupted.load(place.table, place.land(NEW), place.landing.local_copy)
+        interrupted.load(place.table, place.land(NEW), place.landing)
     assert caught.value.may_pass
     assert not interrupted.left
     assert_loads_now(place)
@@ -371,7 +405,7 @@ def load_together(place: Place, statement: str, loads: Sequence[tuple[Any, Any]]
 
     def load(table: Any, manifest: Any) -> Any:
         warehouse = Interrupted(place.warehouse, statement, lambda _: together.wait(30), times=1)
-        return warehouse.load(table, manifest, place.landing.local_copy)
+        return warehouse.load(table, manifest, place.landing)
 
     with ThreadPoolExecutor(len(loads)) as pool:
         return list(pool.map(lambda arguments: load(*arguments), loads))

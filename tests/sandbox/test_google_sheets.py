@@ -22,13 +22,14 @@ import requests
 from google.oauth2.service_account import Credentials
 from gspread.auth import DEFAULT_SCOPES, READONLY_SCOPES
 from gspread.exceptions import APIError
-from gspread.utils import PasteType, ValueRenderOption
+from gspread.utils import PasteType, ValidationConditionType, ValueRenderOption
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.google_sheets import a1, fields, formats
 from sandbox.google_sheets.a1 import Area
 from sandbox.google_sheets.accounts import GOOGLE_AUDIENCE, GRANT_TYPE, new_key
+from sandbox.google_sheets.cells import ErrorType
 from sandbox.google_sheets.errors import ApiError
 from sandbox.google_sheets.faults import Fault
 from sandbox.google_sheets.server import (
@@ -542,10 +543,71 @@ def test_values_are_pasted_and_formats_and_notes_stay(make: Make, admin: SheetsA
     assert state.values == [["=1", 2, "=1", 2], ["", "007", "", "007", "other"]]
     assert state.formats == {"A1": bold, "C2": bold}
     assert state.notes == {"C1": "n"}
-    with pytest.raises(APIError, match="as large as the source only"):
-        book.sheet1.copy_range("A1:B2", "C1:F2", paste_type=PasteType.values)
+    with pytest.raises(APIError, match="as large as the source, or some times as large"):
+        book.sheet1.copy_range("A1:B2", "C1:E2", paste_type=PasteType.values)
     with pytest.raises(APIError, match="pasteType"):
         book.sheet1.copy_range("A1:B2", "C1:D2", paste_type=PasteType.normal)
+
+
+def test_a_format_is_pasted_down_a_column_and_values_stay(make: Make, admin: SheetsAdmin):
+    date_format = {"numberFormat": {"type": "DATE", "pattern": "d mmm"}}
+    book = make(TabSpec("Sheet1", [[{"value": 46053, "format": date_format}], [46054], [46055]]))
+    book.sheet1.add_validation("A1", ValidationConditionType.boolean, ["46053"])
+    book.sheet1.copy_range("A1", "A2:A3", paste_type=PasteType.format)
+    assert admin.tab(book.id, "Sheet1").formatted == [["31 Jan"], ["1 Feb"], ["2 Feb"]]
+    assert "dataValidation" in read_cells(book, "A3")[0]
+
+
+def test_rows_move_before_another_as_they_stand_before_the_move(make: Make, admin: SheetsAdmin):
+    book = make(TabSpec("Sheet1", [[{"value": n, "note": str(n)}] for n in range(5)], rows=5))
+
+    def move(start: int, end: int, to: int) -> list[Any]:
+        source = {"sheetId": 0, "dimension": "ROWS", "startIndex": start, "endIndex": end}
+        request = {"moveDimension": {"source": source, "destinationIndex": to}}
+        book.batch_update({"requests": [request]})
+        return [row[0] for row in admin.tab(book.id, "Sheet1").values]
+
+    # Google's own example: "1" and "2" go between "3" and "4" with the destination 4.
+    assert move(1, 3, 4) == [0, 3, 1, 2, 4]
+    assert move(2, 4, 0) == [1, 2, 0, 3, 4]
+    assert admin.tab(book.id, "Sheet1").notes == {
+        f"A{n + 1}": str(v) for n, v in enumerate([1, 2, 0, 3, 4])
+    }
+    with pytest.raises(APIError, match="into themselves"):
+        move(0, 3, 1)
+    with pytest.raises(APIError, match="to index 6 of 5"):
+        move(0, 1, 6)
+
+
+def read_cells(book: gspread.Spreadsheet, cells: str) -> list[dict[str, Any]]:
+    """The ``CellData`` of the first row of a range."""
+    grid = book.fetch_sheet_metadata({"includeGridData": "true", "ranges": f"Sheet1!{cells}"})
+    found: list[dict[str, Any]] = grid["sheets"][0]["data"][0]["rowData"][0]["values"]
+    return found
+
+
+@pytest.mark.parametrize("error", list(ErrorType))
+def test_an_error_is_a_text_among_values_and_a_typed_error_in_a_cell(make: Make, error: ErrorType):
+    book = make(TabSpec("Sheet1", [[{"error": error.name, "formula": "=A0"}, str(error)]]))
+    for option in (UNFORMATTED, ValueRenderOption.formatted):
+        assert book.sheet1.get(value_render_option=option) == [[error, error]]
+    computed, typed = read_cells(book, "A1:B1")
+    assert computed["userEnteredValue"] == {"formulaValue": "=A0"}
+    assert computed["effectiveValue"]["errorValue"]["type"] == error.name
+    assert computed["formattedValue"] == error
+    assert typed["effectiveValue"] == {"stringValue": error}
+
+
+def test_a_check_box_is_a_rule_of_its_cell(make: Make):
+    book = make(TabSpec("Sheet1", [["task", False]]))
+    book.sheet1.add_validation("B1:B2", ValidationConditionType.boolean, [])
+    task, box = read_cells(book, "A1:B1")
+    assert "dataValidation" not in task
+    assert box["dataValidation"]["condition"]["type"] == "BOOLEAN"
+    with pytest.raises(APIError, match="no data validation but BOOLEAN"):
+        book.sheet1.add_validation("B1", ValidationConditionType.number_greater, [1])
+    with pytest.raises(APIError, match="two values at most"):
+        book.sheet1.add_validation("B1", ValidationConditionType.boolean, ["a", "b", "c"])
 
 
 def test_rows_and_columns_are_inserted_deleted_and_appended(make: Make, admin: SheetsAdmin):
@@ -720,6 +782,8 @@ def property_book(server: GoogleSheetsServer) -> str:
         (46053.75, "DATE_TIME", "yyyy-mm-dd hh:mm:ss", "2026-01-31 18:00:00"),
         (46053.5, "DATE", "ddd, mmmm d, yyyy", "Sat, January 31, 2026"),
         (0.75, "TIME", "h:mm am/pm", "6:00 PM"),
+        (1.52, "TIME", "[h]:mm:ss", "36:28:48"),
+        (5.0, "CURRENCY", "[$€-407]#,##0.00", "€5.00"),
         (1e20, "TEXT", "@", "1E+20"),
         (100000000000000.0, "TEXT", "@", "100000000000000"),
         (1 / 3, "TEXT", "@", "0.3333333333"),
@@ -874,7 +938,9 @@ def test_a_kill_leaves_a_batch_whole_or_undone(tmp_path: Path):
 
 
 def test_a_state_file_holds_everything(make: Make, server: GoogleSheetsServer):
-    book = make(TABLE, TabSpec("two", [[{"formula": "=1", "value": 1, "note": "n"}]]))
+    error = {"error": "REF", "formula": "=A0"}
+    box = {"value": False, "validation": {"condition": {"type": "BOOLEAN"}}}
+    book = make(TABLE, TabSpec("two", [[{"formula": "=1", "value": 1, "note": "n"}, error, box]]))
     file = server._folder / "spreadsheets" / f"{book.id}.json"
     data = json.loads(file.read_text())
     assert Spreadsheet.from_json(data).to_json() == data

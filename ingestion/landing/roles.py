@@ -1,0 +1,67 @@
+"""Credentials for S3 that AWS gives for a while: of a role, or of boto3's own chain.
+
+Imported only where they are asked for: boto3 takes time and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
+
+
+class CredentialsOutage(Exception):
+    """What gives the credentials is not reached, or not well; obstore's errors hold this name."""
+
+
+class _Explained:
+    """Tells an outage of what gives the credentials from its refusal."""
+
+    def __call__(self) -> Any:
+        try:
+            return super().__call__()  # type: ignore[misc]
+        except (ConnectionError, HTTPClientError) as error:
+            raise CredentialsOutage(str(error)) from None
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+                raise CredentialsOutage(str(error)) from None
+            raise
+
+
+class _OfRole(_Explained, StsCredentialProvider):
+    pass
+
+
+class _OfChain(_Explained, Boto3CredentialProvider):
+    pass
+
+
+def open_provider(
+    login: str | None, password: str | None, extra: Mapping[str, Any], default_region: str
+) -> tuple[Any, str]:
+    """What obstore asks for credentials, and the region.
+
+    Args:
+        login: A key to begin with; without one, boto3 looks for it in its own way.
+        password: Its secret.
+        extra: ``role_arn`` and perhaps ``external_id``, ``aws_session_token``, ``region_name``.
+        default_region: Where neither the extra nor boto3 knows one.
+
+    Raises:
+        ValueError: boto3 finds no credentials.
+    """
+    region = extra.get("region_name") or boto3.Session().region_name or default_region
+    session = boto3.Session(
+        aws_access_key_id=login,
+        aws_secret_access_key=password,
+        aws_session_token=extra.get("aws_session_token"),
+        region_name=region,
+    )
+    role = extra.get("role_arn")
+    if not role:
+        return _OfChain(session), region
+    external = {"ExternalId": extra["external_id"]} if extra.get("external_id") else {}
+    return _OfRole(session, RoleArn=role, RoleSessionName="millrace", **external), region

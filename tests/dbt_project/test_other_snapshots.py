@@ -1,0 +1,221 @@
+"""This project's macros leave every snapshot but their own to dbt.
+
+Each kind of snapshot is built by dbt alone, and by dbt with the macros of this project: the same
+rows have to come out.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import duckdb
+import pytest
+import yaml
+from dbt.cli.main import dbtRunner
+
+if TYPE_CHECKING:
+    from sandbox.redshift.launcher import RedshiftServer
+
+ROOT = Path(__file__).parents[2]
+
+PROJECT = """
+name: scratch
+version: "1.0"
+profile: scratch
+flags: {send_anonymous_usage_stats: false}
+vars: {tested_days: 3}
+"""
+SOURCES = """
+sources:
+  - name: raw
+    schema: RAW
+    tables: [{name: people}, {name: pairs}]
+"""
+CURRENT = "cast('9999-12-31' as timestamp)"
+SNAPSHOTS: dict[str, dict[str, Any]] = {
+    "by_timestamp": {},
+    "by_check": {"strategy": "check", "check_cols": ["v"]},
+    "deletes_invalidate": {"hard_deletes": "invalidate"},
+    "deletes_invalidate_as_before": {"invalidate_hard_deletes": True},
+    "deletes_recorded": {"hard_deletes": "new_record"},
+    "open_until_a_date": {"dbt_valid_to_current": CURRENT},
+    "open_until_a_date_and_deletes": {
+        "dbt_valid_to_current": CURRENT,
+        "hard_deletes": "invalidate",
+    },
+    "other_column_names": {"snapshot_meta_column_names": {"dbt_valid_to": "ended_at"}},
+    "key_of_two": {"unique_key": ["id", "kind"]},
+    "key_of_two_and_deletes": {"unique_key": ["id", "kind"], "hard_deletes": "invalidate"},
+    "key_that_is_an_expression": {"unique_key": "id || '-' || kind"},
+    "of_changed_keys": {"meta": {"returns_changed_keys": True}},
+}
+UNFIT = {
+    "deletes_invalidate": "its hard_deletes is not ignore",
+    "deletes_invalidate_as_before": "its hard_deletes is not ignore",
+    "deletes_recorded": "its hard_deletes is not ignore",
+    "open_until_a_date": "it has dbt_valid_to_current",
+    "other_column_names": "it has snapshot_meta_column_names",
+    "key_of_two": "its unique_key is not one column",
+    "key_that_is_an_expression": "its unique_key is not one column",
+}
+# A change, a deletion and an arrival; then the deleted one comes back.
+DAYS = [
+    [(1, "a", "x", 1), (2, "a", "x", 1), (3, "a", "x", 1)],
+    [(1, "a", "y", 2), (3, "a", "x", 1), (4, "a", "x", 2)],
+    [(1, "a", "y", 2), (2, "a", "z", 3), (3, "a", "x", 1), (4, "a", "x", 2)],
+]
+
+
+Execute = Callable[[str], list[tuple[Any, ...]]]
+
+
+@dataclass
+class Scratch:
+    """A dbt project with a snapshot of each kind, in schemas of its own."""
+
+    folder: Path
+    raw: str
+    profile: dict[str, Any]
+    execute: Execute
+    macros: Path | None = None
+    snapshots: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(SNAPSHOTS))
+
+    def make(self) -> None:
+        (self.folder / "snapshots").mkdir(parents=True)
+        (self.folder / "dbt_project.yml").write_text(PROJECT)
+        profiles = {"scratch": {"target": "dev", "outputs": {"dev": self.profile}}}
+        (self.folder / "profiles.yml").write_text(yaml.safe_dump(profiles))
+        (self.folder / "snapshots" / "_sources.yml").write_text(SOURCES.replace("RAW", self.raw))
+        declared = []
+        for name, changes in self.snapshots.items():
+            table = "pairs" if "kind" in str(changes) else "people"
+            config = {"strategy": "timestamp", "updated_at": "updated_at", "unique_key": "id"}
+            relation = f"source('raw', '{table}')"
+            declared.append({"name": name, "relation": relation, "config": config | changes})
+        (self.folder / "snapshots" / "_snapshots.yml").write_text(
+            yaml.safe_dump({"snapshots": declared})
+        )
+        if self.macros:
+            shutil.copytree(self.macros, self.folder / "macros")
+
+    def take(self, rows: list[tuple[int, str, str, int]]) -> dict[str, str]:
+        """Replace the sources by these rows and snapshot them; returns each failure's message."""
+        self.execute(f"delete from {self.raw}.people")
+        self.execute(f"delete from {self.raw}.pairs")
+        for key, kind, value, day in rows:
+            for other in ("", "b"):
+                time = f"timestamp '2026-01-0{day} 00:00:00'"
+                self.execute(
+                    f"insert into {self.raw}.pairs values ({key}, '{kind}{other}', '{value}', {time})"
+                )
+            self.execute(f"insert into {self.raw}.people values ({key}, '{value}', {time})")
+        outcome = dbtRunner().invoke(
+            ["--quiet", "snapshot", "--project-dir", str(self.folder)]
+            + ["--profiles-dir", str(self.folder), "--log-path", str(self.folder / "logs")]
+        )
+        assert outcome.exception is None, outcome.exception
+        return {r.node.name: str(r.message) for r in outcome.result if r.status == "error"}
+
+    def versions(self, name: str) -> list[tuple[Any, ...]]:
+        """Every version, by what does not depend on the time of the run."""
+        config = self.snapshots[name]
+        ended = config.get("snapshot_meta_column_names", {}).get("dbt_valid_to", "dbt_valid_to")
+        deleted = "dbt_is_deleted" if config.get("hard_deletes") == "new_record" else "''"
+        kind = "kind" if "kind" in str(config) else "''"
+        is_open = f"{ended} is null or {ended} >= timestamp '9999-01-01'"
+        return self.execute(
+            f"select id, {kind}, v, updated_at, {deleted}, {ended} is null, {is_open} "
+            f"from {self.profile['schema']}.{name} order by 1, 2, 4, 3, 5, 7"
+        )
+
+
+@pytest.fixture(params=["duckdb", pytest.param("redshift", marks=[pytest.mark.service, pytest.mark.redshift])])
+def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Scratch]]:
+    """Makes scratch projects on a kind of warehouse."""
+    with ExitStack() as opened:
+
+        def make(name: str, **options: Any) -> Scratch:
+            raw, snapshots = f"{name}_raw_{uuid4().hex[:8]}", f"{name}_{uuid4().hex[:8]}"
+            if request.param == "redshift":
+                profile, execute = redshift(request.getfixturevalue("redshift"), opened)
+                for schema in (raw, snapshots):
+                    opened.callback(execute, f"drop schema if exists {schema} cascade")
+            else:
+                profile, execute = duckdb_file(tmp_path / f"{name}.duckdb")
+            execute(f"create schema {raw}")
+            execute(f"create table {raw}.people (id integer, v varchar(9), updated_at timestamp)")
+            execute(
+                f"create table {raw}.pairs "
+                "(id integer, kind varchar(9), v varchar(9), updated_at timestamp)"
+            )
+            profile |= {"schema": snapshots, "threads": 1}
+            made = Scratch(tmp_path / name, raw, profile, execute, **options)
+            made.make()
+            return made
+
+        yield make
+
+
+def duckdb_file(path: Path) -> tuple[dict[str, Any], Execute]:
+    def execute(sql: str) -> list[tuple[Any, ...]]:
+        # dbt needs the file closed.
+        with duckdb.connect(path) as connection:
+            return connection.execute(sql).fetchall()
+
+    return {"type": "duckdb", "path": str(path)}, execute
+
+
+def redshift(server: RedshiftServer, opened: ExitStack) -> tuple[dict[str, Any], Execute]:
+    endpoint = server.endpoint
+    connection = opened.enter_context(closing(endpoint.connect()))
+    connection.autocommit = True
+
+    def execute(sql: str) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+    profile = {
+        "type": "redshift",
+        "method": "database",
+        "sslmode": "disable",
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "user": endpoint.user,
+        "password": endpoint.password,
+        "dbname": endpoint.database,
+    }
+    return profile, execute
+
+
+def test_every_other_kind_of_snapshot_is_dbts_own(scratch: Callable[..., Scratch]) -> None:
+    plain = scratch("plain")
+    ours = scratch("ours", macros=ROOT / "dbt_project" / "macros")
+    for day, rows in enumerate(DAYS):
+        assert plain.take(rows) == {}
+        assert ours.take(rows) == {}
+        for name in SNAPSHOTS:
+            assert (day, name, ours.versions(name)) == (day, name, plain.versions(name))
+    # What is compared is there to be compared.
+    assert len(plain.versions("by_timestamp")) == 6
+    assert len(plain.versions("key_of_two")) == 12
+    assert {row[4] for row in plain.versions("deletes_recorded")} == {"True", "False"}
+
+
+def test_a_snapshot_that_returns_changed_keys_is_refused_what_it_cannot_keep(
+    scratch: Callable[..., Scratch],
+) -> None:
+    unfit = {name: {**SNAPSHOTS[name], **SNAPSHOTS["of_changed_keys"]} for name in UNFIT}
+    made = scratch("unfit", macros=ROOT / "dbt_project" / "macros", snapshots=unfit)
+    made.take(DAYS[0])
+    failures = made.take(DAYS[1])
+    assert set(failures) == set(UNFIT)
+    for name, why in UNFIT.items():
+        assert why in failures[name]
+        assert f"Snapshot {name} has meta.returns_changed_keys" in failures[name]

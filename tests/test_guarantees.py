@@ -1,0 +1,35 @@
+"""docs/guarantees.md names tests that there are."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "guarantees.md").read_text()
+NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+
+
+def test_every_test_that_is_named_exists() -> None:
+    missing = [
+        f"{file}::{name}"
+        for file, name in NAMED
+        if not (ROOT / file).exists()
+        or name
+        not in {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / file).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+    ]
+    assert missing == []
+
+
+def test_every_promise_names_a_test() -> None:
+    promised = PAGE.partition("## What is not promised")[0]
+    rows = [
+        line for line in promised.splitlines() if line.startswith("| ") and "shown by" not in line
+    ]
+    assert len(rows) > 20
+    assert [row for row in rows if "`tests/" not in row] == []
