@@ -239,6 +239,21 @@ def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack):
     assert query(stack, "select * from analytics.nps_summary order by 1") == before
 
 
+def test_a_dag_that_is_triggered_by_hand_takes_what_is_new(env, stack):
+    """From the end of what is loaded until now: such a run has no interval of its own."""
+    run(BIN / "airflow", "dags", "trigger", "ingest__mysql__nps", "--run-id", "by_hand", env=env)
+    done = stack.airflow.client().wait_for_run(
+        "ingest__mysql__nps", lambda found: found.run_id == "by_hand", timeout=180
+    )
+    assert done.interval_end is None
+    (_, loaded), (start, end) = query(
+        stack,
+        "select interval_start, interval_end from raw_mysql._batches "
+        "where table_name = 'mysql.nps' order by interval_end desc limit 2",
+    )[::-1]
+    assert start == loaded < end
+
+
 @pytest.fixture(scope="module")
 def quiet_airflow(demo, stack):
     """Nothing runs and nothing starts by itself: a DAG that is tested has DuckDB to itself."""
