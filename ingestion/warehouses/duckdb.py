@@ -51,7 +51,7 @@ class DuckDBWarehouse(SqlWarehouse):
     """A DuckDB file; its lock lets one process in at a time.
 
     Args:
-        path: The file; it is made when it is missing.
+        path: The file; it is made when it is missing, but not its folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,8 +108,14 @@ class DuckDBWarehouse(SqlWarehouse):
                 connection.close()
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
+        if not self._path.parent.is_dir():
+            # Made here, a mistyped path would be a second, empty warehouse.
+            raise WarehouseRefused(
+                f"There is no folder {self._path.parent} for the DuckDB file {self._path.name}.",
+                fix="Correct DUCKDB_PATH, or make the folder: a relative path starts at the "
+                "project's root.",
+            )
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             return duckdb.connect(str(self._path))
         except duckdb.IOException as error:
             if not str(error).startswith(_LOCKED):

@@ -332,6 +332,18 @@ def test_a_warehouse_that_another_process_holds(loaded: Workspace) -> None:
     assert loaded.warehouse() == before
 
 
+@pytest.mark.parametrize("path", ["nowhere/w.duckdb", "/nowhere/w.duckdb"])
+def test_a_warehouse_in_a_folder_that_is_not_there_is_not_made(
+    workspace: Workspace, path: str
+) -> None:
+    workspace.environment.setenv("DUCKDB_PATH", path)
+    outcome = workspace.run("ingest", "mysql.nps")
+    assert outcome.exit_code == 1
+    assert "There is no folder" in outcome.err
+    assert "Correct DUCKDB_PATH" in outcome.err
+    assert not (workspace.root / "nowhere").exists()
+
+
 def test_a_file_that_is_no_warehouse(workspace: Workspace) -> None:
     content = b"id,score\n1,9\n" * 1000
     workspace.warehouse_file.write_bytes(content)
