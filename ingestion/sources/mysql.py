@@ -24,7 +24,7 @@ from ingestion.errors import DeclarationError, SourceMismatch, SourceRefused
 from ingestion.sources.base import Closing, Extraction
 from ingestion.sources.mysql_in_flight import InFlight, Look, Writers, writers
 from ingestion.sources.mysql_ranges import Condition, in_range, split, where_clause
-from ingestion.sources.mysql_relation import Relation, written
+from ingestion.sources.mysql_relation import Relation
 from ingestion.sources.mysql_rows import record_batches, schema_of
 from ingestion.sources.mysql_session import Server, Session
 from ingestion.sources.mysql_types import quote
@@ -90,11 +90,10 @@ class MySQLSource:
             relation = Relation.find(session, options.table, self._server.connection)
             relation.check_key(options.primary_key)
             clock = relation.clock(session, cursor)
-            _refuse_rows_without_a_time(session, relation, cursor)
             ((text,),) = session.rows("SELECT UTC_TIMESTAMP(6)")
             now = datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
             asked = clock.floor(min(interval.end or now, now))
-            warnings = _rows_of_the_future(session, relation, cursor, clock, now)
+            warnings = _rows_out_of_time(session, relation, cursor, clock, now)
             if cursor.lookback:
                 return Closing(asked, now, warnings=warnings)
             others = writers(session)
@@ -180,9 +179,11 @@ class MySQLSource:
             columns = relation.columns(without)
             schema = schema_of(columns)
             self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
-            if options.cursor:
-                _refuse_rows_without_a_time(session, relation, options.cursor)
             interval_taken = _interval(session, relation, options.cursor, interval)
+            if options.cursor and relation.column(options.cursor.column).is_nullable:
+                # One may have been written since the batch was planned.
+                nulls, zeros, _ = relation.rows_out_of_time(session, options.cursor, None)
+                _refuse_rows_without_a_time(relation, options.cursor, nulls, zeros)
             # Where it costs a scan more, or sees another moment, nothing is counted.
             is_counted = relation.is_transactional and (
                 interval.start is None or relation.is_indexed(table.cursor_column)
@@ -281,8 +282,23 @@ def _settle(session: Session) -> timedelta:
     return timedelta(seconds=int(str(seconds))) + _SETTLE_BEYOND_LOCKS
 
 
-def _refuse_rows_without_a_time(session: Session, relation: Relation, cursor: Cursor) -> None:
-    nulls, zeros = relation.rows_without_a_time(session, cursor)
+def _rows_out_of_time(
+    session: Session, relation: Relation, cursor: Cursor, clock: CursorClock, now: datetime
+) -> tuple[str, ...]:
+    """Refuse rows without a time; returns a warning of those whose time has not come."""
+    _, shown = clock.bounds(Interval(None, now))
+    nulls, zeros, future = relation.rows_out_of_time(session, cursor, shown)
+    _refuse_rows_without_a_time(relation, cursor, nulls, zeros)
+    if not future:
+        return ()
+    text = (
+        f"{relation} has {future:,} rows whose cursor '{cursor.column}' lies in the future: "
+        "they are loaded when their time has come."
+    )
+    return (text,)
+
+
+def _refuse_rows_without_a_time(relation: Relation, cursor: Cursor, nulls: int, zeros: int) -> None:
     for count, value in ((nulls, "NULL"), (zeros, "zero (0000-00-00)")):
         if count:
             raise SourceMismatch(
@@ -291,21 +307,6 @@ def _refuse_rows_without_a_time(session: Session, relation: Relation, cursor: Cu
                 fix="Fill it in MySQL and make it NOT NULL, or declare another cursor, "
                 "or none, for a full refresh.",
             )
-
-
-def _rows_of_the_future(
-    session: Session, relation: Relation, cursor: Cursor, clock: CursorClock, now: datetime
-) -> tuple[str, ...]:
-    _, bound = clock.bounds(Interval(None, now))
-    where = f" WHERE {quote(cursor.column)} > %s"
-    count = _count(session, relation, where, (written(bound or now),))
-    if not count:
-        return ()
-    text = (
-        f"{relation} has {count:,} rows whose cursor '{cursor.column}' lies in the future: "
-        "they are loaded when their time has come."
-    )
-    return (text,)
 
 
 def _cursor(options: MySQLOptions) -> Cursor:

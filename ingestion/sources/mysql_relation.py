@@ -219,19 +219,35 @@ class Relation:
             if bound is not None
         ]
 
-    def rows_without_a_time(self, session: Session, cursor: Cursor) -> tuple[int, int]:
-        """How many rows no interval will ever take: with NULL as their cursor, and with zero."""
+    def rows_out_of_time(
+        self, session: Session, cursor: Cursor, now: datetime | None
+    ) -> tuple[int, int, int]:
+        """Count the rows that no interval up to now takes, in one look.
+
+        Args:
+            session: Where to ask.
+            cursor: The cursor.
+            now: What the column shows now; None: whatever lies in the future is not counted.
+
+        Returns:
+            The rows with NULL as their cursor, those with zero, and those of the future.
+        """
         name = quote(cursor.column)
-        null = f"{name} IS NULL OR " if self.column(cursor.column).is_nullable else ""
-        found = {
-            is_null: int(str(count))
-            for is_null, count in session.rows(
-                f"SELECT {name} IS NULL, COUNT(*) FROM {self.quoted} "
-                # A zero TIMESTAMP is before no other.
-                f"WHERE {null}{name} < '0001-01-01' OR {name} = 0 GROUP BY 1"
-            )
+        kinds = {
+            "null": f"{name} IS NULL",
+            # A zero TIMESTAMP is before no other.
+            "zero": f"({name} < '0001-01-01' OR {name} = 0)",
         }
-        return found.get("1", 0), found.get("0", 0)
+        if now is not None:
+            kinds["future"] = f"{name} > %s"
+        cases = " ".join(f"WHEN {condition} THEN '{kind}'" for kind, condition in kinds.items())
+        found = session.rows(
+            f"SELECT CASE {cases} END AS kind, COUNT(*) FROM {self.quoted} "
+            f"WHERE {' OR '.join(kinds.values())} GROUP BY kind",
+            () if now is None else (written(now), written(now)),
+        )
+        counts = {kind: int(str(count)) for kind, count in found}
+        return counts.get("null", 0), counts.get("zero", 0), counts.get("future", 0)
 
 
 def written(bound: datetime) -> str:
