@@ -80,6 +80,60 @@ where castsource = 'varchar'::regtype and casttarget = 'varchar'::regtype;
 update pg_cast set castfunc = 'pg_redshift.fit_bpchar(bpchar, int, boolean)'::regprocedure
 where castsource = 'bpchar'::regtype and casttarget = 'bpchar'::regtype;
 
+-- Blanks at the end of a text do not count when texts are compared, of VARCHAR as of CHAR
+-- (r_Character_types), though they are stored, returned and counted by LEN. The functions behind
+-- PostgreSQL's CHAR compare so and texts are laid out the same, so they take the place of TEXT's in
+-- its operators, in the families by which it sorts, groups, hashes and joins, and in MIN and MAX.
+do $$
+declare
+    step record;
+begin
+    for step in
+        select * from (values
+            ('texteq', 'bpchareq', 'bool'), ('textne', 'bpcharne', 'bool'),
+            ('text_lt', 'bpcharlt', 'bool'), ('text_le', 'bpcharle', 'bool'),
+            ('text_gt', 'bpchargt', 'bool'), ('text_ge', 'bpcharge', 'bool'),
+            ('text_pattern_lt', 'bpchar_pattern_lt', 'bool'),
+            ('text_pattern_le', 'bpchar_pattern_le', 'bool'),
+            ('text_pattern_gt', 'bpchar_pattern_gt', 'bool'),
+            ('text_pattern_ge', 'bpchar_pattern_ge', 'bool'),
+            ('bttextcmp', 'bpcharcmp', 'int'),
+            ('bttext_pattern_cmp', 'btbpchar_pattern_cmp', 'int'),
+            ('text_larger', 'bpchar_larger', 'text'), ('text_smaller', 'bpchar_smaller', 'text')
+        ) as steps(own, source, gives)
+    loop
+        execute format(
+            'create function pg_redshift.%I(text, text) returns %s
+            language internal immutable strict leakproof parallel safe as %L',
+            step.own, step.gives, step.source
+        );
+        update pg_operator set oprcode = format('pg_redshift.%I', step.own)::regproc
+        where oprcode = format('pg_catalog.%I(text, text)', step.own)::regprocedure;
+        update pg_amproc set amproc = format('pg_redshift.%I', step.own)::regproc
+        where amproc = format('pg_catalog.%I(text, text)', step.own)::regprocedure;
+        update pg_aggregate set aggtransfn = format('pg_redshift.%I', step.own)::regproc,
+            aggcombinefn = format('pg_redshift.%I', step.own)::regproc
+        where aggtransfn = format('pg_catalog.%I(text, text)', step.own)::regprocedure;
+    end loop;
+end
+$$;
+create function pg_redshift.hashtext(text) returns int
+language internal immutable strict parallel safe as 'hashbpchar';
+create function pg_redshift.hashtextextended(text, bigint) returns bigint
+language internal immutable strict parallel safe as 'hashbpcharextended';
+update pg_amproc set amproc = 'pg_redshift.hashtext'::regproc
+where amproc = 'pg_catalog.hashtext(text)'::regprocedure;
+update pg_amproc set amproc = 'pg_redshift.hashtextextended'::regproc
+where amproc = 'pg_catalog.hashtextextended(text, bigint)'::regprocedure;
+update pg_amproc set amproc = 'bpchar_sortsupport'::regproc
+where amproc = 'bttextsortsupport'::regproc;
+update pg_amproc set amproc = 'btbpchar_pattern_sortsupport'::regproc
+where amproc = 'bttext_pattern_sortsupport'::regproc;
+-- Equal texts may be of different bytes now, so an index must keep each.
+delete from pg_amproc
+where amproc in ('btvarstrequalimage'::regproc, 'btequalimage'::regproc)
+    and amproclefttype = 'text'::regtype;
+
 -- SUPER is jsonb and VARBYTE is bytea under names and identifiers of their own, which Redshift's
 -- driver knows them by. The identifiers have to be set while the types are still empty shells.
 
