@@ -351,6 +351,10 @@ def _add(reader: Reader, table_name: str, head: str) -> Translated:
     table = Table()
     query = Query(reader.tokens, writes=True)
     column = _column(reader, query, table, table_name)
+    if " not null" in column and " default " not in column:
+        raise RedshiftError(
+            "ALTER TABLE ADD COLUMN defined as NOT NULL must have a non-null default expression"
+        )
     attributes = table.attributes()
     return AlterTable(f"{head} add column {column}{attributes_comment(attributes)}", attributes)
 

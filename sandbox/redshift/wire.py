@@ -30,8 +30,9 @@ _INT = struct.Struct("!I")
 _DATA_ROW = ord("D")
 # What ends the answer to one message of the extended protocol.
 _COMPLETIONS = b"123TnCIs"
-# The field of a report with the SQLSTATE 40001.
+# The fields of reports with the SQLSTATEs 40001 and 23502.
 _SERIALIZATION_FAILURE = b"C40001\0"
+_NULL_IN_NOT_NULL = b"C23502\0"
 # The tags that end in a number of rows written.
 _CHANGES = (b"INSERT ", b"UPDATE ", b"DELETE ", b"MERGE ")
 
@@ -139,6 +140,15 @@ def _isolation_violation(body: bytes) -> bytes:
         "D": "Serializable isolation violation on table in Redshift",
         "H": ": ".join(filter(None, (fields.get("M"), fields.get("D")))),
     }
+    return _report(b"E", fields)[5:]
+
+
+def _null_refused(body: bytes) -> bytes:
+    """PostgreSQL's report of a NULL where none may be, in Redshift's words and with its code."""
+    fields = _read_report(body)
+    if fields.get("M", "").startswith("null value in column "):
+        text = f"Cannot insert a NULL value into column {fields['c']}"
+        fields |= {"C": "XX000", "M": text, "D": f"error: {text} code: 8007"}
     return _report(b"E", fields)[5:]
 
 
@@ -363,6 +373,8 @@ class Backend:
             self.process_id = int(_INT.unpack_from(body)[0])
         elif kind == b"E" and _SERIALIZATION_FAILURE in body:
             body = _isolation_violation(body)
+        elif kind == b"E" and _NULL_IN_NOT_NULL in body:
+            body = _null_refused(body)
         return kind, body
 
     async def _fill(self) -> None:

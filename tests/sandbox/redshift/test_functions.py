@@ -217,13 +217,44 @@ def test_keys_are_declared_and_not_kept(in_schema: Any, schema: str) -> None:
         "and kcu.constraint_schema = tco.constraint_schema "
         f"where kcu.table_schema = '{schema}' and kcu.table_name = 't' order by 1",
     ) == [("FOREIGN KEY", "u_id"), ("PRIMARY KEY", "id"), ("UNIQUE", "name")]
-    with pytest.raises(redshift_connector.ProgrammingError) as error:
+    with pytest.raises(redshift_connector.ProgrammingError, match="insert a NULL value"):
         run(in_schema, "insert into t values (null, 1, 'a')")
-    assert code(error) == "23502"
     with pytest.raises(redshift_connector.ProgrammingError) as error:
         run(in_schema, "drop table u")
     assert code(error) == "2BP01"
     run(in_schema, "drop table u cascade", "drop table t")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into t values (null, 1)",
+        "insert into t (b) values (1)",
+        "insert into t select null, 1",
+        "update t set id = null",
+        (
+            "merge into t using t as s on t.b = s.b when matched then update set id = null "
+            "when not matched then insert values (1, 1)"
+        ),
+    ],
+)
+def test_a_null_where_none_may_be_is_refused_in_redshift_s_words(
+    in_schema: Any, statement: str
+) -> None:
+    run(in_schema, "create table t (id int not null, b int)", "insert into t values (1, 1)")
+    with pytest.raises(redshift_connector.ProgrammingError) as error:
+        run(in_schema, statement)
+    assert error.value.args[0]["M"] == "Cannot insert a NULL value into column id"
+    assert code(error) == "XX000"
+    assert run(in_schema, "select * from t") == [(1, 1)]
+
+
+def test_a_new_column_that_is_not_null_needs_a_default(in_schema: Any) -> None:
+    run(in_schema, "create table t (id int)", "insert into t values (1)")
+    with pytest.raises(redshift_connector.ProgrammingError, match="non-null default expression"):
+        run(in_schema, "alter table t add column n int not null")
+    run(in_schema, "alter table t add column n int not null default 2")
+    assert run(in_schema, "select * from t") == [(1, 2)]
 
 
 def test_group_by_does_not_lean_on_a_primary_key(in_schema: Any) -> None:
