@@ -1,0 +1,55 @@
+"""Names as the page "Names and identifiers" has them: beyond ASCII too, quoted or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sandbox.redshift.sql import RedshiftError, translate
+from tests.sandbox.redshift.conftest import run
+
+NAMES = ["größe", "_ñ", "주문", "日本$1", "😀", "e\u0301te\u0301", "x€", "मूल्य", "Ünder"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("form", ["{}", '"{}"'])
+@pytest.mark.service
+@pytest.mark.redshift
+def test_a_name_beyond_ascii_works_everywhere(
+    connection: Any, schema: str, name: str, form: str
+) -> None:
+    written = form.format(name)
+    run(connection, f"create table {schema}.{written} ({written} int) sortkey ({written})")
+    run(connection, f"insert into {schema}.{written} ({written}) values (1), (2)")
+    run(connection, f"create view {schema}.v as select {written} from {schema}.{written}")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"with {written} as (select * from {schema}.{written} as {written}) "
+            f"select max({written}.{written}) as {written} from {written}"
+        )
+        assert cursor.description[0][0] == name
+        assert cursor.fetchall() == ([2],)
+    assert run(
+        connection,
+        "select table_name, column_name from svv_columns where table_schema = %s "
+        "and table_name = %s",
+        schema,
+        name,
+    ) == [(name, name)]
+    # dbt's way.
+    shown = run(connection, f'show columns from table "dev"."{schema}"."{name}"')
+    assert [row[3] for row in shown] == [name]
+
+
+@pytest.mark.parametrize("name", ["a\u00a0b", '"a\u00a0b"', '"a\tb"', "\u200bx", "\u3000"])
+def test_a_name_that_is_not_printable_is_refused(name: str) -> None:
+    with pytest.raises(RedshiftError, match="syntax error"):
+        translate(f"select 1 as {name}")
+
+
+@pytest.mark.parametrize("name", ["a" * 64, f'"{"a" * 64}"', "é" * 32, '"' + "a" * 128 + '"'])
+def test_a_name_is_never_cut_off(name: str) -> None:
+    with pytest.raises(RedshiftError, match="stand-in 63"):
+        translate(f"create table {name} (id int)")
+    translate(f"create table {'é' * 31} (id int)")
