@@ -987,6 +987,21 @@ begin
 end
 $$;
 
+-- A table's definition is checked by the proxy; what a query would make is seen here.
+create function pg_redshift.refuse_intervals(relation oid) returns void
+language plpgsql as $$
+declare
+    column_name name := (
+        select attname from pg_attribute
+        where attrelid = relation and atttypid = 'interval'::regtype limit 1
+    );
+begin
+    if column_name is not null then
+        raise exception 'Column "%.%" has unsupported type "interval".',
+            relation::regclass, column_name using errcode = '0A000';
+    end if;
+end
+$$;
 create function pg_redshift.on_ddl() returns event_trigger language plpgsql as $$
 declare
     said text := substring(current_query() from '/[*]redshift ([^*]*)[*]/');
@@ -997,6 +1012,7 @@ begin
             perform pg_redshift.remember(command.objid, said::jsonb);
         end if;
         if tg_tag in ('CREATE TABLE AS', 'SELECT INTO') then
+            perform pg_redshift.refuse_intervals(command.objid);
             execute format('analyze %s', command.objid::regclass);
         end if;
     end loop;

@@ -9,7 +9,7 @@ from sandbox.redshift import functions
 from sandbox.redshift.lexer import Kind, fold, quote, words
 from sandbox.redshift.sources import ALIAS_STOPS, Source, find_sources
 from sandbox.redshift.statements import SYNTAX_ERROR, UNDEFINED_FUNCTION, RedshiftError
-from sandbox.redshift.types import parse_type
+from sandbox.redshift.types import parse_type, refuse_interval_units
 
 if TYPE_CHECKING:
     from sandbox.redshift.lexer import Tokens
@@ -199,6 +199,7 @@ class Query:
                     'syntax error at or near "("', SYNTAX_ERROR, "Redshift has no FILTER; use CASE."
                 )
             if word == "interval" and tokens.at(index + 1).kind is Kind.STRING:
+                refuse_interval_units(tokens, index + 2)
                 return "interval", index + 1
         return self._chain(index, end)
 
