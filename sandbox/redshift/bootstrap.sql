@@ -592,6 +592,22 @@ create function pg_redshift.len(value varbyte) returns int
 language sql immutable strict parallel safe as $$ select octet_length(value::bytea) $$;
 create function pg_redshift.length(value varchar) returns int
 language sql immutable strict parallel safe as $$ select char_length(value) $$;
+-- Of a CHAR the blanks at the end are not counted; the cast to VARCHAR takes them away.
+create function pg_redshift.octet_length(value varchar) returns int
+language sql immutable strict parallel safe as $$ select pg_catalog.octet_length(value) $$;
+create function pg_redshift.octet_length(value varbyte) returns int
+language sql immutable strict parallel safe as
+$$ select pg_catalog.octet_length(value::bytea) $$;
+create function pg_redshift.split_part(value varchar, delimiter varchar, part int) returns varchar
+language plpgsql immutable strict parallel safe as $$
+begin
+    -- PostgreSQL would count from the end.
+    if part < 1 then
+        raise exception 'field position must be greater than zero' using errcode = '22023';
+    end if;
+    return pg_catalog.split_part(value, delimiter, part);
+end
+$$;
 create function pg_redshift.charindex(part varchar, value varchar) returns int
 language sql immutable strict parallel safe as $$ select strpos(value, part) $$;
 create function pg_redshift.replicate(value varchar, number int) returns varchar
@@ -732,46 +748,81 @@ create aggregate pg_redshift.avg(interval) (
     initcond = '{0 second,0 second}'
 );
 
-create function pg_redshift.middle(state numeric[]) returns numeric
-language sql immutable strict as $$
-    select (min(value) + max(value)) / 2
-    from (
-        select value, row_number() over (order by value) as place, count(*) over () as total
-        from unnest(state) as value
-        where value is not null
-    ) as placed
-    where place in ((total + 1) / 2, (total + 2) / 2)
+-- PERCENTILE_CONT has the type of what it orders, and lies between the two values around its place;
+-- of days it takes the earlier one. MEDIAN is that of a half.
+create function pg_redshift.around(
+    state anyarray, percentile numeric,
+    out low anyelement, out high anyelement, out share numeric
+) language plpgsql immutable as $$
+declare
+    place numeric;
+begin
+    if percentile is null or percentile not between 0 and 1 then
+        raise exception 'percentile value % is not between 0 and 1', percentile
+            using errcode = '22003';
+    end if;
+    state := array(select value from unnest(state) as value where value is not null order by value);
+    place := 1 + percentile * (cardinality(state) - 1);
+    low := state[floor(place)::int];
+    high := state[ceil(place)::int];
+    share := place - floor(place);
+end
 $$;
-create aggregate pg_redshift.median(numeric) (
-    sfunc = array_append, stype = numeric[], finalfunc = pg_redshift.middle
-);
-create function pg_redshift.middle(state int8[]) returns numeric
-language sql immutable strict as $$ select pg_redshift.middle(state::numeric[]) $$;
-create aggregate pg_redshift.median(int8) (
-    sfunc = array_append, stype = int8[], finalfunc = pg_redshift.middle
-);
-create function pg_redshift.middle(state float8[]) returns float8
-language sql immutable strict as $$
-    select percentile_cont(0.5) within group (order by value) from unnest(state) as value
+do $$
+declare
+    step record;
+begin
+    for step in
+        select * from (values
+            ('int2', 'numeric', '(1 - share) * low + share * high'),
+            ('int4', 'numeric', '(1 - share) * low + share * high'),
+            ('int8', 'numeric', '(1 - share) * low + share * high'),
+            ('numeric', 'numeric', '(1 - share) * low + share * high'),
+            ('float4', 'float8', '(1 - share)::float8 * low + share::float8 * high'),
+            ('float8', 'float8', '(1 - share)::float8 * low + share::float8 * high'),
+            ('date', 'date', 'low + floor((high - low) * share)::int'),
+            ('timestamp', 'timestamp', 'low + (high - low) * share::float8'),
+            ('timestamptz', 'timestamptz', 'low + (high - low) * share::float8')
+        ) as steps(type, gives, between_both)
+    loop
+        execute format(
+            'create function pg_redshift.percentile(state %1$s[], percentile numeric) returns %2$s
+            language sql immutable as ''
+                select case share when 0 then low else %3$s end
+                from pg_redshift.around(state, percentile)
+            '';
+            create aggregate pg_redshift.percentile_cont(numeric order by %1$s) (
+                sfunc = array_append, stype = %1$s[], finalfunc = pg_redshift.percentile
+            );
+            create function pg_redshift.middle(state %1$s[]) returns %2$s
+            language sql immutable as ''select pg_redshift.percentile(state, 0.5)'';
+            create aggregate pg_redshift.median(%1$s) (
+                sfunc = array_append, stype = %1$s[], finalfunc = pg_redshift.middle
+            )',
+            step.type, step.gives, step.between_both
+        );
+    end loop;
+end
 $$;
-create aggregate pg_redshift.median(float8) (
-    sfunc = array_append, stype = float8[], finalfunc = pg_redshift.middle
-);
-create function pg_redshift.middle(state timestamp[]) returns timestamp
-language sql immutable strict as $$
-    select timestamp 'epoch' + percentile_cont(0.5) within group (
-        order by value - timestamp 'epoch'
-    )
-    from unnest(state) as value
-$$;
-create aggregate pg_redshift.median(timestamp) (
-    sfunc = array_append, stype = timestamp[], finalfunc = pg_redshift.middle
-);
+
+-- SUM of REAL is DOUBLE PRECISION: without a SUM of its own it is cast to that. SUM of BIGINT is
+-- BIGINT, or overflows.
+delete from pg_aggregate where aggfnoid = 'sum(float4)'::regprocedure;
+delete from pg_proc where oid = 'sum(float4)'::regprocedure;
+update pg_proc set prorettype = 'int8'::regtype where oid = 'sum(int8)'::regprocedure;
+update pg_aggregate
+set aggtransfn = 'int8pl', aggcombinefn = 'int8pl', aggtranstype = 'int8'::regtype,
+    aggfinalfn = 0, aggserialfn = 0, aggdeserialfn = 0, aggmtransfn = 0, aggminvtransfn = 0,
+    aggmfinalfn = 0, aggtransspace = 0, aggmtranstype = 0, aggmtransspace = 0
+where aggfnoid = 'sum(int8)'::regprocedure;
 
 -- FIRST_VALUE and LAST_VALUE … IGNORE NULLS: a strict step passes NULLs over.
 create function pg_redshift.keep_first(state anyelement, value anyelement) returns anyelement
 language sql immutable strict parallel safe as $$ select state $$;
 create aggregate pg_redshift.first_value(anyelement) (
+    sfunc = pg_redshift.keep_first, stype = anyelement
+);
+create aggregate pg_redshift.any_value(anyelement) (
     sfunc = pg_redshift.keep_first, stype = anyelement
 );
 create function pg_redshift.keep_last(state anyelement, value anyelement) returns anyelement

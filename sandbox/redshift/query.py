@@ -411,7 +411,11 @@ class Query:
             return rewrite(arguments)
         if name in functions.OWN:
             own = f"{functions.SCHEMA}.{functions.OWN[name]}"
-            return f"{own}({self.rewrite(call.opening + 1, inner_end)})"
+            arguments_text = self.rewrite(call.opening + 1, inner_end)
+            if name == "percentile_cont" and self._is_descending(call.closing + 1):
+                # It does not see the order of its WITHIN GROUP, and counts from the other end.
+                arguments_text = f"1 - ({arguments_text})"
+            return f"{own}({arguments_text})"
         if name in functions.LEADER_ONLY or (
             name.startswith(functions.CATALOG_PREFIXES)
             and name not in functions.SHARED
@@ -473,6 +477,13 @@ class Query:
                 "stand-in; LISTAGG without OVER and GROUP BY is."
             )
         return f"{functions.SCHEMA}.listagg({inner}{order})"
+
+    def _is_descending(self, index: int) -> bool:
+        """Whether a WITHIN GROUP that begins here orders from the largest to the smallest."""
+        tokens = self._tokens
+        if not tokens.starts(index, "within", "group", "("):
+            return False
+        return tokens.find(index + 3, tokens.closing[index + 2], "desc") is not None
 
     def _ratio(self, call: _Call) -> str:
         if self._tokens.word(call.closing + 1) != "over":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,15 @@ def in_schema(connection: Any, schema: str) -> Iterator[Any]:
         ("strtol('abcd1234', 16)", 2882343476),
         ("strtol('-0110101', 2)", -53),
         ("sha2('a', 256)", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"),
-        # Numbers.
+        ("split_part('a,b', ',', 2)", "b"),
+        ("split_part('a,b', ',', 3)", ""),
+        ("split_part('a,b', ';', 1)", "a,b"),
+        ("octet_length('ab'::char(5))", 2),
+        # Numbers: of the type that the pages give, too.
+        ("sqrt(2.0)", 1.4142135623730951),
+        ("power(2.0, 3)", 8.0),
+        ("exp(1.0)", 2.718281828459045),
+        ("log(100.0)", 2.0),
         ("7 / 2", 3),
         ("-7 / 2", -3),
         ("round(2.5)", Decimal(3)),
@@ -145,6 +153,94 @@ def test_aggregates_count_as_redshift_does(in_schema: Any) -> None:
     assert rows == [
         (1, 2, Decimal("2.20"), 5, Decimal(2), Decimal("2.5"), 2, 2, "y|x", "xy"),
     ]
+
+
+COLUMNS = {
+    "s": ("smallint", "1", "4"),
+    "i": ("int", "1", "4"),
+    "b": ("bigint", "1", "4"),
+    "d": ("decimal(6, 2)", "1.00", "4.00"),
+    "f": ("float", "1", "4"),
+    "r": ("real", "1", "4"),
+    "day": ("date", "'2020-01-01'", "'2020-01-04'"),
+    "at": ("timestamp", "'2020-01-01 00:00'", "'2020-01-04 00:00'"),
+    "tz": ("timestamptz", "'2020-01-01 00:00+00'", "'2020-01-04 00:00+00'"),
+}
+
+
+@pytest.fixture
+def between(in_schema: Any) -> Any:
+    """A table with two values in a column of each type that PERCENTILE_CONT takes, and a NULL."""
+    run(
+        in_schema,
+        f"create table t ({', '.join(f'{name} {each[0]}' for name, each in COLUMNS.items())})",
+        f"insert into t values ({', '.join(each[1] for each in COLUMNS.values())})",
+        f"insert into t values ({', '.join(each[2] for each in COLUMNS.values())})",
+        f"insert into t values ({', '.join('null' for _ in COLUMNS)})",
+    )
+    return in_schema
+
+
+@pytest.mark.parametrize(
+    ("column", "quarter", "half"),
+    [
+        ("s", Decimal("1.75"), Decimal("2.5")),
+        ("i", Decimal("1.75"), Decimal("2.5")),
+        ("b", Decimal("1.75"), Decimal("2.5")),
+        ("d", Decimal("1.75"), Decimal("2.5")),
+        ("f", 1.75, 2.5),
+        ("r", 1.75, 2.5),
+        ("day", date(2020, 1, 1), date(2020, 1, 2)),
+        ("at", datetime(2020, 1, 1, 18), datetime(2020, 1, 2, 12)),
+        ("tz", datetime(2020, 1, 1, 18, tzinfo=UTC), datetime(2020, 1, 2, 12, tzinfo=UTC)),
+    ],
+)
+def test_a_percentile_has_the_type_of_what_it_orders(
+    between: Any, column: str, quarter: Any, half: Any
+) -> None:
+    ((found, opposite, median),) = run(
+        between,
+        f"select percentile_cont(0.25) within group (order by {column}), "
+        f"percentile_cont(0.75) within group (order by {column} desc), median({column}) from t",
+    )
+    assert (found, opposite, median) == (quarter, quarter, half)
+    assert type(found) is type(opposite) is type(quarter)
+    assert type(median) is type(half)
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind"), [("sum(b)", int), ("sum(i)", int), ("sum(r)", float), ("sum(f)", float)]
+)
+def test_a_sum_has_the_type_of_the_page(between: Any, expression: str, kind: type) -> None:
+    ((found,),) = run(between, f"select {expression} from t")
+    assert (found, type(found)) == (5, kind)
+
+
+def test_a_sum_of_bigint_that_is_too_large_is_refused(in_schema: Any) -> None:
+    run(
+        in_schema,
+        "create table t (b bigint)",
+        "insert into t values (9223372036854775807), (1)",
+    )
+    with pytest.raises(redshift_connector.ProgrammingError, match="out of range"):
+        run(in_schema, "select sum(b) from t")
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("split_part('a,b', ',', -1)", "field position must be greater than zero"),
+        ("split_part('a,b', ',', 0)", "field position must be greater than zero"),
+        ("percentile_cont(1.5) within group (order by a)", "not between 0 and 1"),
+        ("percentile_cont(0.5) within group (order by 'x')", "does not exist|is not unique"),
+    ],
+)
+def test_what_the_page_does_not_allow_is_refused(
+    in_schema: Any, expression: str, message: str
+) -> None:
+    run(in_schema, "create table t (a int)", "insert into t values (1)")
+    with pytest.raises(redshift_connector.ProgrammingError, match=message):
+        run(in_schema, f"select {expression} from t")
 
 
 def test_window_functions(in_schema: Any) -> None:
