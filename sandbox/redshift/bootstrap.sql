@@ -1038,6 +1038,154 @@ begin
 end
 $$;
 
+-- When the rows of a table were changed, for SYS_QUERY_DETAIL and for what is stale. What was rolled
+-- back leaves no trace here.
+create table pg_redshift.table_changes (
+    id bigint generated always as identity,
+    relation oid not null,
+    step text not null,
+    at timestamptz not null default statement_timestamp(),
+    xid xid8 not null default pg_current_xact_id(),
+    account oid not null
+);
+create index on pg_redshift.table_changes (relation);
+create function pg_redshift.note_change(relation oid, steps text[], account oid) returns void
+language sql security definer as $$
+    insert into pg_redshift.table_changes (relation, step, account)
+    select relation, step, account from unnest(steps) as step
+$$;
+create function pg_redshift.on_change() returns trigger language plpgsql as $$
+begin
+    -- An UPDATE is a deletion and an insertion.
+    perform pg_redshift.note_change(tg_relid, case tg_op
+        when 'INSERT' then '{insert}'::text[] when 'UPDATE' then '{delete,insert}' else '{delete}'
+    end, current_user::regrole);
+    return null;
+end
+$$;
+create function pg_redshift.watch_changes(watched oid) returns void
+language plpgsql as $$
+begin
+    if exists (
+        select from pg_class where oid = watched and relpersistence = 'p' and relkind = 'r'
+            and not exists (select from pg_trigger where tgrelid = watched)
+    ) then
+        execute format(
+            'create trigger redshift_changes after insert or update or delete or truncate on %s
+            for each statement execute function pg_redshift.on_change()',
+            watched::regclass
+        );
+    end if;
+end
+$$;
+
+-- A materialized view is, as in Redshift, a view of a table named mv_tbl__…__0, which keeps its rows.
+create table pg_redshift.materialized_views (
+    view oid primary key,
+    storage oid not null,
+    definition text not null,
+    auto_refresh boolean not null,
+    state int not null,
+    -- What its rows were made of: everything that this transaction saw, and did before this change.
+    seen pg_snapshot not null,
+    xid xid8 not null,
+    changes bigint not null
+);
+grant select on pg_redshift.materialized_views, pg_redshift.table_changes to public;
+
+create function pg_redshift.note_refresh(
+    view oid, storage oid, definition text, auto_refresh boolean, state int
+) returns void language sql security definer as $$
+    insert into pg_redshift.materialized_views
+    select view, storage, definition, auto_refresh, state, pg_current_snapshot(),
+        pg_current_xact_id(), (select coalesce(max(id), 0) from pg_redshift.table_changes)
+    on conflict on constraint materialized_views_pkey do update
+    set seen = excluded.seen, xid = excluded.xid, changes = excluded.changes
+$$;
+create function pg_redshift.set_auto_refresh(changed oid, wanted boolean) returns void
+language sql security definer as $$
+    update pg_redshift.materialized_views set auto_refresh = wanted where view = changed
+$$;
+create function pg_redshift.forget_materialized_view(dropped oid) returns void
+language sql security definer as $$
+    delete from pg_redshift.materialized_views where view = dropped
+$$;
+
+create function pg_redshift.materialized_view(name text)
+returns pg_redshift.materialized_views language plpgsql stable as $$
+declare
+    found_view pg_redshift.materialized_views;
+begin
+    select * into found_view from pg_redshift.materialized_views where view = to_regclass(name);
+    if found_view is null then
+        raise exception 'materialized view % does not exist', name using errcode = '42P01';
+    end if;
+    if not pg_has_role((select relowner from pg_class where oid = found_view.view), 'usage') then
+        raise exception 'must be owner of materialized view %', name using errcode = '42501';
+    end if;
+    return found_view;
+end
+$$;
+create procedure pg_redshift.create_materialized_view(
+    place text, name text, query text, definition text, auto_refresh boolean, state int, said jsonb
+) language plpgsql as $$
+declare
+    storage text := place || quote_ident('mv_tbl__' || name || '__0');
+    view text := place || quote_ident(name);
+begin
+    if octet_length(name) > 52 then
+        raise exception 'The name "%" is too long for a materialized view of the stand-in: 52 bytes',
+            name using errcode = '0A000';
+    end if;
+    if to_regclass(view) is not null then
+        raise exception 'relation "%" already exists', name using errcode = '42P07';
+    end if;
+    execute format('create materialized view %s as %s', storage, query);
+    execute format('create view %s as select * from %s', view, storage);
+    perform pg_redshift.remember(storage::regclass, said);
+    perform pg_redshift.note_change(storage::regclass, '{insert}', current_user::regrole);
+    perform pg_redshift.note_refresh(
+        view::regclass, storage::regclass, definition, auto_refresh, state
+    );
+end
+$$;
+create procedure pg_redshift.refresh_materialized_view(name text) language plpgsql as $$
+declare
+    refreshed pg_redshift.materialized_views := pg_redshift.materialized_view(name);
+begin
+    execute format('refresh materialized view %s', refreshed.storage::regclass);
+    perform pg_redshift.note_change(
+        refreshed.storage, '{delete,insert}', current_user::regrole
+    );
+    perform pg_redshift.note_refresh(
+        refreshed.view, refreshed.storage, refreshed.definition, refreshed.auto_refresh,
+        refreshed.state
+    );
+end
+$$;
+create procedure pg_redshift.alter_materialized_view(name text, auto_refresh boolean)
+language plpgsql as $$
+begin
+    perform pg_redshift.set_auto_refresh(
+        (pg_redshift.materialized_view(name)).view, auto_refresh
+    );
+end
+$$;
+create procedure pg_redshift.drop_materialized_view(name text, if_exists boolean, option text)
+language plpgsql as $$
+declare
+    dropped pg_redshift.materialized_views;
+begin
+    if if_exists and to_regclass(name) is null then
+        return;
+    end if;
+    dropped := pg_redshift.materialized_view(name);
+    perform pg_redshift.forget_materialized_view(dropped.view);
+    execute format('drop view %s %s', dropped.view::regclass, option);
+    execute format('drop materialized view %s', dropped.storage::regclass);
+end
+$$;
+
 -- A table's definition is checked by the proxy; what a query would make is seen here.
 create function pg_redshift.refuse_intervals(relation oid) returns void
 language plpgsql as $$
@@ -1062,8 +1210,10 @@ begin
         if said is not null then
             perform pg_redshift.remember(command.objid, said::jsonb);
         end if;
+        perform pg_redshift.watch_changes(command.objid);
         if tg_tag in ('CREATE TABLE AS', 'SELECT INTO') then
             perform pg_redshift.refuse_intervals(command.objid);
+            perform pg_redshift.note_change(command.objid, '{insert}', current_user::regrole);
             execute format('analyze %s', command.objid::regclass);
         end if;
     end loop;
@@ -1084,7 +1234,19 @@ begin
             raise exception 'cannot drop sortkey column "%"', dropped.address_names[3];
         end if;
     end loop;
+    if exists (
+        select from pg_redshift.materialized_views
+        join pg_class on pg_class.oid = storage
+        where view in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0)
+    ) then
+        raise exception 'A materialized view goes by DROP MATERIALIZED VIEW'
+            using errcode = '42809';
+    end if;
     delete from pg_redshift.table_attributes
+    where relation in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0);
+    delete from pg_redshift.materialized_views
+    where view in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0);
+    delete from pg_redshift.table_changes
     where relation in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0);
 end
 $$;
@@ -1093,7 +1255,9 @@ create event trigger redshift_ddl on ddl_command_end
 when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE')
 execute function pg_redshift.on_ddl();
 create event trigger redshift_drop on sql_drop
-when tag in ('ALTER TABLE', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
+when tag in (
+    'ALTER TABLE', 'DROP TABLE', 'DROP VIEW', 'DROP MATERIALIZED VIEW', 'DROP SCHEMA', 'DROP OWNED'
+)
 execute function pg_redshift.on_drop();
 
 -- ALTER TABLE … APPEND moves the rows of columns with the same names.

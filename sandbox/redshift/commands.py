@@ -395,7 +395,7 @@ def refresh(tokens: Tokens) -> Translated:
     name = written(reader.path())
     reader.one_of("restrict", "cascade")
     reader.finish()
-    return Run(f"refresh materialized view {name}")
+    return Run(f"call pg_redshift.refresh_materialized_view({literal(name)})")
 
 
 def cursor(tokens: Tokens) -> Translated:

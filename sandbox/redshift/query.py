@@ -49,7 +49,7 @@ _NOT_COVERED = {
 }
 _IGNORING_NULLS = ("first_value", "last_value")
 # Tables of the catalog that clients read through a view of the same name (catalog.sql).
-_VEILED = frozenset(("pg_class", "pg_index", "pg_indexes", "pg_proc"))
+_VEILED = frozenset(("pg_attribute", "pg_class", "pg_index", "pg_indexes", "pg_proc", "pg_views"))
 _LEADER_ONLY = (
     "Specified types or functions (one per INFO message) not supported on Redshift tables."
 )
