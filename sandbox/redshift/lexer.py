@@ -65,8 +65,6 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-# What PostgreSQL keeps of a name; it would cut off the rest.
-_MAX_NAME_BYTES = 63
 _DOLLAR_QUOTED = re.compile(r"\$([A-Za-z_]\w*)?\$")
 _ASCII_UPPER = {ord(letter): ord(letter.lower()) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _KINDS = {
@@ -166,12 +164,6 @@ def _check_name(text: str) -> None:
             f"syntax error at or near {name!r}",
             SYNTAX_ERROR,
             "A name consists of printable characters only.",
-        )
-    if len(name.encode()) > _MAX_NAME_BYTES:
-        raise RedshiftError(
-            f'The name "{name}" has {len(name.encode())} bytes. Redshift takes 127, the stand-in '
-            f"{_MAX_NAME_BYTES}.",
-            hint="Choose a shorter name, or an alias for the model in dbt.",
         )
 
 

@@ -49,7 +49,34 @@ def test_a_name_that_is_not_printable_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a" * 64, f'"{"a" * 64}"', "é" * 32, '"' + "a" * 128 + '"'])
-def test_a_name_is_never_cut_off(name: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create table {} (id int)",
+        "create table t ({} int)",
+        "create view v as select 1 as {}",
+        "create schema {}",
+        "alter table t rename to {}",
+        "alter table t add column {} int",
+        "select 1 as {}",
+        "create temporary table t as select 1 as {}",
+    ],
+)
+def test_a_name_that_is_shown_is_never_cut_off(name: str, statement: str) -> None:
     with pytest.raises(RedshiftError, match="stand-in 63"):
-        translate(f"create table {name} (id int)")
-    translate(f"create table {'é' * 31} (id int)")
+        translate(statement.format(name))
+    translate(statement.format("é" * 31))
+
+
+@pytest.mark.service
+@pytest.mark.redshift
+def test_a_temporary_table_may_have_a_long_name(connection: Any) -> None:
+    # As dbt's tables for a day's rows have.
+    name = "increment_onto_an_empty_table_brings_everything__dbt_tmp045931323598"
+    run(connection, f'create temporary table "{name}" as (select 1 as id)')
+    assert run(connection, f'select id from "{name}"') == [(1,)]
+    assert run(
+        connection,
+        f"select column_name from information_schema.columns where table_name = '{name}'",
+    ) == [("id",)]
+    run(connection, f'drop table "{name}"')
