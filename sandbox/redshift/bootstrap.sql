@@ -134,7 +134,7 @@ delete from pg_amproc
 where amproc in ('btvarstrequalimage'::regproc, 'btequalimage'::regproc)
     and amproclefttype = 'text'::regtype;
 
--- SUPER is jsonb and VARBYTE is bytea under names and identifiers of their own, which Redshift's
+-- SUPER is json and VARBYTE is bytea under names and identifiers of their own, which Redshift's
 -- driver knows them by. The identifiers have to be set while the types are still empty shells.
 
 create type pg_catalog.super;
@@ -149,19 +149,53 @@ update pg_type set oid = 4000 where typname = 'super';
 update pg_type set oid = 6551 where typname = 'varbyte';
 
 create function pg_redshift.super_in(cstring) returns super
-language internal immutable strict parallel safe as 'jsonb_in';
+language internal immutable strict parallel safe as 'json_in';
 create function pg_redshift.super_out(super) returns cstring
-language internal immutable strict parallel safe as 'jsonb_out';
+language internal immutable strict parallel safe as 'json_out';
 create function pg_redshift.super_recv(internal) returns super
-language internal immutable strict parallel safe as 'jsonb_recv';
+language internal immutable strict parallel safe as 'json_recv';
 create function pg_redshift.super_send(super) returns bytea
-language internal immutable strict parallel safe as 'jsonb_send';
+language internal immutable strict parallel safe as 'json_send';
 create type pg_catalog.super (
     input = pg_redshift.super_in, output = pg_redshift.super_out,
-    receive = pg_redshift.super_recv, send = pg_redshift.super_send, like = jsonb
+    receive = pg_redshift.super_recv, send = pg_redshift.super_send, like = json
 );
-create cast (super as jsonb) without function as implicit;
-create cast (jsonb as super) without function as implicit;
+create cast (super as json) without function as implicit;
+create cast (json as super) without function;
+-- Objects keep the order of their attributes, and what is printed has no blanks between them.
+create function pg_redshift.compact(value json) returns text
+language plpgsql immutable strict parallel safe as $$
+begin
+    case json_typeof(value)
+        when 'object' then
+            return '{' || coalesce((
+                select string_agg(
+                    to_json(key)::text || ':' || pg_redshift.compact(member), ',' order by place
+                )
+                from json_each(value) with ordinality as members(key, member, place)
+            ), '') || '}';
+        when 'array' then
+            return '[' || coalesce((
+                select string_agg(pg_redshift.compact(element), ',' order by place)
+                from json_array_elements(value) with ordinality as elements(element, place)
+            ), '') || ']';
+        when 'string' then
+            return to_json(value #>> '{}')::text;
+        else
+            return value::jsonb::text;
+    end case;
+end
+$$;
+create function pg_redshift.super(value json) returns super
+language sql immutable strict parallel safe as $$ select pg_redshift.compact(value)::json::super $$;
+create function pg_redshift.super(value jsonb) returns super
+language sql immutable strict parallel safe as $$ select pg_redshift.super(value::text::json) $$;
+create cast (jsonb as super) with function pg_redshift.super(jsonb) as implicit;
+create cast (super as jsonb) with inout as implicit;
+create function pg_redshift.super_array(elements text[]) returns super
+language sql immutable parallel safe as $$
+    select ('[' || coalesce(array_to_string(elements, ','), '') || ']')::json::super
+$$;
 
 create function pg_redshift.varbyte_in(cstring) returns varbyte
 language internal immutable strict parallel safe as 'byteain';
@@ -264,25 +298,62 @@ create operator pg_catalog.= (
     leftarg = super, rightarg = numeric, function = pg_redshift.equals, restrict = eqsel
 );
 
+-- Two SUPERs are grouped and ordered as jsonb is, whatever the order of their attributes. In this
+-- schema the operators stay out of expressions, where a literal beside a SUPER is a text.
+do $$
+declare
+    step record;
+begin
+    for step in
+        select * from (values
+            ('lt', '<', '>', '>='), ('le', '<=', '>=', '>'), ('eq', '=', '=', '<>'),
+            ('ne', '<>', '<>', '='), ('ge', '>=', '<=', '<'), ('gt', '>', '<', '<=')
+        ) as steps(name, operator, commuted, negated)
+    loop
+        execute format(
+            'create function pg_redshift.super_%1$s(a super, b super) returns boolean
+            language sql immutable strict parallel safe as ''select a::jsonb %2$s b::jsonb'';
+            create operator pg_redshift.%2$s (
+                leftarg = super, rightarg = super, function = pg_redshift.super_%1$s,
+                commutator = operator(pg_redshift.%3$s), negator = operator(pg_redshift.%4$s)
+                %5$s
+            )',
+            step.name, step.operator, step.commuted, step.negated,
+            case step.name when 'eq' then ', hashes, merges' else '' end
+        );
+    end loop;
+end
+$$;
+create function pg_redshift.super_cmp(a super, b super) returns int
+language sql immutable strict parallel safe as $$ select jsonb_cmp(a::jsonb, b::jsonb) $$;
+create function pg_redshift.super_hash(value super) returns int
+language sql immutable strict parallel safe as $$ select jsonb_hash(value::jsonb) $$;
+create operator class pg_redshift.super_ops default for type super using btree as
+    operator 1 pg_redshift.<, operator 2 pg_redshift.<=, operator 3 pg_redshift.=,
+    operator 4 pg_redshift.>=, operator 5 pg_redshift.>,
+    function 1 pg_redshift.super_cmp(super, super);
+create operator class pg_redshift.super_ops default for type super using hash as
+    operator 1 pg_redshift.=, function 1 pg_redshift.super_hash(super);
+
 -- Navigation is lax: what is not there is NULL.
 create function pg_redshift.attribute(value super, name text) returns super
-language sql immutable strict parallel safe as $$ select (value::jsonb -> name)::super $$;
+language sql immutable strict parallel safe as $$ select (value::json -> name)::super $$;
 create function pg_redshift.element(value super, place int) returns super
-language sql immutable strict parallel safe as $$ select (value::jsonb -> place)::super $$;
+language sql immutable strict parallel safe as $$ select case when place >= 0 then value::json -> place end::super $$;
 create function pg_redshift.element(value super, name varchar) returns super
-language sql immutable strict parallel safe as $$ select (value::jsonb -> name::text)::super $$;
+language sql immutable strict parallel safe as $$ select (value::json -> name::text)::super $$;
 create function pg_redshift.elements(value super) returns setof super
 language sql immutable strict parallel safe as $$
     select element::super
-    from jsonb_array_elements(
-        case jsonb_typeof(value::jsonb) when 'array' then value::jsonb else '[]' end
+    from json_array_elements(
+        case json_typeof(value::json) when 'array' then value::json else '[]' end
     ) as element
 $$;
 
 create function pg_redshift.json_parse(value varchar) returns super
 language plpgsql immutable strict parallel safe as $$
 begin
-    return value::jsonb::super;
+    return pg_redshift.super(value::json);
 exception when invalid_text_representation then
     raise exception 'JSON parsing error: %', left(value, 100) using errcode = 'XX000';
 end
@@ -299,7 +370,7 @@ $$;
 create function pg_redshift.can_json_parse(value varchar) returns boolean
 language sql immutable strict parallel safe as $$ select pg_redshift.is_valid(value) $$;
 create function pg_redshift.json_serialize(value super) returns varchar
-language sql immutable strict parallel safe as $$ select value::jsonb::text::varchar $$;
+language sql immutable strict parallel safe as $$ select value::json::text::varchar $$;
 create function pg_redshift.json_typeof(value super) returns varchar
 language sql immutable strict parallel safe as $$ select jsonb_typeof(value::jsonb)::varchar $$;
 create function pg_redshift.is_valid_json(value varchar) returns boolean
@@ -340,14 +411,38 @@ returns int language sql immutable strict parallel safe as $$
     select json_array_length(pg_redshift.json_of(value, null_if_invalid))
 $$;
 
-create function pg_redshift.array(variadic "any") returns super
-language internal stable parallel safe as 'jsonb_build_array';
+-- ARRAY and OBJECT: their arguments come as values of JSON, of a SUPER what it holds.
+create function pg_redshift.json_value(value super) returns json
+language sql immutable parallel safe as $$ select coalesce(value::json, 'null') $$;
+create function pg_redshift.json_value(value varchar) returns json
+language sql immutable parallel safe as $$ select coalesce(to_json(value), 'null') $$;
+create function pg_redshift.json_value(value anyelement) returns json
+language sql stable parallel safe as $$ select coalesce(to_json(value), 'null') $$;
+create function pg_redshift.array(variadic elements json[]) returns super
+language sql stable parallel safe as $$ select pg_redshift.super_array(elements::text[]) $$;
 create function pg_redshift.array() returns super
-language internal stable parallel safe as 'jsonb_build_array_noargs';
-create function pg_redshift.object(variadic "any") returns super
-language internal stable parallel safe as 'jsonb_build_object';
+language sql immutable parallel safe as $$ select '[]'::super $$;
+create function pg_redshift.object(variadic members json[]) returns super
+language plpgsql stable parallel safe as $$
+begin
+    if cardinality(members) % 2 = 1 then
+        raise exception 'OBJECT takes a name and a value, and so on' using errcode = '22023';
+    end if;
+    return ('{' || array_to_string(array(
+        select to_json(members[place] #>> '{}')::text || ':' || members[place + 1]::text
+        from generate_series(1, cardinality(members), 2) as place
+    ), ',') || '}')::json::super;
+end
+$$;
+create function pg_redshift.object() returns super
+language sql immutable parallel safe as $$ select '{}'::super $$;
 create function pg_redshift.array_concat(a super, b super) returns super
-language sql immutable strict parallel safe as $$ select (a::jsonb || b::jsonb)::super $$;
+language sql immutable strict parallel safe as $$
+    select pg_redshift.super_array(
+        array(select json_array_elements(a::json)::text)
+        || array(select json_array_elements(b::json)::text)
+    )
+$$;
 create function pg_redshift.get_array_length(value super) returns int
 language sql immutable strict parallel safe as $$
     select case jsonb_typeof(value::jsonb) when 'array' then jsonb_array_length(value::jsonb) end
@@ -358,12 +453,12 @@ returns super language sql immutable strict parallel safe as $$
 $$;
 create function pg_redshift.array_to_string(value super, delimiter varchar) returns varchar
 language sql immutable strict parallel safe as $$
-    select string_agg(each, delimiter)::varchar from jsonb_array_elements_text(value::jsonb) as each
+    select string_agg(each, delimiter)::varchar from json_array_elements_text(value::json) as each
 $$;
 create function pg_redshift.subarray(value super, start int, length int) returns super
 language sql immutable strict parallel safe as $$
-    select coalesce(jsonb_agg(element order by place), '[]')::super
-    from jsonb_array_elements(value::jsonb) with ordinality as elements(element, place)
+    select pg_redshift.super_array(array_agg(element::text order by place))
+    from json_array_elements(value::json) with ordinality as elements(element, place)
     where place > start and place <= start + length
 $$;
 create function pg_redshift.is_array(value super) returns boolean

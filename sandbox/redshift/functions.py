@@ -30,11 +30,11 @@ SHARED = words("""
 
 # Redshift's own, or with another meaning there: each is in the schema pg_redshift under this name.
 _OWN = words("""
-    add_months any_value array array_concat array_to_string avg can_json_parse charindex
-    convert_timezone date_cmp date_part_year from_hex from_varbyte get_array_length getdate
-    is_array is_boolean is_object is_valid_json is_valid_json_array is_varchar json_array_length
+    add_months any_value array_concat array_to_string avg can_json_parse charindex convert_timezone
+    date_cmp date_part_year from_hex from_varbyte get_array_length getdate is_array is_boolean
+    is_object is_valid_json is_valid_json_array is_varchar json_array_length
     json_extract_array_element_text json_parse json_serialize json_typeof last_day len length
-    listagg md5 median months_between next_day object octet_length percentile_cont regexp_replace
+    listagg md5 median months_between next_day octet_length percentile_cont regexp_replace
     regexp_substr replicate sha2 split_part split_to_array strtol subarray timeofday timestamp_cmp
     to_hex to_varbyte trunc version
     """)
@@ -179,6 +179,14 @@ def _json_path(arguments: list[str]) -> str:
     return f"{SCHEMA}.json_extract_path_text({text}, {null_if_invalid}, array[{elements}]::text[])"
 
 
+def _of_json(name: str) -> Callable[[list[str]], str]:
+    def call(arguments: list[str]) -> str:
+        values = [f"{SCHEMA}.json_value({argument})" for argument in arguments]
+        return f"{SCHEMA}.{name}({', '.join(values)})"
+
+    return call
+
+
 def _in_double(name: str) -> Callable[[list[str]], str]:
     """A function that is of DOUBLE PRECISION whatever it is given; PostgreSQL has a decimal one."""
 
@@ -191,6 +199,8 @@ def _in_double(name: str) -> Callable[[list[str]], str]:
 
 # How many arguments they take, at least and at most; and what they become.
 REWRITTEN: dict[str, tuple[int, int, Callable[[list[str]], str]]] = {
+    "array": (0, 1000, _of_json("array")),
+    "object": (0, 1000, _of_json("object")),
     "nvl": (1, 100, lambda arguments: f"coalesce({', '.join(arguments)})"),
     "isnull": (2, 2, lambda arguments: f"coalesce({', '.join(arguments)})"),
     "nvl2": (3, 3, _nvl2),

@@ -479,8 +479,82 @@ def test_super_columns_are_navigated(in_schema: Any) -> None:
     ) == [(Decimal("1.5"), "a", 2, None, True)]
     assert run(in_schema, "select id, tag, tag.k::int from t, t.doc.tags as tag") == [
         (1, '"a"', None),
-        (1, '{"k": 2}', 2),
+        (1, '{"k":2}', 2),
     ]
+
+
+DOCUMENT = '{"bb" : 1, "a": 2.50, "a": [1, {"z": "x  y", "c": null}], "u": "\\\\u00e9"}'
+KEPT = '{"bb":1,"a":2.50,"a":[1,{"z":"x  y","c":null}],"u":"é"}'
+
+
+def test_super_keeps_the_order_of_attributes_and_prints_no_blanks(in_schema: Any) -> None:
+    run(
+        in_schema,
+        "create table t (id int, doc super)",
+        f"insert into t select 1, json_parse('{DOCUMENT}')",
+        "create table copied as select doc from t",
+    )
+    for table in ("t", "copied"):
+        assert run(in_schema, f"select doc, json_serialize(doc) from {table}") == [(KEPT, KEPT)]
+    assert run(in_schema, "select element from t, t.doc.a as element") == [
+        *(("1",), ('{"z":"x  y","c":null}',))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("array(json_parse('[2,1]'), 3, 'a', null, true)", '[[2,1],3,"a",null,true]'),
+        ("array()", "[]"),
+        ("object('b', 1, 'a', array(1, 2))", '{"b":1,"a":[1,2]}'),
+        ("object()", "{}"),
+        ('array_concat(json_parse(\'[{"b":1,"a":2}]\'), array(3))', '[{"b":1,"a":2},3]'),
+        ('subarray(json_parse(\'[{"b":1,"a":2},3,4]\'), 0, 2)', '[{"b":1,"a":2},3]'),
+        ("split_to_array('a,b')", '["a","b"]'),
+        ("array_to_string(json_parse('[\"a\",2]'), '-')", "a-2"),
+        ("(json_parse('[1,2]'))[1]", "2"),
+        ("(json_parse('[1,2]'))[-1]", None),
+    ],
+)
+def test_a_super_that_is_made_of_others_keeps_them(
+    connection: Any, expression: str, expected: str
+) -> None:
+    assert value(connection, expression) == expected
+
+
+def test_supers_with_the_same_attributes_are_one(in_schema: Any) -> None:
+    run(
+        in_schema,
+        "create table t (id int, doc super)",
+        """insert into t select 1, json_parse('{"b":1,"a":2}')""",
+        """insert into t select 2, json_parse('{"a":2,"b":1}')""",
+        """insert into t select 3, json_parse('{"a":2}')""",
+    )
+    assert run(in_schema, "select count(*) from (select doc from t group by doc)") == [(2,)]
+    assert run(in_schema, "select count(distinct doc) from t") == [(2,)]
+    assert run(in_schema, "select count(*) from t as a join t as b on a.doc = b.doc") == [(5,)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "default", "other"),
+    [
+        ("json_parse_dedup_attributes", "off", "on"),
+        ("json_parse_truncate_strings", "off", "on"),
+        ("navigate_super_null_on_error", "on", "off"),
+        ("cast_super_null_on_error", "on", "off"),
+        ("parse_super_null_on_error", "off", "on"),
+        ("error_on_nondeterministic_update", "off", "on"),
+        ("enable_case_sensitive_super_attribute", "off", "on"),
+        ("downcase_delimited_identifier", "on", "off"),
+    ],
+)
+def test_a_setting_that_changes_results_is_not_only_remembered(
+    connection: Any, setting: str, default: str, other: str
+) -> None:
+    run(connection, f"set {setting} to {default}")
+    assert run(connection, f"show {setting}") == [(default,)]
+    with pytest.raises(redshift_connector.ProgrammingError, match="not covered"):
+        run(connection, f"set {setting} to {other}")
 
 
 def test_a_late_binding_view_outlives_its_table(in_schema: Any, schema: str) -> None:
