@@ -643,10 +643,15 @@ language sql immutable strict parallel safe as $$
     end
 $$;
 create function pg_redshift.next_day(moment timestamp, weekday varchar) returns date
-language sql immutable strict parallel safe as $$
-    select (moment::date + (
-        (strpos('sumotuwethfrsa', lower(left(weekday, 2))) - 1) / 2
-        - extract(dow from moment)::int + 6) % 7 + 1)::date
+language plpgsql immutable strict parallel safe as $$
+declare
+    day int := array_position('{su,mo,tu,we,th,fr,sa}'::text[], lower(left(weekday, 2))) - 1;
+begin
+    if day is null then
+        raise exception 'invalid day of the week "%"', weekday using errcode = '22023';
+    end if;
+    return (moment::date + (day - extract(dow from moment)::int + 6) % 7 + 1)::date;
+end
 $$;
 create function pg_redshift.convert_timezone(target text, moment timestamp) returns timestamp
 language sql immutable strict parallel safe as $$
@@ -664,6 +669,29 @@ create function pg_redshift.trunc(value numeric, digits int) returns numeric
 language sql immutable strict parallel safe as $$ select pg_catalog.trunc(value, digits) $$;
 create function pg_redshift.trunc(value float8) returns float8
 language sql immutable strict parallel safe as $$ select pg_catalog.trunc(value) $$;
+-- ROUND makes a decimal of a whole number, and rounds floats to digits too.
+do $$
+declare
+    type text;
+begin
+    foreach type in array '{int2,int4,int8,numeric}'::text[] loop
+        execute format(
+            'create function pg_redshift.round(value %1$s) returns numeric
+            language sql immutable strict parallel safe as
+            ''select pg_catalog.round(value::numeric)'';
+            create function pg_redshift.round(value %1$s, digits int) returns numeric
+            language sql immutable strict parallel safe as
+            ''select pg_catalog.round(value::numeric, digits)''',
+            type
+        );
+    end loop;
+end
+$$;
+create function pg_redshift.round(value float8) returns float8
+language sql immutable strict parallel safe as $$ select pg_catalog.round(value) $$;
+create function pg_redshift.round(value float8, digits int) returns float8
+language sql immutable strict parallel safe as
+$$ select pg_catalog.round(value::numeric, digits)::float8 $$;
 create function pg_redshift.date_cmp(a date, b date) returns int
 language sql immutable strict parallel safe as $$ select sign(a - b)::int $$;
 create function pg_redshift.timestamp_cmp(a timestamp, b timestamp) returns int
@@ -693,6 +721,23 @@ language sql immutable strict parallel safe as $$ select pg_catalog.octet_length
 create function pg_redshift.octet_length(value varbyte) returns int
 language sql immutable strict parallel safe as
 $$ select pg_catalog.octet_length(value::bytea) $$;
+-- LEFT and RIGHT take no negative number; PostgreSQL would leave so many characters out.
+create function pg_redshift.not_negative(number int) returns int
+language plpgsql immutable strict parallel safe as $$
+begin
+    if number < 0 then
+        raise exception 'the number of characters must not be negative: %', number
+            using errcode = '22023';
+    end if;
+    return number;
+end
+$$;
+create function pg_redshift.left(value varchar, number int) returns varchar
+language sql immutable strict parallel safe as
+$$ select pg_catalog.left(value, pg_redshift.not_negative(number))::varchar $$;
+create function pg_redshift.right(value varchar, number int) returns varchar
+language sql immutable strict parallel safe as
+$$ select pg_catalog.right(value, pg_redshift.not_negative(number))::varchar $$;
 create function pg_redshift.split_part(value varchar, delimiter varchar, part int) returns varchar
 language plpgsql immutable strict parallel safe as $$
 begin
@@ -708,10 +753,31 @@ language sql immutable strict parallel safe as $$ select strpos(value, part) $$;
 create function pg_redshift.replicate(value varchar, number int) returns varchar
 language sql immutable strict parallel safe as $$ select repeat(value, number)::varchar $$;
 create function pg_redshift.regexp_replace(
-    value varchar, pattern varchar, replacement varchar default '', start int default 1
+    value varchar, pattern varchar, replacement varchar default '', start int default 1,
+    parameters varchar default 'c'
 ) returns varchar language sql immutable strict parallel safe as $$
     -- PostgreSQL would replace the first match alone.
-    select pg_catalog.regexp_replace(value, pattern, replacement, start, 0, '')::varchar
+    select pg_catalog.regexp_replace(
+        value, pattern, replacement, greatest(start, 1), 0,
+        case when parameters like '%i%' then 'i' else '' end
+    )::varchar
+$$;
+create function pg_redshift.regexp_count(
+    value varchar, pattern varchar, start int default 1, parameters varchar default 'c'
+) returns int language sql immutable strict parallel safe as $$
+    select pg_catalog.regexp_count(
+        value, pattern, greatest(start, 1), case when parameters like '%i%' then 'i' else '' end
+    )
+$$;
+create function pg_redshift.regexp_instr(
+    value varchar, pattern varchar, start int default 1, occurrence int default 1,
+    option int default 0, parameters varchar default 'c'
+) returns int language sql immutable strict parallel safe as $$
+    select pg_catalog.regexp_instr(
+        value, pattern, greatest(start, 1), occurrence, option,
+        case when parameters like '%i%' then 'i' else '' end,
+        case when parameters like '%e%' then 1 else 0 end
+    )
 $$;
 create function pg_redshift.regexp_substr(
     value varchar, pattern varchar, start int default 1, occurrence int default 1,
@@ -719,7 +785,7 @@ create function pg_redshift.regexp_substr(
 ) returns varchar language sql immutable strict parallel safe as $$
     -- Redshift has an empty text where nothing matches.
     select coalesce(pg_catalog.regexp_substr(
-        value, pattern, start, occurrence,
+        value, pattern, greatest(start, 1), occurrence,
         case when parameters like '%i%' then 'i' else '' end,
         case when parameters like '%e%' then 1 else 0 end
     ), '')::varchar
@@ -842,6 +908,28 @@ create aggregate pg_redshift.avg(interval) (
     sfunc = interval_accum, stype = interval[], finalfunc = interval_avg,
     initcond = '{0 second,0 second}'
 );
+
+-- STDDEV and VARIANCE are floats of whatever they are given.
+do $$
+declare
+    step record;
+begin
+    for step in
+        select * from (values
+            ('stddev', 'float8_stddev_samp'), ('stddev_samp', 'float8_stddev_samp'),
+            ('stddev_pop', 'float8_stddev_pop'), ('variance', 'float8_var_samp'),
+            ('var_samp', 'float8_var_samp'), ('var_pop', 'float8_var_pop')
+        ) as steps(name, final)
+    loop
+        execute format(
+            'create aggregate pg_redshift.%I(float8) (
+                sfunc = float8_accum, stype = float8[], finalfunc = %s, initcond = ''{0,0,0}''
+            )',
+            step.name, step.final
+        );
+    end loop;
+end
+$$;
 
 -- PERCENTILE_CONT has the type of what it orders, and lies between the two values around its place;
 -- of days it takes the earlier one. MEDIAN is that of a half.

@@ -20,12 +20,10 @@ SHARED = words("""
     coalesce cos cot count cume_dist current_database current_schema current_schemas
     current_setting degrees dense_rank first_value floor greatest has_any_column_privilege
     has_column_privilege has_database_privilege has_function_privilege has_schema_privilege
-    has_table_privilege initcap lag last_value lead least left ln lower lpad ltrim max min mod
-    nth_value ntile nullif percent_rank percentile_disc pi position quote_ident quote_literal
-    quote_nullable radians random rank regexp_count regexp_instr repeat replace reverse right round
-    row_number rpad rtrim set_config sha256 sign sin stddev stddev_pop stddev_samp strpos substr
-    substring sum tan timezone to_char to_date to_number to_timestamp translate trim upper var_pop
-    var_samp variance
+    has_table_privilege initcap lag last_value lead least ln lower lpad ltrim max min mod nth_value
+    ntile nullif percent_rank percentile_disc pi position quote_ident quote_literal quote_nullable
+    radians random rank repeat replace reverse row_number rpad rtrim set_config sign sin strpos
+    substr substring sum tan timezone to_char to_date to_number to_timestamp translate trim upper
     """)
 
 # Redshift's own, or with another meaning there: each is in the schema pg_redshift under this name.
@@ -33,10 +31,11 @@ _OWN = words("""
     add_months any_value array_concat array_to_string avg can_json_parse charindex convert_timezone
     date_cmp date_part_year from_hex from_varbyte get_array_length getdate is_array is_boolean
     is_object is_valid_json is_valid_json_array is_varchar json_array_length
-    json_extract_array_element_text json_parse json_serialize json_typeof last_day len length
-    listagg md5 median months_between next_day octet_length percentile_cont regexp_replace
-    regexp_substr replicate sha2 split_part split_to_array strtol subarray timeofday timestamp_cmp
-    to_hex to_varbyte trunc version
+    json_extract_array_element_text json_parse json_serialize json_typeof last_day left len length
+    listagg md5 median months_between next_day octet_length percentile_cont regexp_count
+    regexp_instr regexp_replace regexp_substr replicate right round sha2 split_part split_to_array
+    stddev stddev_pop stddev_samp strtol subarray timeofday timestamp_cmp to_hex to_varbyte trunc
+    var_pop var_samp variance version
     """)
 # And other names of theirs.
 _SYNONYMS = {

@@ -101,6 +101,10 @@ def in_schema(connection: Any, schema: str) -> Iterator[Any]:
         ("split_part('a,b', ',', 3)", ""),
         ("split_part('a,b', ';', 1)", "a,b"),
         ("octet_length('ab'::char(5))", 2),
+        ("left('abc', 2) || right('abc', 2) || left('abc', 0)", "abbc"),
+        ("regexp_replace('the fox', 'FOX', 'cat', 1, 'i')", "the cat"),
+        ("regexp_count('aAa', 'a', 0, 'i')", 3),
+        ("regexp_instr('abcabc', 'C', 1, 2, 1, 'i')", 7),
         # Numbers: of the type that the pages give, too.
         ("sqrt(2.0)", 1.4142135623730951),
         ("power(2.0, 3)", 8.0),
@@ -109,6 +113,8 @@ def in_schema(connection: Any, schema: str) -> Iterator[Any]:
         ("7 / 2", 3),
         ("-7 / 2", -3),
         ("round(2.5)", Decimal(3)),
+        ("round(1.25::float, 1)", 1.3),
+        ("round(7, -1)", Decimal(10)),
         ("cast(1.5 as decimal)", Decimal(2)),
         ("trunc(1.99, 1)", Decimal("1.9")),
         # JSON.
@@ -209,11 +215,27 @@ def test_a_percentile_has_the_type_of_what_it_orders(
 
 
 @pytest.mark.parametrize(
-    ("expression", "kind"), [("sum(b)", int), ("sum(i)", int), ("sum(r)", float), ("sum(f)", float)]
+    ("expression", "expected"),
+    [
+        ("sum(b)", 5),
+        ("sum(i)", 5),
+        ("sum(d)", Decimal("5.00")),
+        ("sum(r)", 5.0),
+        ("sum(f)", 5.0),
+        ("variance(i)", 4.5),
+        ("var_samp(d)", 4.5),
+        ("var_pop(b)", 2.25),
+        ("stddev(distinct i)", 4.5**0.5),
+        ("stddev_samp(f)", 4.5**0.5),
+        ("stddev_pop(d)", 1.5),
+        ("max(round(i))", Decimal(4)),
+        ("max(round(f))", 4.0),
+    ],
 )
-def test_a_sum_has_the_type_of_the_page(between: Any, expression: str, kind: type) -> None:
+def test_a_result_has_the_type_of_the_page(between: Any, expression: str, expected: Any) -> None:
     ((found,),) = run(between, f"select {expression} from t")
-    assert (found, type(found)) == (5, kind)
+    assert found == expected
+    assert type(found) is type(expected)
 
 
 def test_a_sum_of_bigint_that_is_too_large_is_refused(in_schema: Any) -> None:
@@ -231,6 +253,10 @@ def test_a_sum_of_bigint_that_is_too_large_is_refused(in_schema: Any) -> None:
     [
         ("split_part('a,b', ',', -1)", "field position must be greater than zero"),
         ("split_part('a,b', ',', 0)", "field position must be greater than zero"),
+        ("left('abc', -1)", "must not be negative"),
+        ("right('abc', -1)", "must not be negative"),
+        ("next_day('2014-08-20', 'xx')", "invalid day"),
+        ("sha256('a')", "does not exist"),
         ("percentile_cont(1.5) within group (order by a)", "not between 0 and 1"),
         ("percentile_cont(0.5) within group (order by 'x')", "does not exist|is not unique"),
     ],
