@@ -696,3 +696,10 @@ def test_every_function_of_redshift_s_own_is_installed(connection: Any) -> None:
         )
     }
     assert set(functions.OWN.values()) <= installed
+
+
+def test_every_function_that_is_postgresql_s_exists_there(connection: Any) -> None:
+    found = run(connection, "select distinct proname from pg_proc where pronamespace = 11")
+    # These are forms of its grammar.
+    grammar = {"coalesce", "greatest", "least", "nullif", "trim"}
+    assert functions.SHARED - {name for (name,) in found} == grammar
