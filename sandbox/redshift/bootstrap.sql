@@ -1309,6 +1309,29 @@ begin
     return found_view;
 end
 $$;
+-- What the page on CREATE MATERIALIZED VIEW excludes, as far as the words of the query do not show it.
+create function pg_redshift.refuse_sources(made oid) returns void
+language plpgsql as $$
+declare
+    refused regclass := (
+        select source.oid
+        from pg_rewrite
+        join pg_depend as dependency
+            on dependency.classid = 'pg_rewrite'::regclass and dependency.objid = pg_rewrite.oid
+            and dependency.refclassid = 'pg_class'::regclass
+        join pg_class as source on source.oid = dependency.refobjid
+        left join pg_redshift.materialized_views on view = source.oid
+        where ev_class = made and source.oid <> made
+            and (source.relkind = 'v' and view is null or source.oid < 16384)
+        limit 1
+    );
+begin
+    if refused is not null then
+        raise exception 'A materialized view cannot read %: it is a view or belongs to the system',
+            refused using errcode = '0A000';
+    end if;
+end
+$$;
 create procedure pg_redshift.create_materialized_view(
     place text, name text, query text, definition text, auto_refresh boolean, state int, said jsonb
 ) language plpgsql as $$
@@ -1324,6 +1347,8 @@ begin
         raise exception 'relation "%" already exists', name using errcode = '42P07';
     end if;
     execute format('create materialized view %s as %s', storage, query);
+    perform pg_redshift.refuse_sources(storage::regclass);
+    perform pg_redshift.refuse_intervals(storage::regclass);
     execute format('create view %s as select * from %s', view, storage);
     perform pg_redshift.remember(storage::regclass, said);
     perform pg_redshift.note_change(storage::regclass, '{insert}', current_user::regrole);
@@ -1389,6 +1414,14 @@ declare
     said text := substring(current_query() from '/[*]redshift ([^*]*)[*]/');
     command record;
 begin
+    if tg_tag = 'ALTER TABLE' and exists (
+        select from pg_redshift.materialized_views
+        join pg_class as shown on shown.oid = view
+        join pg_class as stored on stored.oid = storage
+        where stored.relname <> 'mv_tbl__' || shown.relname || '__0'
+    ) then
+        raise exception 'A materialized view cannot be renamed' using errcode = '0A000';
+    end if;
     for command in select * from pg_event_trigger_ddl_commands() where object_type = 'table' loop
         if said is not null then
             perform pg_redshift.remember(command.objid, said::jsonb);

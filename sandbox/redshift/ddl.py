@@ -237,8 +237,8 @@ def _create_materialized_view(reader: Reader) -> Translated:
         table.diststyle = "KEY"
     elif table.diststyle == "KEY":
         raise RedshiftError("DISTSTYLE KEY requires a DISTKEY column", SYNTAX_ERROR)
-    query = Query(tokens, writes=True)
-    text = query.rewrite(reader.index, reader.end)
+    _refuse_order(tokens, reader.index, reader.end)
+    text = Query(tokens, writes=True).rewrite(reader.index, reader.end)
     recomputed = any(token.word in _FULL_REFRESH for token in tokens.all[reader.index :])
     place = "".join(f"{quote(part)}." for part in path[:-1])
     arguments = (
@@ -248,6 +248,16 @@ def _create_materialized_view(reader: Reader) -> Translated:
         literal(json.dumps(said_attributes(table.attributes()))),
     )
     return Run(f"call pg_redshift.create_materialized_view({', '.join(arguments)})")
+
+
+def _refuse_order(tokens: Tokens, start: int, end: int) -> None:
+    """Refuse what orders or cuts the rows of a materialized view."""
+    while tokens.word(start) == "(" and tokens.closing[start] == end - 1:
+        start, end = start + 1, end - 1
+    if found := tokens.find(start, end, "order", "limit", "offset"):
+        raise RedshiftError(
+            f"A materialized view cannot have {tokens.word(found).upper()} in its definition."
+        )
 
 
 def _yes_or_no(reader: Reader) -> bool:

@@ -114,6 +114,7 @@ def test_one_of_another_is_stale_when_that_was_refreshed(connection: Any, base: 
         ("select max(id) as last from {s}.t", 0),
         ("select a.id from {s}.t as a left join {s}.t as b on a.id = b.id", 0),
         ("select distinct v from {s}.t", 0),
+        ("select row_number() over (order by id) as n from {s}.t", 0),
     ],
 )
 def test_its_state_says_how_it_is_refreshed(
@@ -177,6 +178,12 @@ def test_it_is_described_where_clients_look(connection: Any, base: str) -> None:
         ("create materialized view {s}.kv diststyle key as select id from {s}.t", "DISTKEY"),
         ("create materialized view {s}.kv distkey (no) as select id from {s}.t", "does not exist"),
         ("insert into {s}.mv values (1)", "cannot insert"),
+        ("alter table {s}.mv rename to other", "cannot be renamed"),
+        ("create materialized view {s}.kv as (select id from {s}.t order by id)", "ORDER"),
+        ("create materialized view {s}.kv as select id from {s}.t limit 1", "LIMIT"),
+        ("create materialized view {s}.kv as select id from {s}.seen", "it is a view"),
+        ("create materialized view {s}.kv as select relname from pg_class", "system"),
+        ("create materialized view {s}.kv as select interval '1 day' as d", "unsupported type"),
     ],
 )
 def test_what_cannot_be_done_with_it_leaves_it_as_it_was(
