@@ -1232,17 +1232,18 @@ create table pg_redshift.table_changes (
     account oid not null
 );
 create index on pg_redshift.table_changes (relation);
-create function pg_redshift.note_change(relation oid, steps text[], account oid) returns void
+create function pg_redshift.note_change(relation oid, steps text[], account name) returns void
 language sql security definer as $$
     insert into pg_redshift.table_changes (relation, step, account)
-    select relation, step, account from unnest(steps) as step
+    select relation, step, pg_authid.oid
+    from unnest(steps) as step join pg_authid on rolname = account
 $$;
 create function pg_redshift.on_change() returns trigger language plpgsql as $$
 begin
     -- An UPDATE is a deletion and an insertion.
     perform pg_redshift.note_change(tg_relid, case tg_op
         when 'INSERT' then '{insert}'::text[] when 'UPDATE' then '{delete,insert}' else '{delete}'
-    end, current_user::regrole);
+    end, current_user);
     return null;
 end
 $$;
@@ -1351,7 +1352,7 @@ begin
     perform pg_redshift.refuse_intervals(storage::regclass);
     execute format('create view %s as select * from %s', view, storage);
     perform pg_redshift.remember(storage::regclass, said);
-    perform pg_redshift.note_change(storage::regclass, '{insert}', current_user::regrole);
+    perform pg_redshift.note_change(storage::regclass, '{insert}', current_user);
     perform pg_redshift.note_refresh(
         view::regclass, storage::regclass, definition, auto_refresh, state
     );
@@ -1363,7 +1364,7 @@ declare
 begin
     execute format('refresh materialized view %s', refreshed.storage::regclass);
     perform pg_redshift.note_change(
-        refreshed.storage, '{delete,insert}', current_user::regrole
+        refreshed.storage, '{delete,insert}', current_user
     );
     perform pg_redshift.note_refresh(
         refreshed.view, refreshed.storage, refreshed.definition, refreshed.auto_refresh,
@@ -1429,7 +1430,7 @@ begin
         perform pg_redshift.watch_changes(command.objid);
         if tg_tag in ('CREATE TABLE AS', 'SELECT INTO') then
             perform pg_redshift.refuse_intervals(command.objid);
-            perform pg_redshift.note_change(command.objid, '{insert}', current_user::regrole);
+            perform pg_redshift.note_change(command.objid, '{insert}', current_user);
             execute format('analyze %s', command.objid::regclass);
         end if;
     end loop;

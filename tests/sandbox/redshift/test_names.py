@@ -80,3 +80,22 @@ def test_a_temporary_table_may_have_a_long_name(connection: Any) -> None:
         f"select column_name from information_schema.columns where table_name = '{name}'",
     ) == [("id",)]
     run(connection, f'drop table "{name}"')
+
+
+@pytest.mark.service
+@pytest.mark.redshift
+def test_an_account_may_have_any_name(connection: Any, schema: str) -> None:
+    run(connection, "create user \"o'größe-b.c\" password 'Abcdef12'")
+    try:
+        run(connection, f'grant all on schema {schema} to "o\'größe-b.c"')
+        run(connection, 'set session authorization "o\'größe-b.c"')
+        run(connection, f"create table {schema}.t (id int)")
+        run(connection, f"insert into {schema}.t values (1)")
+        run(connection, f"create materialized view {schema}.mv as select id from {schema}.t")
+        run(connection, f"refresh materialized view {schema}.mv")
+        assert run(connection, f"select id from {schema}.mv") == [(1,)]
+    finally:
+        run(connection, "set session authorization default")
+        run(connection, f"drop table if exists {schema}.t cascade")
+        run(connection, f'revoke all on schema {schema} from "o\'größe-b.c"')
+        run(connection, 'drop user "o\'größe-b.c"')
