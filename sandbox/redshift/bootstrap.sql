@@ -80,7 +80,61 @@ where castsource = 'varchar'::regtype and casttarget = 'varchar'::regtype;
 update pg_cast set castfunc = 'pg_redshift.fit_bpchar(bpchar, int, boolean)'::regprocedure
 where castsource = 'bpchar'::regtype and casttarget = 'bpchar'::regtype;
 
--- SUPER is jsonb and VARBYTE is bytea under names and identifiers of their own, which Redshift's
+-- Blanks at the end of a text do not count when texts are compared, of VARCHAR as of CHAR
+-- (r_Character_types), though they are stored, returned and counted by LEN. The functions behind
+-- PostgreSQL's CHAR compare so and texts are laid out the same, so they take the place of TEXT's in
+-- its operators, in the families by which it sorts, groups, hashes and joins, and in MIN and MAX.
+do $$
+declare
+    step record;
+begin
+    for step in
+        select * from (values
+            ('texteq', 'bpchareq', 'bool'), ('textne', 'bpcharne', 'bool'),
+            ('text_lt', 'bpcharlt', 'bool'), ('text_le', 'bpcharle', 'bool'),
+            ('text_gt', 'bpchargt', 'bool'), ('text_ge', 'bpcharge', 'bool'),
+            ('text_pattern_lt', 'bpchar_pattern_lt', 'bool'),
+            ('text_pattern_le', 'bpchar_pattern_le', 'bool'),
+            ('text_pattern_gt', 'bpchar_pattern_gt', 'bool'),
+            ('text_pattern_ge', 'bpchar_pattern_ge', 'bool'),
+            ('bttextcmp', 'bpcharcmp', 'int'),
+            ('bttext_pattern_cmp', 'btbpchar_pattern_cmp', 'int'),
+            ('text_larger', 'bpchar_larger', 'text'), ('text_smaller', 'bpchar_smaller', 'text')
+        ) as steps(own, source, gives)
+    loop
+        execute format(
+            'create function pg_redshift.%I(text, text) returns %s
+            language internal immutable strict leakproof parallel safe as %L',
+            step.own, step.gives, step.source
+        );
+        update pg_operator set oprcode = format('pg_redshift.%I', step.own)::regproc
+        where oprcode = format('pg_catalog.%I(text, text)', step.own)::regprocedure;
+        update pg_amproc set amproc = format('pg_redshift.%I', step.own)::regproc
+        where amproc = format('pg_catalog.%I(text, text)', step.own)::regprocedure;
+        update pg_aggregate set aggtransfn = format('pg_redshift.%I', step.own)::regproc,
+            aggcombinefn = format('pg_redshift.%I', step.own)::regproc
+        where aggtransfn = format('pg_catalog.%I(text, text)', step.own)::regprocedure;
+    end loop;
+end
+$$;
+create function pg_redshift.hashtext(text) returns int
+language internal immutable strict parallel safe as 'hashbpchar';
+create function pg_redshift.hashtextextended(text, bigint) returns bigint
+language internal immutable strict parallel safe as 'hashbpcharextended';
+update pg_amproc set amproc = 'pg_redshift.hashtext'::regproc
+where amproc = 'pg_catalog.hashtext(text)'::regprocedure;
+update pg_amproc set amproc = 'pg_redshift.hashtextextended'::regproc
+where amproc = 'pg_catalog.hashtextextended(text, bigint)'::regprocedure;
+update pg_amproc set amproc = 'bpchar_sortsupport'::regproc
+where amproc = 'bttextsortsupport'::regproc;
+update pg_amproc set amproc = 'btbpchar_pattern_sortsupport'::regproc
+where amproc = 'bttext_pattern_sortsupport'::regproc;
+-- Equal texts may be of different bytes now, so an index must keep each.
+delete from pg_amproc
+where amproc in ('btvarstrequalimage'::regproc, 'btequalimage'::regproc)
+    and amproclefttype = 'text'::regtype;
+
+-- SUPER is json and VARBYTE is bytea under names and identifiers of their own, which Redshift's
 -- driver knows them by. The identifiers have to be set while the types are still empty shells.
 
 create type pg_catalog.super;
@@ -95,19 +149,53 @@ update pg_type set oid = 4000 where typname = 'super';
 update pg_type set oid = 6551 where typname = 'varbyte';
 
 create function pg_redshift.super_in(cstring) returns super
-language internal immutable strict parallel safe as 'jsonb_in';
+language internal immutable strict parallel safe as 'json_in';
 create function pg_redshift.super_out(super) returns cstring
-language internal immutable strict parallel safe as 'jsonb_out';
+language internal immutable strict parallel safe as 'json_out';
 create function pg_redshift.super_recv(internal) returns super
-language internal immutable strict parallel safe as 'jsonb_recv';
+language internal immutable strict parallel safe as 'json_recv';
 create function pg_redshift.super_send(super) returns bytea
-language internal immutable strict parallel safe as 'jsonb_send';
+language internal immutable strict parallel safe as 'json_send';
 create type pg_catalog.super (
     input = pg_redshift.super_in, output = pg_redshift.super_out,
-    receive = pg_redshift.super_recv, send = pg_redshift.super_send, like = jsonb
+    receive = pg_redshift.super_recv, send = pg_redshift.super_send, like = json
 );
-create cast (super as jsonb) without function as implicit;
-create cast (jsonb as super) without function as implicit;
+create cast (super as json) without function as implicit;
+create cast (json as super) without function;
+-- Objects keep the order of their attributes, and what is printed has no blanks between them.
+create function pg_redshift.compact(value json) returns text
+language plpgsql immutable strict parallel safe as $$
+begin
+    case json_typeof(value)
+        when 'object' then
+            return '{' || coalesce((
+                select string_agg(
+                    to_json(key)::text || ':' || pg_redshift.compact(member), ',' order by place
+                )
+                from json_each(value) with ordinality as members(key, member, place)
+            ), '') || '}';
+        when 'array' then
+            return '[' || coalesce((
+                select string_agg(pg_redshift.compact(element), ',' order by place)
+                from json_array_elements(value) with ordinality as elements(element, place)
+            ), '') || ']';
+        when 'string' then
+            return to_json(value #>> '{}')::text;
+        else
+            return value::jsonb::text;
+    end case;
+end
+$$;
+create function pg_redshift.super(value json) returns super
+language sql immutable strict parallel safe as $$ select pg_redshift.compact(value)::json::super $$;
+create function pg_redshift.super(value jsonb) returns super
+language sql immutable strict parallel safe as $$ select pg_redshift.super(value::text::json) $$;
+create cast (jsonb as super) with function pg_redshift.super(jsonb) as implicit;
+create cast (super as jsonb) with inout as implicit;
+create function pg_redshift.super_array(elements text[]) returns super
+language sql immutable parallel safe as $$
+    select ('[' || coalesce(array_to_string(elements, ','), '') || ']')::json::super
+$$;
 
 create function pg_redshift.varbyte_in(cstring) returns varbyte
 language internal immutable strict parallel safe as 'byteain';
@@ -210,25 +298,62 @@ create operator pg_catalog.= (
     leftarg = super, rightarg = numeric, function = pg_redshift.equals, restrict = eqsel
 );
 
+-- Two SUPERs are grouped and ordered as jsonb is, whatever the order of their attributes. In this
+-- schema the operators stay out of expressions, where a literal beside a SUPER is a text.
+do $$
+declare
+    step record;
+begin
+    for step in
+        select * from (values
+            ('lt', '<', '>', '>='), ('le', '<=', '>=', '>'), ('eq', '=', '=', '<>'),
+            ('ne', '<>', '<>', '='), ('ge', '>=', '<=', '<'), ('gt', '>', '<', '<=')
+        ) as steps(name, operator, commuted, negated)
+    loop
+        execute format(
+            'create function pg_redshift.super_%1$s(a super, b super) returns boolean
+            language sql immutable strict parallel safe as ''select a::jsonb %2$s b::jsonb'';
+            create operator pg_redshift.%2$s (
+                leftarg = super, rightarg = super, function = pg_redshift.super_%1$s,
+                commutator = operator(pg_redshift.%3$s), negator = operator(pg_redshift.%4$s)
+                %5$s
+            )',
+            step.name, step.operator, step.commuted, step.negated,
+            case step.name when 'eq' then ', hashes, merges' else '' end
+        );
+    end loop;
+end
+$$;
+create function pg_redshift.super_cmp(a super, b super) returns int
+language sql immutable strict parallel safe as $$ select jsonb_cmp(a::jsonb, b::jsonb) $$;
+create function pg_redshift.super_hash(value super) returns int
+language sql immutable strict parallel safe as $$ select jsonb_hash(value::jsonb) $$;
+create operator class pg_redshift.super_ops default for type super using btree as
+    operator 1 pg_redshift.<, operator 2 pg_redshift.<=, operator 3 pg_redshift.=,
+    operator 4 pg_redshift.>=, operator 5 pg_redshift.>,
+    function 1 pg_redshift.super_cmp(super, super);
+create operator class pg_redshift.super_ops default for type super using hash as
+    operator 1 pg_redshift.=, function 1 pg_redshift.super_hash(super);
+
 -- Navigation is lax: what is not there is NULL.
 create function pg_redshift.attribute(value super, name text) returns super
-language sql immutable strict parallel safe as $$ select (value::jsonb -> name)::super $$;
+language sql immutable strict parallel safe as $$ select (value::json -> name)::super $$;
 create function pg_redshift.element(value super, place int) returns super
-language sql immutable strict parallel safe as $$ select (value::jsonb -> place)::super $$;
+language sql immutable strict parallel safe as $$ select case when place >= 0 then value::json -> place end::super $$;
 create function pg_redshift.element(value super, name varchar) returns super
-language sql immutable strict parallel safe as $$ select (value::jsonb -> name::text)::super $$;
+language sql immutable strict parallel safe as $$ select (value::json -> name::text)::super $$;
 create function pg_redshift.elements(value super) returns setof super
 language sql immutable strict parallel safe as $$
     select element::super
-    from jsonb_array_elements(
-        case jsonb_typeof(value::jsonb) when 'array' then value::jsonb else '[]' end
+    from json_array_elements(
+        case json_typeof(value::json) when 'array' then value::json else '[]' end
     ) as element
 $$;
 
 create function pg_redshift.json_parse(value varchar) returns super
 language plpgsql immutable strict parallel safe as $$
 begin
-    return value::jsonb::super;
+    return pg_redshift.super(value::json);
 exception when invalid_text_representation then
     raise exception 'JSON parsing error: %', left(value, 100) using errcode = 'XX000';
 end
@@ -245,7 +370,7 @@ $$;
 create function pg_redshift.can_json_parse(value varchar) returns boolean
 language sql immutable strict parallel safe as $$ select pg_redshift.is_valid(value) $$;
 create function pg_redshift.json_serialize(value super) returns varchar
-language sql immutable strict parallel safe as $$ select value::jsonb::text::varchar $$;
+language sql immutable strict parallel safe as $$ select value::json::text::varchar $$;
 create function pg_redshift.json_typeof(value super) returns varchar
 language sql immutable strict parallel safe as $$ select jsonb_typeof(value::jsonb)::varchar $$;
 create function pg_redshift.is_valid_json(value varchar) returns boolean
@@ -286,14 +411,38 @@ returns int language sql immutable strict parallel safe as $$
     select json_array_length(pg_redshift.json_of(value, null_if_invalid))
 $$;
 
-create function pg_redshift.array(variadic "any") returns super
-language internal stable parallel safe as 'jsonb_build_array';
+-- ARRAY and OBJECT: their arguments come as values of JSON, of a SUPER what it holds.
+create function pg_redshift.json_value(value super) returns json
+language sql immutable parallel safe as $$ select coalesce(value::json, 'null') $$;
+create function pg_redshift.json_value(value varchar) returns json
+language sql immutable parallel safe as $$ select coalesce(to_json(value), 'null') $$;
+create function pg_redshift.json_value(value anyelement) returns json
+language sql stable parallel safe as $$ select coalesce(to_json(value), 'null') $$;
+create function pg_redshift.array(variadic elements json[]) returns super
+language sql stable parallel safe as $$ select pg_redshift.super_array(elements::text[]) $$;
 create function pg_redshift.array() returns super
-language internal stable parallel safe as 'jsonb_build_array_noargs';
-create function pg_redshift.object(variadic "any") returns super
-language internal stable parallel safe as 'jsonb_build_object';
+language sql immutable parallel safe as $$ select '[]'::super $$;
+create function pg_redshift.object(variadic members json[]) returns super
+language plpgsql stable parallel safe as $$
+begin
+    if cardinality(members) % 2 = 1 then
+        raise exception 'OBJECT takes a name and a value, and so on' using errcode = '22023';
+    end if;
+    return ('{' || array_to_string(array(
+        select to_json(members[place] #>> '{}')::text || ':' || members[place + 1]::text
+        from generate_series(1, cardinality(members), 2) as place
+    ), ',') || '}')::json::super;
+end
+$$;
+create function pg_redshift.object() returns super
+language sql immutable parallel safe as $$ select '{}'::super $$;
 create function pg_redshift.array_concat(a super, b super) returns super
-language sql immutable strict parallel safe as $$ select (a::jsonb || b::jsonb)::super $$;
+language sql immutable strict parallel safe as $$
+    select pg_redshift.super_array(
+        array(select json_array_elements(a::json)::text)
+        || array(select json_array_elements(b::json)::text)
+    )
+$$;
 create function pg_redshift.get_array_length(value super) returns int
 language sql immutable strict parallel safe as $$
     select case jsonb_typeof(value::jsonb) when 'array' then jsonb_array_length(value::jsonb) end
@@ -304,12 +453,12 @@ returns super language sql immutable strict parallel safe as $$
 $$;
 create function pg_redshift.array_to_string(value super, delimiter varchar) returns varchar
 language sql immutable strict parallel safe as $$
-    select string_agg(each, delimiter)::varchar from jsonb_array_elements_text(value::jsonb) as each
+    select string_agg(each, delimiter)::varchar from json_array_elements_text(value::json) as each
 $$;
 create function pg_redshift.subarray(value super, start int, length int) returns super
 language sql immutable strict parallel safe as $$
-    select coalesce(jsonb_agg(element order by place), '[]')::super
-    from jsonb_array_elements(value::jsonb) with ordinality as elements(element, place)
+    select pg_redshift.super_array(array_agg(element::text order by place))
+    from json_array_elements(value::json) with ordinality as elements(element, place)
     where place > start and place <= start + length
 $$;
 create function pg_redshift.is_array(value super) returns boolean
@@ -494,10 +643,15 @@ language sql immutable strict parallel safe as $$
     end
 $$;
 create function pg_redshift.next_day(moment timestamp, weekday varchar) returns date
-language sql immutable strict parallel safe as $$
-    select (moment::date + (
-        (strpos('sumotuwethfrsa', lower(left(weekday, 2))) - 1) / 2
-        - extract(dow from moment)::int + 6) % 7 + 1)::date
+language plpgsql immutable strict parallel safe as $$
+declare
+    day int := array_position('{su,mo,tu,we,th,fr,sa}'::text[], lower(left(weekday, 2))) - 1;
+begin
+    if day is null then
+        raise exception 'invalid day of the week "%"', weekday using errcode = '22023';
+    end if;
+    return (moment::date + (day - extract(dow from moment)::int + 6) % 7 + 1)::date;
+end
 $$;
 create function pg_redshift.convert_timezone(target text, moment timestamp) returns timestamp
 language sql immutable strict parallel safe as $$
@@ -515,6 +669,29 @@ create function pg_redshift.trunc(value numeric, digits int) returns numeric
 language sql immutable strict parallel safe as $$ select pg_catalog.trunc(value, digits) $$;
 create function pg_redshift.trunc(value float8) returns float8
 language sql immutable strict parallel safe as $$ select pg_catalog.trunc(value) $$;
+-- ROUND makes a decimal of a whole number, and rounds floats to digits too.
+do $$
+declare
+    type text;
+begin
+    foreach type in array '{int2,int4,int8,numeric}'::text[] loop
+        execute format(
+            'create function pg_redshift.round(value %1$s) returns numeric
+            language sql immutable strict parallel safe as
+            ''select pg_catalog.round(value::numeric)'';
+            create function pg_redshift.round(value %1$s, digits int) returns numeric
+            language sql immutable strict parallel safe as
+            ''select pg_catalog.round(value::numeric, digits)''',
+            type
+        );
+    end loop;
+end
+$$;
+create function pg_redshift.round(value float8) returns float8
+language sql immutable strict parallel safe as $$ select pg_catalog.round(value) $$;
+create function pg_redshift.round(value float8, digits int) returns float8
+language sql immutable strict parallel safe as
+$$ select pg_catalog.round(value::numeric, digits)::float8 $$;
 create function pg_redshift.date_cmp(a date, b date) returns int
 language sql immutable strict parallel safe as $$ select sign(a - b)::int $$;
 create function pg_redshift.timestamp_cmp(a timestamp, b timestamp) returns int
@@ -538,15 +715,69 @@ create function pg_redshift.len(value varbyte) returns int
 language sql immutable strict parallel safe as $$ select octet_length(value::bytea) $$;
 create function pg_redshift.length(value varchar) returns int
 language sql immutable strict parallel safe as $$ select char_length(value) $$;
+-- Of a CHAR the blanks at the end are not counted; the cast to VARCHAR takes them away.
+create function pg_redshift.octet_length(value varchar) returns int
+language sql immutable strict parallel safe as $$ select pg_catalog.octet_length(value) $$;
+create function pg_redshift.octet_length(value varbyte) returns int
+language sql immutable strict parallel safe as
+$$ select pg_catalog.octet_length(value::bytea) $$;
+-- LEFT and RIGHT take no negative number; PostgreSQL would leave so many characters out.
+create function pg_redshift.not_negative(number int) returns int
+language plpgsql immutable strict parallel safe as $$
+begin
+    if number < 0 then
+        raise exception 'the number of characters must not be negative: %', number
+            using errcode = '22023';
+    end if;
+    return number;
+end
+$$;
+create function pg_redshift.left(value varchar, number int) returns varchar
+language sql immutable strict parallel safe as
+$$ select pg_catalog.left(value, pg_redshift.not_negative(number))::varchar $$;
+create function pg_redshift.right(value varchar, number int) returns varchar
+language sql immutable strict parallel safe as
+$$ select pg_catalog.right(value, pg_redshift.not_negative(number))::varchar $$;
+create function pg_redshift.split_part(value varchar, delimiter varchar, part int) returns varchar
+language plpgsql immutable strict parallel safe as $$
+begin
+    -- PostgreSQL would count from the end.
+    if part < 1 then
+        raise exception 'field position must be greater than zero' using errcode = '22023';
+    end if;
+    return pg_catalog.split_part(value, delimiter, part);
+end
+$$;
 create function pg_redshift.charindex(part varchar, value varchar) returns int
 language sql immutable strict parallel safe as $$ select strpos(value, part) $$;
 create function pg_redshift.replicate(value varchar, number int) returns varchar
 language sql immutable strict parallel safe as $$ select repeat(value, number)::varchar $$;
 create function pg_redshift.regexp_replace(
-    value varchar, pattern varchar, replacement varchar default '', start int default 1
+    value varchar, pattern varchar, replacement varchar default '', start int default 1,
+    parameters varchar default 'c'
 ) returns varchar language sql immutable strict parallel safe as $$
     -- PostgreSQL would replace the first match alone.
-    select pg_catalog.regexp_replace(value, pattern, replacement, start, 0, '')::varchar
+    select pg_catalog.regexp_replace(
+        value, pattern, replacement, greatest(start, 1), 0,
+        case when parameters like '%i%' then 'i' else '' end
+    )::varchar
+$$;
+create function pg_redshift.regexp_count(
+    value varchar, pattern varchar, start int default 1, parameters varchar default 'c'
+) returns int language sql immutable strict parallel safe as $$
+    select pg_catalog.regexp_count(
+        value, pattern, greatest(start, 1), case when parameters like '%i%' then 'i' else '' end
+    )
+$$;
+create function pg_redshift.regexp_instr(
+    value varchar, pattern varchar, start int default 1, occurrence int default 1,
+    option int default 0, parameters varchar default 'c'
+) returns int language sql immutable strict parallel safe as $$
+    select pg_catalog.regexp_instr(
+        value, pattern, greatest(start, 1), occurrence, option,
+        case when parameters like '%i%' then 'i' else '' end,
+        case when parameters like '%e%' then 1 else 0 end
+    )
 $$;
 create function pg_redshift.regexp_substr(
     value varchar, pattern varchar, start int default 1, occurrence int default 1,
@@ -554,7 +785,7 @@ create function pg_redshift.regexp_substr(
 ) returns varchar language sql immutable strict parallel safe as $$
     -- Redshift has an empty text where nothing matches.
     select coalesce(pg_catalog.regexp_substr(
-        value, pattern, start, occurrence,
+        value, pattern, greatest(start, 1), occurrence,
         case when parameters like '%i%' then 'i' else '' end,
         case when parameters like '%e%' then 1 else 0 end
     ), '')::varchar
@@ -678,46 +909,103 @@ create aggregate pg_redshift.avg(interval) (
     initcond = '{0 second,0 second}'
 );
 
-create function pg_redshift.middle(state numeric[]) returns numeric
-language sql immutable strict as $$
-    select (min(value) + max(value)) / 2
-    from (
-        select value, row_number() over (order by value) as place, count(*) over () as total
-        from unnest(state) as value
-        where value is not null
-    ) as placed
-    where place in ((total + 1) / 2, (total + 2) / 2)
+-- STDDEV and VARIANCE are floats of whatever they are given.
+do $$
+declare
+    step record;
+begin
+    for step in
+        select * from (values
+            ('stddev', 'float8_stddev_samp'), ('stddev_samp', 'float8_stddev_samp'),
+            ('stddev_pop', 'float8_stddev_pop'), ('variance', 'float8_var_samp'),
+            ('var_samp', 'float8_var_samp'), ('var_pop', 'float8_var_pop')
+        ) as steps(name, final)
+    loop
+        execute format(
+            'create aggregate pg_redshift.%I(float8) (
+                sfunc = float8_accum, stype = float8[], finalfunc = %s, initcond = ''{0,0,0}''
+            )',
+            step.name, step.final
+        );
+    end loop;
+end
 $$;
-create aggregate pg_redshift.median(numeric) (
-    sfunc = array_append, stype = numeric[], finalfunc = pg_redshift.middle
-);
-create function pg_redshift.middle(state int8[]) returns numeric
-language sql immutable strict as $$ select pg_redshift.middle(state::numeric[]) $$;
-create aggregate pg_redshift.median(int8) (
-    sfunc = array_append, stype = int8[], finalfunc = pg_redshift.middle
-);
-create function pg_redshift.middle(state float8[]) returns float8
-language sql immutable strict as $$
-    select percentile_cont(0.5) within group (order by value) from unnest(state) as value
+
+-- PERCENTILE_CONT has the type of what it orders, and lies between the two values around its place;
+-- of days it takes the earlier one. MEDIAN is that of a half.
+create function pg_redshift.around(
+    state anyarray, percentile numeric,
+    out low anyelement, out high anyelement, out share numeric
+) language plpgsql immutable as $$
+declare
+    place numeric;
+begin
+    if percentile is null or percentile not between 0 and 1 then
+        raise exception 'percentile value % is not between 0 and 1', percentile
+            using errcode = '22003';
+    end if;
+    state := array(select value from unnest(state) as value where value is not null order by value);
+    place := 1 + percentile * (cardinality(state) - 1);
+    low := state[floor(place)::int];
+    high := state[ceil(place)::int];
+    share := place - floor(place);
+end
 $$;
-create aggregate pg_redshift.median(float8) (
-    sfunc = array_append, stype = float8[], finalfunc = pg_redshift.middle
-);
-create function pg_redshift.middle(state timestamp[]) returns timestamp
-language sql immutable strict as $$
-    select timestamp 'epoch' + percentile_cont(0.5) within group (
-        order by value - timestamp 'epoch'
-    )
-    from unnest(state) as value
+do $$
+declare
+    step record;
+begin
+    for step in
+        select * from (values
+            ('int2', 'numeric', '(1 - share) * low + share * high'),
+            ('int4', 'numeric', '(1 - share) * low + share * high'),
+            ('int8', 'numeric', '(1 - share) * low + share * high'),
+            ('numeric', 'numeric', '(1 - share) * low + share * high'),
+            ('float4', 'float8', '(1 - share)::float8 * low + share::float8 * high'),
+            ('float8', 'float8', '(1 - share)::float8 * low + share::float8 * high'),
+            ('date', 'date', 'low + floor((high - low) * share)::int'),
+            ('timestamp', 'timestamp', 'low + (high - low) * share::float8'),
+            ('timestamptz', 'timestamptz', 'low + (high - low) * share::float8')
+        ) as steps(type, gives, between_both)
+    loop
+        execute format(
+            'create function pg_redshift.percentile(state %1$s[], percentile numeric) returns %2$s
+            language sql immutable as ''
+                select case share when 0 then low else %3$s end
+                from pg_redshift.around(state, percentile)
+            '';
+            create aggregate pg_redshift.percentile_cont(numeric order by %1$s) (
+                sfunc = array_append, stype = %1$s[], finalfunc = pg_redshift.percentile
+            );
+            create function pg_redshift.middle(state %1$s[]) returns %2$s
+            language sql immutable as ''select pg_redshift.percentile(state, 0.5)'';
+            create aggregate pg_redshift.median(%1$s) (
+                sfunc = array_append, stype = %1$s[], finalfunc = pg_redshift.middle
+            )',
+            step.type, step.gives, step.between_both
+        );
+    end loop;
+end
 $$;
-create aggregate pg_redshift.median(timestamp) (
-    sfunc = array_append, stype = timestamp[], finalfunc = pg_redshift.middle
-);
+
+-- SUM of REAL is DOUBLE PRECISION: without a SUM of its own it is cast to that. SUM of BIGINT is
+-- BIGINT, or overflows.
+delete from pg_aggregate where aggfnoid = 'sum(float4)'::regprocedure;
+delete from pg_proc where oid = 'sum(float4)'::regprocedure;
+update pg_proc set prorettype = 'int8'::regtype where oid = 'sum(int8)'::regprocedure;
+update pg_aggregate
+set aggtransfn = 'int8pl', aggcombinefn = 'int8pl', aggtranstype = 'int8'::regtype,
+    aggfinalfn = 0, aggserialfn = 0, aggdeserialfn = 0, aggmtransfn = 0, aggminvtransfn = 0,
+    aggmfinalfn = 0, aggtransspace = 0, aggmtranstype = 0, aggmtransspace = 0
+where aggfnoid = 'sum(int8)'::regprocedure;
 
 -- FIRST_VALUE and LAST_VALUE … IGNORE NULLS: a strict step passes NULLs over.
 create function pg_redshift.keep_first(state anyelement, value anyelement) returns anyelement
 language sql immutable strict parallel safe as $$ select state $$;
 create aggregate pg_redshift.first_value(anyelement) (
+    sfunc = pg_redshift.keep_first, stype = anyelement
+);
+create aggregate pg_redshift.any_value(anyelement) (
     sfunc = pg_redshift.keep_first, stype = anyelement
 );
 create function pg_redshift.keep_last(state anyelement, value anyelement) returns anyelement
@@ -933,16 +1221,216 @@ begin
 end
 $$;
 
+-- When the rows of a table were changed, for SYS_QUERY_DETAIL and for what is stale. What was rolled
+-- back leaves no trace here.
+create table pg_redshift.table_changes (
+    id bigint generated always as identity,
+    relation oid not null,
+    step text not null,
+    at timestamptz not null default statement_timestamp(),
+    xid xid8 not null default pg_current_xact_id(),
+    account oid not null
+);
+create index on pg_redshift.table_changes (relation);
+create function pg_redshift.note_change(relation oid, steps text[], account name) returns void
+language sql security definer as $$
+    insert into pg_redshift.table_changes (relation, step, account)
+    select relation, step, pg_authid.oid
+    from unnest(steps) as step join pg_authid on rolname = account
+$$;
+create function pg_redshift.on_change() returns trigger language plpgsql as $$
+begin
+    -- An UPDATE is a deletion and an insertion.
+    perform pg_redshift.note_change(tg_relid, case tg_op
+        when 'INSERT' then '{insert}'::text[] when 'UPDATE' then '{delete,insert}' else '{delete}'
+    end, current_user);
+    return null;
+end
+$$;
+create function pg_redshift.watch_changes(watched oid) returns void
+language plpgsql as $$
+begin
+    if exists (
+        select from pg_class where oid = watched and relpersistence = 'p' and relkind = 'r'
+            and not exists (select from pg_trigger where tgrelid = watched)
+    ) then
+        execute format(
+            'create trigger redshift_changes after insert or update or delete or truncate on %s
+            for each statement execute function pg_redshift.on_change()',
+            watched::regclass
+        );
+    end if;
+end
+$$;
+
+-- A materialized view is, as in Redshift, a view of a table named mv_tbl__…__0, which keeps its rows.
+create table pg_redshift.materialized_views (
+    view oid primary key,
+    storage oid not null,
+    definition text not null,
+    auto_refresh boolean not null,
+    state int not null,
+    -- What its rows were made of: everything that this transaction saw, and did before this change.
+    seen pg_snapshot not null,
+    xid xid8 not null,
+    changes bigint not null
+);
+grant select on pg_redshift.materialized_views, pg_redshift.table_changes to public;
+
+create function pg_redshift.note_refresh(
+    view oid, storage oid, definition text, auto_refresh boolean, state int
+) returns void language sql security definer as $$
+    insert into pg_redshift.materialized_views
+    select view, storage, definition, auto_refresh, state, pg_current_snapshot(),
+        pg_current_xact_id(), (select coalesce(max(id), 0) from pg_redshift.table_changes)
+    on conflict on constraint materialized_views_pkey do update
+    set seen = excluded.seen, xid = excluded.xid, changes = excluded.changes
+$$;
+create function pg_redshift.set_auto_refresh(changed oid, wanted boolean) returns void
+language sql security definer as $$
+    update pg_redshift.materialized_views set auto_refresh = wanted where view = changed
+$$;
+create function pg_redshift.forget_materialized_view(dropped oid) returns void
+language sql security definer as $$
+    delete from pg_redshift.materialized_views where view = dropped
+$$;
+
+create function pg_redshift.materialized_view(name text)
+returns pg_redshift.materialized_views language plpgsql stable as $$
+declare
+    found_view pg_redshift.materialized_views;
+begin
+    select * into found_view from pg_redshift.materialized_views where view = to_regclass(name);
+    if found_view is null then
+        raise exception 'materialized view % does not exist', name using errcode = '42P01';
+    end if;
+    if not pg_has_role((select relowner from pg_class where oid = found_view.view), 'usage') then
+        raise exception 'must be owner of materialized view %', name using errcode = '42501';
+    end if;
+    return found_view;
+end
+$$;
+-- What the page on CREATE MATERIALIZED VIEW excludes, as far as the words of the query do not show it.
+create function pg_redshift.refuse_sources(made oid) returns void
+language plpgsql as $$
+declare
+    refused regclass := (
+        select source.oid
+        from pg_rewrite
+        join pg_depend as dependency
+            on dependency.classid = 'pg_rewrite'::regclass and dependency.objid = pg_rewrite.oid
+            and dependency.refclassid = 'pg_class'::regclass
+        join pg_class as source on source.oid = dependency.refobjid
+        left join pg_redshift.materialized_views on view = source.oid
+        where ev_class = made and source.oid <> made
+            and (source.relkind = 'v' and view is null or source.oid < 16384)
+        limit 1
+    );
+begin
+    if refused is not null then
+        raise exception 'A materialized view cannot read %: it is a view or belongs to the system',
+            refused using errcode = '0A000';
+    end if;
+end
+$$;
+create procedure pg_redshift.create_materialized_view(
+    place text, name text, query text, definition text, auto_refresh boolean, state int, said jsonb
+) language plpgsql as $$
+declare
+    storage text := place || quote_ident('mv_tbl__' || name || '__0');
+    view text := place || quote_ident(name);
+begin
+    if octet_length(name) > 52 then
+        raise exception 'The name "%" is too long for a materialized view of the stand-in: 52 bytes',
+            name using errcode = '0A000';
+    end if;
+    if to_regclass(view) is not null then
+        raise exception 'relation "%" already exists', name using errcode = '42P07';
+    end if;
+    execute format('create materialized view %s as %s', storage, query);
+    perform pg_redshift.refuse_sources(storage::regclass);
+    perform pg_redshift.refuse_intervals(storage::regclass);
+    execute format('create view %s as select * from %s', view, storage);
+    perform pg_redshift.remember(storage::regclass, said);
+    perform pg_redshift.note_change(storage::regclass, '{insert}', current_user);
+    perform pg_redshift.note_refresh(
+        view::regclass, storage::regclass, definition, auto_refresh, state
+    );
+end
+$$;
+create procedure pg_redshift.refresh_materialized_view(name text) language plpgsql as $$
+declare
+    refreshed pg_redshift.materialized_views := pg_redshift.materialized_view(name);
+begin
+    execute format('refresh materialized view %s', refreshed.storage::regclass);
+    perform pg_redshift.note_change(
+        refreshed.storage, '{delete,insert}', current_user
+    );
+    perform pg_redshift.note_refresh(
+        refreshed.view, refreshed.storage, refreshed.definition, refreshed.auto_refresh,
+        refreshed.state
+    );
+end
+$$;
+create procedure pg_redshift.alter_materialized_view(name text, auto_refresh boolean)
+language plpgsql as $$
+begin
+    perform pg_redshift.set_auto_refresh(
+        (pg_redshift.materialized_view(name)).view, auto_refresh
+    );
+end
+$$;
+create procedure pg_redshift.drop_materialized_view(name text, if_exists boolean, option text)
+language plpgsql as $$
+declare
+    dropped pg_redshift.materialized_views;
+begin
+    if if_exists and to_regclass(name) is null then
+        return;
+    end if;
+    dropped := pg_redshift.materialized_view(name);
+    perform pg_redshift.forget_materialized_view(dropped.view);
+    execute format('drop view %s %s', dropped.view::regclass, option);
+    execute format('drop materialized view %s', dropped.storage::regclass);
+end
+$$;
+
+-- A table's definition is checked by the proxy; what a query would make is seen here.
+create function pg_redshift.refuse_intervals(relation oid) returns void
+language plpgsql as $$
+declare
+    column_name name := (
+        select attname from pg_attribute
+        where attrelid = relation and atttypid = 'interval'::regtype limit 1
+    );
+begin
+    if column_name is not null then
+        raise exception 'Column "%.%" has unsupported type "interval".',
+            relation::regclass, column_name using errcode = '0A000';
+    end if;
+end
+$$;
 create function pg_redshift.on_ddl() returns event_trigger language plpgsql as $$
 declare
     said text := substring(current_query() from '/[*]redshift ([^*]*)[*]/');
     command record;
 begin
+    if tg_tag = 'ALTER TABLE' and exists (
+        select from pg_redshift.materialized_views
+        join pg_class as shown on shown.oid = view
+        join pg_class as stored on stored.oid = storage
+        where stored.relname <> 'mv_tbl__' || shown.relname || '__0'
+    ) then
+        raise exception 'A materialized view cannot be renamed' using errcode = '0A000';
+    end if;
     for command in select * from pg_event_trigger_ddl_commands() where object_type = 'table' loop
         if said is not null then
             perform pg_redshift.remember(command.objid, said::jsonb);
         end if;
+        perform pg_redshift.watch_changes(command.objid);
         if tg_tag in ('CREATE TABLE AS', 'SELECT INTO') then
+            perform pg_redshift.refuse_intervals(command.objid);
+            perform pg_redshift.note_change(command.objid, '{insert}', current_user);
             execute format('analyze %s', command.objid::regclass);
         end if;
     end loop;
@@ -963,7 +1451,19 @@ begin
             raise exception 'cannot drop sortkey column "%"', dropped.address_names[3];
         end if;
     end loop;
+    if exists (
+        select from pg_redshift.materialized_views
+        join pg_class on pg_class.oid = storage
+        where view in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0)
+    ) then
+        raise exception 'A materialized view goes by DROP MATERIALIZED VIEW'
+            using errcode = '42809';
+    end if;
     delete from pg_redshift.table_attributes
+    where relation in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0);
+    delete from pg_redshift.materialized_views
+    where view in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0);
+    delete from pg_redshift.table_changes
     where relation in (select objid from pg_event_trigger_dropped_objects() where objsubid = 0);
 end
 $$;
@@ -972,7 +1472,9 @@ create event trigger redshift_ddl on ddl_command_end
 when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE')
 execute function pg_redshift.on_ddl();
 create event trigger redshift_drop on sql_drop
-when tag in ('ALTER TABLE', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
+when tag in (
+    'ALTER TABLE', 'DROP TABLE', 'DROP VIEW', 'DROP MATERIALIZED VIEW', 'DROP SCHEMA', 'DROP OWNED'
+)
 execute function pg_redshift.on_drop();
 
 -- ALTER TABLE … APPEND moves the rows of columns with the same names.

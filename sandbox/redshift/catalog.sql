@@ -26,9 +26,13 @@ begin
             'create view pg_redshift.pg_class as select %s, false as relhasoids
             from pg_catalog.pg_class where relkind <> ''i'' or oid < 16384',
             string_agg(
-                case attname
+                case attname::text
                     when 'relhasindex' then 'relhasindex and oid < 16384 as relhasindex'
-                    else attname
+                    when 'relhastriggers' then 'false as relhastriggers'
+                    -- What keeps the rows of a materialized view is a table.
+                    when 'relkind' then
+                        'case relkind when ''m'' then ''r''::"char" else relkind end as relkind'
+                    else attname::text
                 end,
                 ', ' order by attnum
             )
@@ -37,6 +41,32 @@ begin
     );
 end
 $$;
+-- With the keys of Redshift's tables; PostgreSQL's attmissingval can be in no view.
+do $$
+begin
+    execute (
+        select format(
+            'create view pg_redshift.pg_attribute as
+            select %s,
+                coalesce(attnum = distkey, false) as attisdistkey,
+                coalesce(array_position(sortkeys, attnum), 0)
+                    * case when sortstyle = ''INTERLEAVED'' and attnum %% 2 = 0 then -1 else 1 end
+                    as attsortkeyord
+            from pg_catalog.pg_attribute
+            left join pg_redshift.table_attributes on relation = attrelid',
+            string_agg(attname, ', ' order by attnum)
+        )
+        from pg_attribute
+        where attrelid = 'pg_attribute'::regclass and attnum > 0 and attname <> 'attmissingval'
+    );
+end
+$$;
+create view pg_redshift.pg_views as
+select schemaname, viewname, viewowner, coalesce(views.definition, pg_views.definition) as definition
+from pg_catalog.pg_views
+join pg_namespace on nspname = schemaname
+join pg_catalog.pg_class on relnamespace = pg_namespace.oid and relname = viewname
+left join pg_redshift.materialized_views as views on view = pg_class.oid;
 create view pg_redshift.pg_index as
 select * from pg_catalog.pg_index where indexrelid < 16384;
 create view pg_redshift.pg_proc as
@@ -49,9 +79,10 @@ create view pg_redshift.relations as
 select
     relation.oid,
     relation.relname,
-    relation.relkind,
+    case when materialized.view is null then relation.relkind else 'm' end as relkind,
     relation.relowner,
-    relation.reltuples,
+    stored.reltuples,
+    stored.oid as storage,
     namespace.nspname,
     attributes.diststyle,
     attributes.distkey,
@@ -61,8 +92,10 @@ select
     relation.relkind = 'v' and pg_redshift.is_late_binding(relation.oid) as is_late_binding
 from pg_class as relation
 join pg_namespace as namespace on namespace.oid = relation.relnamespace
-left join pg_redshift.table_attributes as attributes on attributes.relation = relation.oid
-where relation.relkind in ('r', 'p', 'v', 'm', 'f')
+left join pg_redshift.materialized_views as materialized on materialized.view = relation.oid
+join pg_class as stored on stored.oid = coalesce(materialized.storage, relation.oid)
+left join pg_redshift.table_attributes as attributes on attributes.relation = stored.oid
+where relation.relkind in ('r', 'p', 'v', 'f')
     and namespace.nspname not in ('pg_catalog', 'information_schema', 'pg_redshift', 'pg_toast')
     and namespace.nspname not like 'pg!_temp!_%' escape '!';
 
@@ -155,20 +188,20 @@ select
     ), 0) as max_varchar,
     'none'::character(32) as sortkey1_enc,
     cardinality(sortkeys) as sortkey_num,
-    (pg_relation_size(oid) / 1048576)::bigint as size,
+    (pg_relation_size(storage) / 1048576)::bigint as size,
     0::numeric(10, 4) as pct_used,
     0::bigint as empty,
     0::numeric(5, 2) as unsorted,
     0::numeric(5, 2) as stats_off,
-    greatest(reltuples, pg_stat_get_live_tuples(oid))::numeric(38, 0) as tbl_rows,
+    greatest(reltuples, pg_stat_get_live_tuples(storage))::numeric(38, 0) as tbl_rows,
     null::numeric(19, 2) as skew_sortkey1,
     null::numeric(19, 2) as skew_rows,
-    greatest(reltuples, pg_stat_get_live_tuples(oid))::numeric(38, 0) as estimated_visible_rows,
+    greatest(reltuples, pg_stat_get_live_tuples(storage))::numeric(38, 0) as estimated_visible_rows,
     ''::text as risk_event,
     0::numeric(12, 2) as vacuum_sort_benefit,
     null::timestamp as create_time
 from pg_redshift.relations as relations
-where relkind in ('r', 'p');
+where relkind in ('r', 'p', 'm');
 
 create view pg_catalog.svv_tables as
 select
@@ -307,17 +340,35 @@ create view pg_catalog.svv_external_databases as
 select null::int as eskind, null::text as databasename, null::text as location,
     null::text as parameters
 where false;
+-- Whether a table has changed since a materialized view was made of it. A view in between, another
+-- materialized one, is stale when it has been refreshed since.
+create view pg_redshift.stale_views as
+select distinct materialized.view
+from pg_redshift.materialized_views as materialized
+join pg_rewrite on pg_rewrite.ev_class = materialized.storage
+join pg_depend as dependency
+    on dependency.classid = 'pg_rewrite'::regclass and dependency.objid = pg_rewrite.oid
+    and dependency.refclassid = 'pg_class'::regclass
+left join pg_redshift.materialized_views as source on source.view = dependency.refobjid
+join pg_redshift.table_changes as change
+    on change.relation = coalesce(source.storage, dependency.refobjid)
+where change.relation <> materialized.storage
+    and not pg_visible_in_snapshot(change.xid, materialized.seen)
+    and not (change.xid = materialized.xid and change.id <= materialized.changes);
 create view pg_catalog.svv_mv_info as
 select
     current_database()::char(128) as database_name,
     nspname::char(128) as schema_name,
+    pg_get_userbyid(relowner)::char(128) as user_name,
     relname::char(128) as name,
-    relowner::char(128) as user_name,
-    'f'::char(1) as is_stale,
-    1 as state,
-    'f'::char(1) as autorefresh,
+    (case when exists (
+        select from pg_redshift.stale_views where stale_views.view = relations.oid
+    ) then 't' else 'f' end)::char(1) as is_stale,
+    materialized.state,
+    (case when auto_refresh then 't' else 'f' end)::char(1) as autorefresh,
     'f'::char(1) as autorewrite
-from pg_redshift.relations where relkind = 'm';
+from pg_redshift.relations as relations
+join pg_redshift.materialized_views as materialized on materialized.view = relations.oid;
 
 -- Privileges.
 create view pg_catalog.svv_relation_privileges as
@@ -418,9 +469,15 @@ select null::int as userid, null::int as xact_id, null::int as xact_id_undone,
     null::timestamp as undo_start_ts, null::timestamp as undo_end_ts, null::int as table_id
 where false;
 create view pg_catalog.sys_query_detail as
-select null::int as user_id, null::bigint as query_id, null::int as table_id,
-    null::varchar as step_name, null::timestamp as start_time, null::timestamp as end_time
-where false;
+select
+    account::int as user_id,
+    id as query_id,
+    relation::int as table_id,
+    step::varchar as step_name,
+    relation::regclass::char(136) as table_name,
+    (at at time zone 'UTC')::timestamp as start_time,
+    (at at time zone 'UTC')::timestamp as end_time
+from pg_redshift.table_changes;
 
 create view pg_catalog.pg_proc_info as
 select oid as prooid, proname, pronamespace, proowner, prolang, prosecdef, proisstrict, proretset,
@@ -457,6 +514,20 @@ where table_schema <> 'pg_redshift'
             and relations.relname = all_columns.table_name
     );
 grant select on information_schema.columns to public;
+alter view information_schema.views rename to all_views;
+create view information_schema.views as
+select
+    table_catalog, table_schema, table_name,
+    coalesce(
+        definition::information_schema.character_data, view_definition
+    )::information_schema.character_data as view_definition,
+    check_option, is_updatable
+from information_schema.all_views
+join pg_namespace on nspname = table_schema
+join pg_class on relnamespace = pg_namespace.oid and relname = table_name
+left join pg_redshift.materialized_views on view = pg_class.oid
+where table_schema <> 'pg_redshift';
+grant select on information_schema.views to public;
 
 -- What SHOW lists.
 create view pg_redshift.show_tables as
@@ -469,7 +540,10 @@ select
     obj_description(oid, 'pg_class')::varchar as remarks,
     pg_get_userbyid(relowner)::varchar as owner,
     null::timestamp as last_altered_time,
-    null::timestamp as last_modified_time,
+    (
+        select max(at) at time zone 'UTC' from pg_redshift.table_changes
+        where relation = storage and step = 'insert'
+    )::timestamp as last_modified_time,
     diststyle::varchar as dist_style,
     (case
         when is_late_binding then 'LATE BINDING VIEW'

@@ -26,18 +26,23 @@ _SHARED_SETTINGS = words(
 # Redshift's own. They steer what the stand-in does not have, so they are only remembered.
 _OWN_SETTINGS = words(
     """
-    analyze_threshold_percent auto_analyze cast_super_null_on_error compound_sortkey_scan
-    downcase_delimited_identifier enable_case_sensitive_super_attribute
-    enable_numeric_rounding enable_result_cache_for_session enable_vacuum_boost
-    error_on_nondeterministic_update json_parse_dedup_attributes json_parse_truncate_strings
-    json_serialization_enable json_serialization_parse_nested_strings
-    max_concurrency_scaling_clusters max_cursor_result_set_size mv_enable_aqmv_for_session
-    navigate_super_null_on_error parse_super_null_on_error query_group
-    spectrum_enable_pseudo_columns use_fips_ssl wlm_query_slot_count
+    analyze_threshold_percent auto_analyze compound_sortkey_scan enable_numeric_rounding
+    enable_result_cache_for_session enable_vacuum_boost json_serialization_enable
+    json_serialization_parse_nested_strings max_concurrency_scaling_clusters
+    max_cursor_result_set_size mv_enable_aqmv_for_session query_group spectrum_enable_pseudo_columns
+    use_fips_ssl wlm_query_slot_count
     """
 )
-# These change what names and comparisons mean, so only their defaults are taken.
+# These change what names, comparisons and values mean, so only their defaults are taken.
 _FIXED_SETTINGS = {
+    "cast_super_null_on_error": ("on", "true"),
+    "downcase_delimited_identifier": ("on", "true"),
+    "enable_case_sensitive_super_attribute": ("off", "false"),
+    "error_on_nondeterministic_update": ("off", "false"),
+    "json_parse_dedup_attributes": ("off", "false"),
+    "json_parse_truncate_strings": ("off", "false"),
+    "navigate_super_null_on_error": ("on", "true"),
+    "parse_super_null_on_error": ("off", "false"),
     "enable_case_sensitive_identifier": ("off", "false"),
     "describe_field_name_in_uppercase": ("off", "false"),
     "default_collation": ("case_sensitive",),
@@ -395,7 +400,7 @@ def refresh(tokens: Tokens) -> Translated:
     name = written(reader.path())
     reader.one_of("restrict", "cascade")
     reader.finish()
-    return Run(f"refresh materialized view {name}")
+    return Run(f"call pg_redshift.refresh_materialized_view({literal(name)})")
 
 
 def cursor(tokens: Tokens) -> Translated:

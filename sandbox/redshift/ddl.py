@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from sandbox.redshift.lexer import Kind, Tokens, literal, quote
+from sandbox.redshift.lexer import Kind, Tokens, literal, quote, words
 from sandbox.redshift.query import Query
 from sandbox.redshift.reader import Reader, written
 from sandbox.redshift.statements import (
+    SYNTAX_ERROR,
     Answer,
     RedshiftError,
     Run,
     Translated,
 )
-from sandbox.redshift.tables import Table, alter_table, create_table, table_attribute
+from sandbox.redshift.tables import (
+    Table,
+    alter_table,
+    create_table,
+    said_attributes,
+    table_attribute,
+)
 from sandbox.redshift.types import parse_type
 
 if TYPE_CHECKING:
@@ -207,17 +215,56 @@ def _create_view(reader: Reader, replace: bool) -> Translated:
     )
 
 
+# With one of these a refresh makes all rows anew.
+_FULL_REFRESH = words("""
+    approximate avg current_date current_time current_timestamp date_part date_trunc distinct except
+    exists full getdate intersect left listagg max median min minus over percentile_cont random
+    right stddev_pop stddev_samp sysdate timeofday to_timestamp union
+    """)
+
+
 def _create_materialized_view(reader: Reader) -> Translated:
-    path = written(reader.path())
-    table = Table()
+    tokens = reader.tokens
+    path = reader.path()
+    table = Table(diststyle="EVEN")
+    auto_refresh = False
     while not reader.take("as"):
         if reader.take("auto", "refresh"):
-            if not reader.one_of("yes", "no"):
-                raise reader.unexpected()
+            auto_refresh = _yes_or_no(reader)
         elif not table_attribute(reader, table):
             raise reader.unexpected()
-    text = Query(reader.tokens, writes=True).rewrite(reader.index, reader.end)
-    return Run(f"create materialized view {path} as {text}")
+    if table.distkey:
+        table.diststyle = "KEY"
+    elif table.diststyle == "KEY":
+        raise RedshiftError("DISTSTYLE KEY requires a DISTKEY column", SYNTAX_ERROR)
+    _refuse_order(tokens, reader.index, reader.end)
+    text = Query(tokens, writes=True).rewrite(reader.index, reader.end)
+    recomputed = any(token.word in _FULL_REFRESH for token in tokens.all[reader.index :])
+    place = "".join(f"{quote(part)}." for part in path[:-1])
+    arguments = (
+        *(literal(place), literal(path[-1]), literal(text)),
+        literal(f"{tokens.source(0, reader.end)};"),
+        *(str(auto_refresh).lower(), str(int(not recomputed))),
+        literal(json.dumps(said_attributes(table.attributes()))),
+    )
+    return Run(f"call pg_redshift.create_materialized_view({', '.join(arguments)})")
+
+
+def _refuse_order(tokens: Tokens, start: int, end: int) -> None:
+    """Refuse what orders or cuts the rows of a materialized view."""
+    while tokens.word(start) == "(" and tokens.closing[start] == end - 1:
+        start, end = start + 1, end - 1
+    if found := tokens.find(start, end, "order", "limit", "offset"):
+        raise RedshiftError(
+            f"A materialized view cannot have {tokens.word(found).upper()} in its definition."
+        )
+
+
+def _yes_or_no(reader: Reader) -> bool:
+    answer = reader.one_of("yes", "no")
+    if answer is None:
+        raise reader.unexpected()
+    return answer == "yes"
 
 
 def alter(tokens: Tokens) -> Translated:
@@ -246,9 +293,11 @@ def alter(tokens: Tokens) -> Translated:
     if reader.take("group"):
         return Run(f"alter group {_rest(reader)}")
     if reader.take("materialized", "view"):
-        reader.path()
+        name = literal(written(reader.path()))
         reader.expect("auto", "refresh")
-        return Answer("ALTER MATERIALIZED VIEW")
+        auto_refresh = str(_yes_or_no(reader)).lower()
+        reader.finish()
+        return Run(f"call pg_redshift.alter_materialized_view({name}, {auto_refresh})")
     if reader.take("default", "privileges"):
         return Run(f"alter default privileges {_without_role_word(reader)}")
     raise RedshiftError(f"ALTER {reader.word.upper()} is not covered by the Redshift stand-in.")
@@ -312,7 +361,21 @@ def drop(tokens: Tokens) -> Translated:
     reader.finish()
     if what == "schema":
         names = [path[-1:] for path in names]
+    if what == "materialized view":
+        return _drop_materialized_view(reader, names, bool(exists), option)
     targets = ", ".join(written(path) for path in names)
     return Run(
         f"drop {what} {exists}{targets}{f' {option}' if option in ('cascade', 'restrict') else ''}"
+    )
+
+
+def _drop_materialized_view(
+    reader: Reader, names: list[tuple[str, ...]], if_exists: bool, option: str | None
+) -> Translated:
+    if len(names) > 1:
+        raise reader.unexpected()
+    name = literal(written(names[0]))
+    behaviour = literal(option if option in ("cascade", "restrict") else "")
+    return Run(
+        f"call pg_redshift.drop_materialized_view({name}, {str(if_exists).lower()}, {behaviour})"
     )

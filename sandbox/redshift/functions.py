@@ -16,27 +16,26 @@ SCHEMA = "pg_redshift"
 
 # The same in PostgreSQL 15, name, arguments and meaning.
 SHARED = words("""
-    abs acos any_value ascii asin atan atan2 bool_and bool_or bit_and bit_or btrim cbrt ceil
-    ceiling chr coalesce cos cot count cume_dist current_database current_schema current_schemas
-    current_setting degrees dense_rank exp first_value floor greatest has_any_column_privilege
+    abs acos ascii asin atan atan2 bit_and bit_or bool_and bool_or btrim cbrt ceil ceiling chr
+    coalesce cos cot count cume_dist current_database current_schema current_schemas
+    current_setting degrees dense_rank first_value floor greatest has_any_column_privilege
     has_column_privilege has_database_privilege has_function_privilege has_schema_privilege
-    has_table_privilege initcap lag last_value lead least left ln log
-    lower lpad ltrim max min mod nth_value ntile nullif octet_length percent_rank percentile_cont
-    percentile_disc pi position power quote_ident quote_literal quote_nullable radians random rank
-    regexp_count regexp_instr repeat replace reverse right round row_number rpad rtrim
-    set_config sha256 sign sin split_part sqrt stddev stddev_pop stddev_samp strpos substr substring
-    sum tan timezone to_char to_date to_number to_timestamp translate trim
-    upper var_pop var_samp variance
+    has_table_privilege initcap lag last_value lead least ln lower lpad ltrim max min mod nth_value
+    ntile nullif percent_rank percentile_disc pi position quote_ident quote_literal quote_nullable
+    radians random rank repeat replace reverse row_number rpad rtrim set_config sign sin strpos
+    substr substring sum tan timezone to_char to_date to_number to_timestamp translate trim upper
     """)
 
 # Redshift's own, or with another meaning there: each is in the schema pg_redshift under this name.
 _OWN = words("""
-    add_months array array_concat array_to_string avg can_json_parse charindex convert_timezone
+    add_months any_value array_concat array_to_string avg can_json_parse charindex convert_timezone
     date_cmp date_part_year from_hex from_varbyte get_array_length getdate is_array is_boolean
     is_object is_valid_json is_valid_json_array is_varchar json_array_length
-    json_extract_array_element_text json_parse json_serialize json_typeof last_day len length
-    listagg md5 median months_between next_day object regexp_replace regexp_substr replicate sha2
-    split_to_array strtol subarray timeofday timestamp_cmp to_hex to_varbyte trunc version
+    json_extract_array_element_text json_parse json_serialize json_typeof last_day left len length
+    listagg md5 median months_between next_day octet_length percentile_cont regexp_count
+    regexp_instr regexp_replace regexp_substr replicate right round sha2 split_part split_to_array
+    stddev stddev_pop stddev_samp strtol subarray timeofday timestamp_cmp to_hex to_varbyte trunc
+    var_pop var_samp variance version
     """)
 # And other names of theirs.
 _SYNONYMS = {
@@ -179,8 +178,28 @@ def _json_path(arguments: list[str]) -> str:
     return f"{SCHEMA}.json_extract_path_text({text}, {null_if_invalid}, array[{elements}]::text[])"
 
 
+def _of_json(name: str) -> Callable[[list[str]], str]:
+    def call(arguments: list[str]) -> str:
+        values = [f"{SCHEMA}.json_value({argument})" for argument in arguments]
+        return f"{SCHEMA}.{name}({', '.join(values)})"
+
+    return call
+
+
+def _in_double(name: str) -> Callable[[list[str]], str]:
+    """A function that is of DOUBLE PRECISION whatever it is given; PostgreSQL has a decimal one."""
+
+    def call(arguments: list[str]) -> str:
+        values = [f"cast({argument} as double precision)" for argument in arguments]
+        return f"{name}({', '.join(values)})"
+
+    return call
+
+
 # How many arguments they take, at least and at most; and what they become.
 REWRITTEN: dict[str, tuple[int, int, Callable[[list[str]], str]]] = {
+    "array": (0, 1000, _of_json("array")),
+    "object": (0, 1000, _of_json("object")),
     "nvl": (1, 100, lambda arguments: f"coalesce({', '.join(arguments)})"),
     "isnull": (2, 2, lambda arguments: f"coalesce({', '.join(arguments)})"),
     "nvl2": (3, 3, _nvl2),
@@ -194,8 +213,12 @@ REWRITTEN: dict[str, tuple[int, int, Callable[[list[str]], str]]] = {
     "pgdate_part": (2, 2, _part_first("pgdate_part")),
     "date_trunc": (2, 2, _part_first("date_trunc")),
     "json_extract_path_text": (2, 7, _json_path),
-    "pow": (2, 2, lambda arguments: f"power({', '.join(arguments)})"),
-    "dexp": (1, 1, lambda arguments: f"exp({arguments[0]})"),
+    "pow": (2, 2, _in_double("power")),
+    "power": (2, 2, _in_double("power")),
+    "sqrt": (1, 1, _in_double("sqrt")),
+    "exp": (1, 1, _in_double("exp")),
+    "dexp": (1, 1, _in_double("exp")),
     "dlog1": (1, 1, lambda arguments: f"ln({arguments[0]})"),
-    "dlog10": (1, 1, lambda arguments: f"log({arguments[0]})"),
+    "log": (1, 1, _in_double("log")),
+    "dlog10": (1, 1, _in_double("log")),
 }

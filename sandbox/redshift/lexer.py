@@ -51,7 +51,7 @@ class Token:
         return fold(self.text)
 
 
-_SKIPPED = re.compile(r"(?:\s+|--[^\n]*)+")
+_SKIPPED = re.compile(r"(?:\s+|--[^\n]*)+", re.ASCII)
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _TOKEN = re.compile(
     r"""
@@ -59,11 +59,11 @@ _TOKEN = re.compile(
   | (?P<string> [eEbBxX]?'(?:[^'\\]|''|\\.)*' )
   | (?P<quoted> "(?:[^"]|"")*" )
   | (?P<number> (?:\d+(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][+-]?\d+)? )
-  | (?P<name> \#?[^\W\d][\w$]* )
+  | (?P<name> \#?(?:[^\W\d]|[^\x00-\x7f])(?:[\w$]|[^\x00-\x7f])* )
   | (?P<punctuation> ::|[()\[\],;.] )
   | (?P<operator> [-+*/<>=~!@\#%^&|`?:]+ )
     """,
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.ASCII,
 )
 _DOLLAR_QUOTED = re.compile(r"\$([A-Za-z_]\w*)?\$")
 _ASCII_UPPER = {ord(letter): ord(letter.lower()) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -151,8 +151,20 @@ def _token(text: str, position: int) -> Token:
     if kind is Kind.OPERATOR:
         end = _operator_end(text, position, end)
     found = text[position:end]
+    if kind in (Kind.NAME, Kind.QUOTED):
+        _check_name(found)
     word = "" if kind in (Kind.QUOTED, Kind.STRING, Kind.NUMBER) else fold(found)
     return Token(kind, found, word, position, end)
+
+
+def _check_name(text: str) -> None:
+    name = text[1:-1].replace('""', '"') if text.startswith('"') else text
+    if not name.isprintable():
+        raise RedshiftError(
+            f"syntax error at or near {name!r}",
+            SYNTAX_ERROR,
+            "A name consists of printable characters only.",
+        )
 
 
 def _operator_end(text: str, start: int, end: int) -> int:

@@ -249,6 +249,8 @@ class Session:
         # Statements and portals of the extended protocol, by name.
         self._statements: dict[str, Translated] = {}
         self._portals: dict[str, Translated] = {}
+        # The types that a statement's parameters were said to have.
+        self._parameters: dict[str, tuple[int, ...]] = {}
         # What was executed since the last ReadyForQuery.
         self._executed: list[Translated] = []
         self._asked = wire.Asked()
@@ -340,6 +342,8 @@ class Session:
             await self._refuse(error)
             return
         self._statements[name] = translated
+        count = struct.unpack_from("!H", body, position)[0]
+        self._parameters[name] = struct.unpack_from(f"!{count}I", body, position + 2)
         if isinstance(translated, PLAIN):
             await self._forward(
                 kind, wire.cstring(name) + wire.cstring(translated.sql) + body[position:]
@@ -353,7 +357,8 @@ class Session:
         self._portals.pop(portal, None)
         if statement in self._statements:
             self._portals[portal] = self._statements[statement]
-        await self._forward(kind, body)
+        types = self._parameters.get(statement, ())
+        await self._forward(kind, wire.with_own_intervals(body, types))
 
     async def _close(self, kind: bytes, body: bytes) -> None:
         closed = self._statements if body.startswith(b"S") else self._portals

@@ -9,7 +9,7 @@ from sandbox.redshift import functions
 from sandbox.redshift.lexer import Kind, fold, quote, words
 from sandbox.redshift.sources import ALIAS_STOPS, Source, find_sources
 from sandbox.redshift.statements import SYNTAX_ERROR, UNDEFINED_FUNCTION, RedshiftError
-from sandbox.redshift.types import parse_type
+from sandbox.redshift.types import parse_type, refuse_interval_units
 
 if TYPE_CHECKING:
     from sandbox.redshift.lexer import Tokens
@@ -49,7 +49,7 @@ _NOT_COVERED = {
 }
 _IGNORING_NULLS = ("first_value", "last_value")
 # Tables of the catalog that clients read through a view of the same name (catalog.sql).
-_VEILED = frozenset(("pg_class", "pg_index", "pg_indexes", "pg_proc"))
+_VEILED = frozenset(("pg_attribute", "pg_class", "pg_index", "pg_indexes", "pg_proc", "pg_views"))
 _LEADER_ONLY = (
     "Specified types or functions (one per INFO message) not supported on Redshift tables."
 )
@@ -199,6 +199,7 @@ class Query:
                     'syntax error at or near "("', SYNTAX_ERROR, "Redshift has no FILTER; use CASE."
                 )
             if word == "interval" and tokens.at(index + 1).kind is Kind.STRING:
+                refuse_interval_units(tokens, index + 2)
                 return "interval", index + 1
         return self._chain(index, end)
 
@@ -410,7 +411,11 @@ class Query:
             return rewrite(arguments)
         if name in functions.OWN:
             own = f"{functions.SCHEMA}.{functions.OWN[name]}"
-            return f"{own}({self.rewrite(call.opening + 1, inner_end)})"
+            arguments_text = self.rewrite(call.opening + 1, inner_end)
+            if name == "percentile_cont" and self._is_descending(call.closing + 1):
+                # It does not see the order of its WITHIN GROUP, and counts from the other end.
+                arguments_text = f"1 - ({arguments_text})"
+            return f"{own}({arguments_text})"
         if name in functions.LEADER_ONLY or (
             name.startswith(functions.CATALOG_PREFIXES)
             and name not in functions.SHARED
@@ -472,6 +477,13 @@ class Query:
                 "stand-in; LISTAGG without OVER and GROUP BY is."
             )
         return f"{functions.SCHEMA}.listagg({inner}{order})"
+
+    def _is_descending(self, index: int) -> bool:
+        """Whether a WITHIN GROUP that begins here orders from the largest to the smallest."""
+        tokens = self._tokens
+        if not tokens.starts(index, "within", "group", "("):
+            return False
+        return tokens.find(index + 3, tokens.closing[index + 2], "desc") is not None
 
     def _ratio(self, call: _Call) -> str:
         if self._tokens.word(call.closing + 1) != "over":

@@ -72,8 +72,34 @@ def translate(statement: str) -> Translated:
             SYNTAX_ERROR,
             "The Redshift stand-in does not know this statement: see docs/redshift-sandbox.md.",
         )
+    _refuse_long_names(tokens)
     translated = _KINDS[word](tokens)
     return _with_comment(translated, statement[: tokens.all[0].start].strip())
+
+
+# What PostgreSQL keeps of a name; it cuts off the rest.
+_MAX_NAME_BYTES = 63
+
+
+def _refuse_long_names(tokens: Tokens) -> None:
+    """Refuse names of which a client would see less than it gave.
+
+    A temporary table's own name goes through, as dbt makes long ones: whoever names the table again
+    has it cut off in the same way.
+    """
+    creates = tokens.word(0) in ("create", "alter")
+    temporary = any(tokens.word(index) in ("temp", "temporary") for index in (1, 2))
+    for index, token in enumerate(tokens.all):
+        if token.kind not in (Kind.NAME, Kind.QUOTED):
+            continue
+        size = len(token.name.encode())
+        is_shown = (creates and not temporary) or tokens.word(index - 1) == "as"
+        if size > _MAX_NAME_BYTES and is_shown:
+            raise RedshiftError(
+                f'The name "{token.name}" has {size} bytes. Redshift takes 127, the stand-in '
+                f"{_MAX_NAME_BYTES}.",
+                hint="Choose a shorter name, or an alias for the model in dbt.",
+            )
 
 
 def _with_comment(translated: Translated, comment: str) -> Translated:

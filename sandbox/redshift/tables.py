@@ -56,8 +56,8 @@ class Table:
         )
 
 
-def attributes_comment(attributes: TableAttributes, like: str | None = None) -> str:
-    """The attributes as the comment that the database's event trigger reads."""
+def said_attributes(attributes: TableAttributes, like: str | None = None) -> dict[str, object]:
+    """What a statement says of a table, as the database remembers it (`pg_redshift.remember`)."""
     found: dict[str, object] = {
         "diststyle": attributes.diststyle,
         "distkey": attributes.distkey,
@@ -76,7 +76,12 @@ def attributes_comment(attributes: TableAttributes, like: str | None = None) -> 
         ],
         "like": like,
     }
-    said = {key: value for key, value in found.items() if value}
+    return {key: value for key, value in found.items() if value}
+
+
+def attributes_comment(attributes: TableAttributes, like: str | None = None) -> str:
+    """The attributes as the comment that the database's event trigger reads."""
+    said = said_attributes(attributes, like)
     if not said:
         return ""
     # A star could end the comment.
@@ -351,6 +356,10 @@ def _add(reader: Reader, table_name: str, head: str) -> Translated:
     table = Table()
     query = Query(reader.tokens, writes=True)
     column = _column(reader, query, table, table_name)
+    if " not null" in column and " default " not in column:
+        raise RedshiftError(
+            "ALTER TABLE ADD COLUMN defined as NOT NULL must have a non-null default expression"
+        )
     attributes = table.attributes()
     return AlterTable(f"{head} add column {column}{attributes_comment(attributes)}", attributes)
 

@@ -219,13 +219,22 @@ def _to_boolean(text: str) -> str:
     raise BadValueError(1210, "Unknown boolean format")
 
 
+# A string of JSON, or blanks between two values.
+_JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
+
+
 def _to_super(text: str) -> str:
+    """The JSON without blanks between its values, each where and as it was."""
     try:
         json.loads(text)
     except ValueError:
         # A bare text is a SUPER of the type string.
         return json.dumps(text, ensure_ascii=False)
-    return text
+    return _JSON_TOKEN.sub(_compacted, text)
+
+
+def _compacted(token: re.Match[str]) -> str:
+    return json.dumps(json.loads(token[1]), ensure_ascii=False) if token[1] else ""
 
 
 def _varbyte_converter(column: TargetColumn) -> Callable[[str], str]:

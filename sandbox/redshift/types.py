@@ -49,6 +49,8 @@ _TYPES = {
     "varbinary": "varbyte",
 }
 _UNCOVERED = frozenset(("geometry", "geography", "hllsketch"))
+# After INTERVAL they make another type of it.
+INTERVAL_UNITS = frozenset(("year", "month", "day", "hour", "minute", "second"))
 # In table definitions; elsewhere the length is that of the expression.
 _DEFAULT_LENGTHS = {
     "varchar": 256,
@@ -91,6 +93,10 @@ def parse_type(
         name, index = "varchar", index + 1
     if name in _UNCOVERED:
         raise RedshiftError(f"The type {name} is not covered by the Redshift stand-in.")
+    if name == "interval":
+        refuse_interval_units(tokens, index)
+        if in_table:
+            raise _no_type(name)
     if name not in _TYPES or tokens.word(index) == "[":
         return _foreign_type(tokens, start, end, on_leader)
     arguments = ""
@@ -109,6 +115,16 @@ def parse_type(
     if tokens.word(index) == "[" and not on_leader:
         raise _no_type(tokens.source(start, tokens.after(index)))
     return base + arguments, index
+
+
+def refuse_interval_units(tokens: Tokens, index: int) -> None:
+    """Refuse the units that stand at an index, after INTERVAL or its literal."""
+    if tokens.word(index) in INTERVAL_UNITS:
+        raise RedshiftError(
+            "INTERVAL YEAR TO MONTH and INTERVAL DAY TO SECOND are not covered by the Redshift "
+            "stand-in.",
+            hint="Write the units into the literal: INTERVAL '3 days'",
+        )
 
 
 def _arguments(tokens: Tokens, start: int, end: int) -> str:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -30,13 +30,20 @@ _INT = struct.Struct("!I")
 _DATA_ROW = ord("D")
 # What ends the answer to one message of the extended protocol.
 _COMPLETIONS = b"123TnCIs"
-# The field of a report with the SQLSTATE 40001.
+# The fields of reports with the SQLSTATEs 40001 and 23502.
 _SERIALIZATION_FAILURE = b"C40001\0"
+_NULL_IN_NOT_NULL = b"C23502\0"
 # The tags that end in a number of rows written.
 _CHANGES = (b"INSERT ", b"UPDATE ", b"DELETE ", b"MERGE ")
 
 SUPER_OID = 4000
 VARBYTE_OID = 6551
+INTERVAL_OID = 1186
+
+# An INTERVAL in binary: PostgreSQL keeps days apart, Redshift has microseconds and months alone.
+_OWN_INTERVAL = struct.Struct("!qii")
+_INTERVAL = struct.Struct("!qi")
+_DAY = 86_400_000_000
 
 
 class ConnectionLost(Exception):
@@ -142,6 +149,15 @@ def _isolation_violation(body: bytes) -> bytes:
     return _report(b"E", fields)[5:]
 
 
+def _null_refused(body: bytes) -> bytes:
+    """PostgreSQL's report of a NULL where none may be, in Redshift's words and with its code."""
+    fields = _read_report(body)
+    if fields.get("M", "").startswith("null value in column "):
+        text = f"Cannot insert a NULL value into column {fields['c']}"
+        fields |= {"C": "XX000", "M": text, "D": f"error: {text} code: 8007"}
+    return _report(b"E", fields)[5:]
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a result: its name, its type's number and modifier."""
@@ -174,14 +190,13 @@ class QueryResult:
 class Asked:
     """The messages of the extended protocol that PostgreSQL has still to answer.
 
-    It also knows in which results VARBYTE columns travel as text: PostgreSQL writes a mark before
-    their hexadecimal digits and Redshift does not.
+    It also knows which columns of their results PostgreSQL writes otherwise than Redshift.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[bytes, str]] = deque()
-        self._simple_columns: list[int] = []
-        self._columns: dict[str, list[int]] = {}
+        self._simple_columns: dict[int, Column] = {}
+        self._columns: dict[str, dict[int, Column]] = {}
         self._portals: dict[str, tuple[str, tuple[int, ...]]] = {}
 
     def __len__(self) -> int:
@@ -202,11 +217,11 @@ class Asked:
         asked, name = self._waiting.popleft() if self._waiting else (b"Q", "")
         if kind != b"T":
             return
-        columns = [
-            index
+        columns = {
+            index: column
             for index, column in enumerate(read_columns(body))
-            if column.type_oid == VARBYTE_OID
-        ]
+            if (column.type_oid, False) in _REWRITTEN or (column.type_oid, True) in _REWRITTEN
+        }
         if asked == b"Q":
             self._simple_columns = columns
         elif name.startswith("S"):
@@ -214,17 +229,21 @@ class Asked:
         else:
             self._columns[self._portals[name[1:]][0]] = columns
 
-    def hex_columns(self) -> list[int]:
-        """The VARBYTE columns of the rows that come next."""
-        if not self._waiting:
-            return self._simple_columns
-        kind, name = self._waiting[0]
-        if kind != b"E" or name not in self._portals:
-            return []
-        statement, formats = self._portals[name]
-        return [
-            index for index in self._columns.get(statement, []) if not _is_binary(formats, index)
-        ]
+    def rewritten(self) -> dict[int, Callable[[bytes], bytes]]:
+        """What is done with the values of which columns of the rows that come next."""
+        columns = self._simple_columns
+        formats: tuple[int, ...] = ()
+        if self._waiting:
+            kind, name = self._waiting[0]
+            if kind != b"E" or name not in self._portals:
+                return {}
+            statement, formats = self._portals[name]
+            columns = self._columns.get(statement, {})
+        keys = {
+            index: (column.type_oid, _is_binary(formats, index))
+            for index, column in columns.items()
+        }
+        return {index: _REWRITTEN[key] for index, key in keys.items() if key in _REWRITTEN}
 
     def clear(self) -> None:
         """Forget what will not be answered any more."""
@@ -248,18 +267,63 @@ def _is_binary(formats: tuple[int, ...], index: int) -> bool:
     return bool(formats) and bool(formats[index] if len(formats) > 1 else formats[0])
 
 
-def _without_hex_marks(row: bytes, columns: list[int]) -> bytes:
-    """A DataRow's body whose values in these columns lose their first two characters."""
+def _rewrite_row(row: bytes, columns: Mapping[int, Callable[[bytes], bytes]]) -> bytes:
+    """A DataRow's body with the values of these columns as Redshift writes them."""
     parts = [row[:2]]
     position = 2
     for index in range(struct.unpack_from("!H", row)[0]):
         length = struct.unpack_from("!i", row, position)[0]
         start, position = position + 4, position + 4 + max(0, length)
         value = row[start:position]
-        if index in columns and length >= 2:
-            value = value[2:]
+        if index in columns and length >= 0:
+            value = columns[index](value)
         parts.append(struct.pack("!i", len(value) if length >= 0 else -1) + value)
     return b"".join(parts)
+
+
+def _without_hex_mark(value: bytes) -> bytes:
+    # PostgreSQL writes it before the digits of a VARBYTE.
+    return value.removeprefix(b"\\x")
+
+
+def _redshifts_interval(value: bytes) -> bytes:
+    microseconds, days, months = _OWN_INTERVAL.unpack(value)
+    return _INTERVAL.pack(microseconds + days * _DAY, months)
+
+
+# By type and whether it travels in binary.
+_REWRITTEN = {
+    (VARBYTE_OID, False): _without_hex_mark,
+    (INTERVAL_OID, True): _redshifts_interval,
+}
+
+
+def with_own_intervals(bind: bytes, parameters: tuple[int, ...]) -> bytes:
+    """A Bind whose INTERVAL parameters are in binary as PostgreSQL reads them.
+
+    Args:
+        bind: The message's body.
+        parameters: The types that Parse has named, as far as it has.
+    """
+    if INTERVAL_OID not in parameters:
+        return bind
+    position = bind.index(b"\0", bind.index(b"\0") + 1) + 1
+    count = struct.unpack_from("!H", bind, position)[0]
+    formats = struct.unpack_from(f"!{count}H", bind, position + 2)
+    position += 2 + 2 * count
+    parts = [bind[: position + 2]]
+    count = struct.unpack_from("!H", bind, position)[0]
+    position += 2
+    for index in range(count):
+        length = struct.unpack_from("!i", bind, position)[0]
+        start, position = position + 4, position + 4 + max(0, length)
+        value = bind[start:position]
+        is_interval = index < len(parameters) and parameters[index] == INTERVAL_OID
+        if is_interval and _is_binary(formats, index) and length == _INTERVAL.size:
+            microseconds, months = _INTERVAL.unpack(value)
+            value = _OWN_INTERVAL.pack(microseconds, 0, months)
+        parts.append(struct.pack("!i", len(value) if length >= 0 else -1) + value)
+    return b"".join([*parts, bind[position:]])
 
 
 class Backend:
@@ -363,6 +427,8 @@ class Backend:
             self.process_id = int(_INT.unpack_from(body)[0])
         elif kind == b"E" and _SERIALIZATION_FAILURE in body:
             body = _isolation_violation(body)
+        elif kind == b"E" and _NULL_IN_NOT_NULL in body:
+            body = _null_refused(body)
         return kind, body
 
     async def _fill(self) -> None:
@@ -390,14 +456,14 @@ class Backend:
         """
         succeeded = True
         while until_ready or asked:
-            hex_columns = asked.hex_columns()
-            if not hex_columns:
+            rewritten = asked.rewritten()
+            if not rewritten:
                 await self._relay_rows(client)
             kind, body = await self.read()
             if kind == b"Z":
                 break
             if kind == b"D":
-                body = _without_hex_marks(body, hex_columns)
+                body = _rewrite_row(body, rewritten)
             client.write(message(kind, body))
             await client.drain()
             if kind == b"C" and body.startswith(_CHANGES):

@@ -607,3 +607,13 @@ def test_an_unload_that_fails_on_the_way_leaves_no_file(loader: Loader):
             f"iam_role '{IAM_ROLE}' csv"
         )
     assert loader.keys() == []
+
+
+def test_json_keeps_the_order_of_attributes_on_its_way_into_super_and_out(loader: Loader):
+    kept = '{"bb":1,"a":[{"z":"x  y","c":2.5}],"u":"é"}'
+    loader.create("id int, extra super")
+    given = '{"bb" : 1, "a": [ {"z": "x  y", "c": 2.5} ], "u": "\\u00e9"}'
+    loader.copy(loader.put("text.txt", f"1|{given}\n".encode()), "delimiter '|'")
+    loader.copy(loader.put("auto.json", f'{{"id": 2, "extra": {kept}}}'), "format as json 'auto'")
+    rows = loader.rows("id, extra")
+    assert rows == [(1, kept), (2, kept)]

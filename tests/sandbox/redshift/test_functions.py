@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -97,10 +97,24 @@ def in_schema(connection: Any, schema: str) -> Iterator[Any]:
         ("strtol('abcd1234', 16)", 2882343476),
         ("strtol('-0110101', 2)", -53),
         ("sha2('a', 256)", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"),
-        # Numbers.
+        ("split_part('a,b', ',', 2)", "b"),
+        ("split_part('a,b', ',', 3)", ""),
+        ("split_part('a,b', ';', 1)", "a,b"),
+        ("octet_length('ab'::char(5))", 2),
+        ("left('abc', 2) || right('abc', 2) || left('abc', 0)", "abbc"),
+        ("regexp_replace('the fox', 'FOX', 'cat', 1, 'i')", "the cat"),
+        ("regexp_count('aAa', 'a', 0, 'i')", 3),
+        ("regexp_instr('abcabc', 'C', 1, 2, 1, 'i')", 7),
+        # Numbers: of the type that the pages give, too.
+        ("sqrt(2.0)", 1.4142135623730951),
+        ("power(2.0, 3)", 8.0),
+        ("exp(1.0)", 2.718281828459045),
+        ("log(100.0)", 2.0),
         ("7 / 2", 3),
         ("-7 / 2", -3),
         ("round(2.5)", Decimal(3)),
+        ("round(1.25::float, 1)", 1.3),
+        ("round(7, -1)", Decimal(10)),
         ("cast(1.5 as decimal)", Decimal(2)),
         ("trunc(1.99, 1)", Decimal("1.9")),
         # JSON.
@@ -145,6 +159,114 @@ def test_aggregates_count_as_redshift_does(in_schema: Any) -> None:
     assert rows == [
         (1, 2, Decimal("2.20"), 5, Decimal(2), Decimal("2.5"), 2, 2, "y|x", "xy"),
     ]
+
+
+COLUMNS = {
+    "s": ("smallint", "1", "4"),
+    "i": ("int", "1", "4"),
+    "b": ("bigint", "1", "4"),
+    "d": ("decimal(6, 2)", "1.00", "4.00"),
+    "f": ("float", "1", "4"),
+    "r": ("real", "1", "4"),
+    "day": ("date", "'2020-01-01'", "'2020-01-04'"),
+    "at": ("timestamp", "'2020-01-01 00:00'", "'2020-01-04 00:00'"),
+    "tz": ("timestamptz", "'2020-01-01 00:00+00'", "'2020-01-04 00:00+00'"),
+}
+
+
+@pytest.fixture
+def between(in_schema: Any) -> Any:
+    """A table with two values in a column of each type that PERCENTILE_CONT takes, and a NULL."""
+    run(
+        in_schema,
+        f"create table t ({', '.join(f'{name} {each[0]}' for name, each in COLUMNS.items())})",
+        f"insert into t values ({', '.join(each[1] for each in COLUMNS.values())})",
+        f"insert into t values ({', '.join(each[2] for each in COLUMNS.values())})",
+        f"insert into t values ({', '.join('null' for _ in COLUMNS)})",
+    )
+    return in_schema
+
+
+@pytest.mark.parametrize(
+    ("column", "quarter", "half"),
+    [
+        ("s", Decimal("1.75"), Decimal("2.5")),
+        ("i", Decimal("1.75"), Decimal("2.5")),
+        ("b", Decimal("1.75"), Decimal("2.5")),
+        ("d", Decimal("1.75"), Decimal("2.5")),
+        ("f", 1.75, 2.5),
+        ("r", 1.75, 2.5),
+        ("day", date(2020, 1, 1), date(2020, 1, 2)),
+        ("at", datetime(2020, 1, 1, 18), datetime(2020, 1, 2, 12)),
+        ("tz", datetime(2020, 1, 1, 18, tzinfo=UTC), datetime(2020, 1, 2, 12, tzinfo=UTC)),
+    ],
+)
+def test_a_percentile_has_the_type_of_what_it_orders(
+    between: Any, column: str, quarter: Any, half: Any
+) -> None:
+    ((found, opposite, median),) = run(
+        between,
+        f"select percentile_cont(0.25) within group (order by {column}), "
+        f"percentile_cont(0.75) within group (order by {column} desc), median({column}) from t",
+    )
+    assert (found, opposite, median) == (quarter, quarter, half)
+    assert type(found) is type(opposite) is type(quarter)
+    assert type(median) is type(half)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("sum(b)", 5),
+        ("sum(i)", 5),
+        ("sum(d)", Decimal("5.00")),
+        ("sum(r)", 5.0),
+        ("sum(f)", 5.0),
+        ("variance(i)", 4.5),
+        ("var_samp(d)", 4.5),
+        ("var_pop(b)", 2.25),
+        ("stddev(distinct i)", 4.5**0.5),
+        ("stddev_samp(f)", 4.5**0.5),
+        ("stddev_pop(d)", 1.5),
+        ("max(round(i))", Decimal(4)),
+        ("max(round(f))", 4.0),
+    ],
+)
+def test_a_result_has_the_type_of_the_page(between: Any, expression: str, expected: Any) -> None:
+    ((found,),) = run(between, f"select {expression} from t")
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_a_sum_of_bigint_that_is_too_large_is_refused(in_schema: Any) -> None:
+    run(
+        in_schema,
+        "create table t (b bigint)",
+        "insert into t values (9223372036854775807), (1)",
+    )
+    with pytest.raises(redshift_connector.ProgrammingError, match="out of range"):
+        run(in_schema, "select sum(b) from t")
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("split_part('a,b', ',', -1)", "field position must be greater than zero"),
+        ("split_part('a,b', ',', 0)", "field position must be greater than zero"),
+        ("left('abc', -1)", "must not be negative"),
+        ("right('abc', -1)", "must not be negative"),
+        ("next_day('2014-08-20', 'xx')", "invalid day"),
+        ("sha256('a')", "does not exist"),
+        ("percentile_cont(1.5) within group (order by a)", "not between 0 and 1"),
+        ("percentile_cont(0.5) within group (order by 'x')", "does not exist|is not unique"),
+    ],
+)
+def test_what_the_page_does_not_allow_is_refused(
+    in_schema: Any, expression: str, message: str
+) -> None:
+    run(in_schema, "create table t (a int)", "insert into t values (1)")
+    with pytest.raises(redshift_connector.ProgrammingError, match=message):
+        run(in_schema, f"select {expression} from t")
 
 
 def test_window_functions(in_schema: Any) -> None:
@@ -217,13 +339,44 @@ def test_keys_are_declared_and_not_kept(in_schema: Any, schema: str) -> None:
         "and kcu.constraint_schema = tco.constraint_schema "
         f"where kcu.table_schema = '{schema}' and kcu.table_name = 't' order by 1",
     ) == [("FOREIGN KEY", "u_id"), ("PRIMARY KEY", "id"), ("UNIQUE", "name")]
-    with pytest.raises(redshift_connector.ProgrammingError) as error:
+    with pytest.raises(redshift_connector.ProgrammingError, match="insert a NULL value"):
         run(in_schema, "insert into t values (null, 1, 'a')")
-    assert code(error) == "23502"
     with pytest.raises(redshift_connector.ProgrammingError) as error:
         run(in_schema, "drop table u")
     assert code(error) == "2BP01"
     run(in_schema, "drop table u cascade", "drop table t")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into t values (null, 1)",
+        "insert into t (b) values (1)",
+        "insert into t select null, 1",
+        "update t set id = null",
+        (
+            "merge into t using t as s on t.b = s.b when matched then update set id = null "
+            "when not matched then insert values (1, 1)"
+        ),
+    ],
+)
+def test_a_null_where_none_may_be_is_refused_in_redshift_s_words(
+    in_schema: Any, statement: str
+) -> None:
+    run(in_schema, "create table t (id int not null, b int)", "insert into t values (1, 1)")
+    with pytest.raises(redshift_connector.ProgrammingError) as error:
+        run(in_schema, statement)
+    assert error.value.args[0]["M"] == "Cannot insert a NULL value into column id"
+    assert code(error) == "XX000"
+    assert run(in_schema, "select * from t") == [(1, 1)]
+
+
+def test_a_new_column_that_is_not_null_needs_a_default(in_schema: Any) -> None:
+    run(in_schema, "create table t (id int)", "insert into t values (1)")
+    with pytest.raises(redshift_connector.ProgrammingError, match="non-null default expression"):
+        run(in_schema, "alter table t add column n int not null")
+    run(in_schema, "alter table t add column n int not null default 2")
+    assert run(in_schema, "select * from t") == [(1, 2)]
 
 
 def test_group_by_does_not_lean_on_a_primary_key(in_schema: Any) -> None:
@@ -352,8 +505,82 @@ def test_super_columns_are_navigated(in_schema: Any) -> None:
     ) == [(Decimal("1.5"), "a", 2, None, True)]
     assert run(in_schema, "select id, tag, tag.k::int from t, t.doc.tags as tag") == [
         (1, '"a"', None),
-        (1, '{"k": 2}', 2),
+        (1, '{"k":2}', 2),
     ]
+
+
+DOCUMENT = '{"bb" : 1, "a": 2.50, "a": [1, {"z": "x  y", "c": null}], "u": "\\\\u00e9"}'
+KEPT = '{"bb":1,"a":2.50,"a":[1,{"z":"x  y","c":null}],"u":"é"}'
+
+
+def test_super_keeps_the_order_of_attributes_and_prints_no_blanks(in_schema: Any) -> None:
+    run(
+        in_schema,
+        "create table t (id int, doc super)",
+        f"insert into t select 1, json_parse('{DOCUMENT}')",
+        "create table copied as select doc from t",
+    )
+    for table in ("t", "copied"):
+        assert run(in_schema, f"select doc, json_serialize(doc) from {table}") == [(KEPT, KEPT)]
+    assert run(in_schema, "select element from t, t.doc.a as element") == [
+        *(("1",), ('{"z":"x  y","c":null}',))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("array(json_parse('[2,1]'), 3, 'a', null, true)", '[[2,1],3,"a",null,true]'),
+        ("array()", "[]"),
+        ("object('b', 1, 'a', array(1, 2))", '{"b":1,"a":[1,2]}'),
+        ("object()", "{}"),
+        ('array_concat(json_parse(\'[{"b":1,"a":2}]\'), array(3))', '[{"b":1,"a":2},3]'),
+        ('subarray(json_parse(\'[{"b":1,"a":2},3,4]\'), 0, 2)', '[{"b":1,"a":2},3]'),
+        ("split_to_array('a,b')", '["a","b"]'),
+        ("array_to_string(json_parse('[\"a\",2]'), '-')", "a-2"),
+        ("(json_parse('[1,2]'))[1]", "2"),
+        ("(json_parse('[1,2]'))[-1]", None),
+    ],
+)
+def test_a_super_that_is_made_of_others_keeps_them(
+    connection: Any, expression: str, expected: str
+) -> None:
+    assert value(connection, expression) == expected
+
+
+def test_supers_with_the_same_attributes_are_one(in_schema: Any) -> None:
+    run(
+        in_schema,
+        "create table t (id int, doc super)",
+        """insert into t select 1, json_parse('{"b":1,"a":2}')""",
+        """insert into t select 2, json_parse('{"a":2,"b":1}')""",
+        """insert into t select 3, json_parse('{"a":2}')""",
+    )
+    assert run(in_schema, "select count(*) from (select doc from t group by doc)") == [(2,)]
+    assert run(in_schema, "select count(distinct doc) from t") == [(2,)]
+    assert run(in_schema, "select count(*) from t as a join t as b on a.doc = b.doc") == [(5,)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "default", "other"),
+    [
+        ("json_parse_dedup_attributes", "off", "on"),
+        ("json_parse_truncate_strings", "off", "on"),
+        ("navigate_super_null_on_error", "on", "off"),
+        ("cast_super_null_on_error", "on", "off"),
+        ("parse_super_null_on_error", "off", "on"),
+        ("error_on_nondeterministic_update", "off", "on"),
+        ("enable_case_sensitive_super_attribute", "off", "on"),
+        ("downcase_delimited_identifier", "on", "off"),
+    ],
+)
+def test_a_setting_that_changes_results_is_not_only_remembered(
+    connection: Any, setting: str, default: str, other: str
+) -> None:
+    run(connection, f"set {setting} to {default}")
+    assert run(connection, f"show {setting}") == [(default,)]
+    with pytest.raises(redshift_connector.ProgrammingError, match="not covered"):
+        run(connection, f"set {setting} to {other}")
 
 
 def test_a_late_binding_view_outlives_its_table(in_schema: Any, schema: str) -> None:
@@ -469,3 +696,10 @@ def test_every_function_of_redshift_s_own_is_installed(connection: Any) -> None:
         )
     }
     assert set(functions.OWN.values()) <= installed
+
+
+def test_every_function_that_is_postgresql_s_exists_there(connection: Any) -> None:
+    found = run(connection, "select distinct proname from pg_proc where pronamespace = 11")
+    # These are forms of its grammar.
+    grammar = {"coalesce", "greatest", "least", "nullif", "trim"}
+    assert functions.SHARED - {name for (name,) in found} == grammar
