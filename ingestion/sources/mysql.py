@@ -45,7 +45,7 @@ _DENIED = (1044, 1142)
 
 # What a statement takes beyond its waiting for locks, before it writes its first row.
 _SETTLE_BEYOND_LOCKS = timedelta(seconds=10)
-# The server's list of transactions may be as old as this, and more.
+# The server's list of transactions is younger than this, if it is fresh.
 _LIST_AGE = timedelta(seconds=5)
 _SHOWN_KEYS = 5
 
@@ -102,7 +102,7 @@ class MySQLSource:
             if interval.start is not None and end <= interval.start:
                 return Closing(end, now, held_by, warnings)
             since = interval.start
-            if others.may_be_seen and not others.transactions:
+            if others.is_fresh and not others.transactions:
                 since = max(since, end - _LIST_AGE) if since else end - _LIST_AGE
             dirty = connections.enter_context(self._server.connected())
             look = Look(dirty, session, relation.quoted, options.primary_key, cursor.column)

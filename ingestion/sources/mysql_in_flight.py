@@ -11,6 +11,7 @@ others.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +26,8 @@ from ingestion.sources.mysql_types import quote
 _PARTS = 1024
 _ROWS_AT_ONCE = 200_000
 _NOT_PERMITTED = 1227
+_LIST_ATTEMPTS = 5
+_LIST_IDLE_SECONDS = 0.15
 _LONGEST_SECONDS = 10 * 365 * 24 * 3600
 # Statements that write no row with the time of now, and may run for hours.
 _READS = re.compile(
@@ -41,11 +44,13 @@ class Writers:
 
     Attributes:
         may_be_seen: Whether it may see it at all: it takes PROCESS.
+        is_fresh: Whether the list of transactions is of now; an old one may lack some.
         oldest: How long the oldest statement that may write is running; None: there is none.
         transactions: Open transactions that have written something, for a person.
     """
 
     may_be_seen: bool
+    is_fresh: bool = False
     oldest: timedelta | None = None
     transactions: tuple[str, ...] = ()
     statement: str | None = None
@@ -67,11 +72,7 @@ class InFlight:
 def writers(session: Session) -> Writers:
     """Look at the transactions and statements of the server."""
     try:
-        open_ones = session.rows(
-            "SELECT trx_mysql_thread_id, trx_started FROM information_schema.innodb_trx "
-            # A prepared one has no connection, and may count no rows after a restart.
-            "WHERE trx_rows_modified > 0 OR trx_mysql_thread_id = 0 ORDER BY trx_started"
-        )
+        is_fresh, open_ones = _open_transactions(session)
     except MySQLdb.Error as error:
         if error.args[0] != _NOT_PERMITTED:
             raise
@@ -85,11 +86,42 @@ def writers(session: Session) -> Writers:
     oldest = max(running, key=_seconds, default=None)
     return Writers(
         may_be_seen=True,
+        is_fresh=is_fresh,
         # Whole seconds, counted between two that are cut off.
         oldest=None if oldest is None else timedelta(seconds=_seconds(oldest) + 1),
         transactions=tuple(_described(str(id_), started, processes) for id_, started in open_ones),
         statement=None if oldest is None else _connection(oldest),
     )
+
+
+def _open_transactions(session: Session) -> tuple[bool, list[tuple[str | None, str | None]]]:
+    """Whether the server's list is fresh, and who has written something: id and start.
+
+    The server makes the list anew only where nobody has read it for a tenth of a second, so whoever
+    reads it all the time keeps an old one alive. A list that shows this very transaction is fresh.
+    """
+    session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+    is_fresh = False
+    try:
+        ((own,),) = session.rows("SELECT CONNECTION_ID()")
+        for attempt in range(_LIST_ATTEMPTS):
+            if attempt:
+                time.sleep(_LIST_IDLE_SECONDS)
+            listed = session.rows(
+                "SELECT trx_mysql_thread_id, trx_started, trx_rows_modified "
+                "FROM information_schema.innodb_trx ORDER BY trx_started"
+            )
+            is_fresh = any(id_ == own for id_, *_ in listed)
+            if is_fresh:
+                break
+    finally:
+        session.run("COMMIT")
+    return is_fresh, [
+        (id_, started)
+        for id_, started, modified in listed
+        # A prepared one has no connection, and may count no rows after a restart.
+        if id_ != own and (modified != "0" or id_ == "0")
+    ]
 
 
 class Look:

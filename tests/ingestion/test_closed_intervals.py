@@ -16,6 +16,7 @@ import pytest
 
 from ingestion.batch import Interval
 from ingestion.errors import SourceMismatch
+from ingestion.sources import mysql as mysql_source
 from sandbox.processes import poll
 
 if TYPE_CHECKING:
@@ -207,6 +208,37 @@ def test_a_statement_that_waits_for_a_lock_ends_the_closed_part_where_it_began(
         waiter("COMMIT")
     rows = mysql.rows("SELECT at FROM t WHERE v = 1")
     assert rows[0][0].replace(tzinfo=UTC) >= found.end
+
+
+def test_a_list_of_transactions_that_somebody_keeps_old_is_not_believed(
+    mysql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads it every few milliseconds, as a monitor may, keeps the server from renewing it."""
+    monkeypatch.setattr(mysql_source, "_LIST_AGE", timedelta(microseconds=1))
+    create(mysql)
+    stop, reads = threading.Event(), threading.Event()
+
+    def read_all_the_time() -> None:
+        client = mysql.server.connect_as_admin(autocommit=True)
+        with closing(client), closing(client.cursor()) as cursor:
+            while not stop.is_set():
+                cursor.execute("SELECT COUNT(*) FROM information_schema.innodb_trx")
+                reads.set()
+
+    reader = threading.Thread(target=read_all_the_time)
+    reader.start()
+    try:
+        assert reads.wait(10)
+        with session(mysql) as late:
+            late("INSERT INTO t (id) VALUES (1)")
+            wrote = now(mysql)
+            for _ in range(5):
+                found = mysql.source().closed(mysql.table("t", cursor=cursor()), Interval())
+                assert found.end <= wrote
+                assert "1 rows" in str(found.held_by)
+    finally:
+        stop.set()
+        reader.join()
 
 
 def test_a_statement_that_only_reads_holds_nothing_up(mysql: Database) -> None:
