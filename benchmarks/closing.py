@@ -77,7 +77,7 @@ def report(result: Result) -> Report:
             )
         )
     return Report(
-        title="Closing an interval: what it takes to lose no late commit",
+        title=f"Closing an interval of {result.rows:,} rows: what it takes to lose no late commit",
         method=_METHOD,
         table=Table(("interval", *METHODS), tuple(rows)),
     )
