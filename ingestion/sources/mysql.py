@@ -22,7 +22,7 @@ from ingestion.catalog import Cursor, IngestTable, MySQLOptions
 from ingestion.cursor import CursorClock
 from ingestion.errors import DeclarationError, SourceMismatch, SourceRefused
 from ingestion.sources.base import Closing, Extraction
-from ingestion.sources.mysql_in_flight import InFlight, Look, Writers, writers
+from ingestion.sources.mysql_in_flight import InFlight, Look, Writers, processes_of, writers
 from ingestion.sources.mysql_ranges import Condition, in_range, split, where_clause
 from ingestion.sources.mysql_relation import Relation
 from ingestion.sources.mysql_rows import record_batches, schema_of
@@ -73,7 +73,7 @@ class MySQLSource:
                 relation.columns(table.left_out)
                 if options.cursor:
                     relation.clock(session, options.cursor)
-            sees = writers(session).may_be_seen
+            sees = writers(processes_of(session), session).may_be_seen
         clock = system if zone == "SYSTEM" else zone
         closing = "sees open transactions" if sees else "does not see open transactions (PROCESS)"
         return (
@@ -96,7 +96,9 @@ class MySQLSource:
             warnings = _rows_out_of_time(session, relation, cursor, clock, now)
             if cursor.lookback:
                 return Closing(asked, now, warnings=warnings)
-            others = writers(session)
+            processes = processes_of(session)
+            dirty = connections.enter_context(self._server.connected())
+            others = writers(processes, dirty)
             end, held_by = self._before_statements(session, cursor, others, now, asked)
             end = clock.floor(end)
             if interval.start is not None and end <= interval.start:
@@ -104,7 +106,6 @@ class MySQLSource:
             since = interval.start
             if others.is_fresh and not others.transactions:
                 since = max(since, end - _LIST_AGE) if since else end - _LIST_AGE
-            dirty = connections.enter_context(self._server.connected())
             look = Look(dirty, session, relation.quoted, options.primary_key, cursor.column)
             rows = look.in_flight(relation.interval(cursor, clock, Interval(since, end)))
             if rows:
@@ -135,9 +136,9 @@ class MySQLSource:
         if not set(table.options.primary_key) & table.pii.keys():
             keys = ["/".join(row.key) for row in rows[:_SHOWN_KEYS]]
             what += f" (keys {', '.join(keys)}{', …' if len(rows) > _SHOWN_KEYS else ''})"
-        if not others.transactions:
+        if not others.may_be_seen:
             return f"{what}; to see by whom, grant PROCESS to '{self._server.connection.login}'"
-        return f"{what}; open: {'; '.join(others.transactions[:_SHOWN_KEYS])}"
+        return f"{what}; open: {'; '.join(others.transactions[:_SHOWN_KEYS]) or 'since just now'}"
 
     def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
         """Ranges of the primary key, of a million rows or more; see ``Source.ranges``."""

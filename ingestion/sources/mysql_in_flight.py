@@ -69,15 +69,29 @@ class InFlight:
     cursor: datetime
 
 
-def writers(session: Session) -> Writers:
-    """Look at the transactions and statements of the server."""
+Processes = dict[str, tuple[str | None, ...]]
+"""What ``SHOW FULL PROCESSLIST`` says of each connection, by its id."""
+
+
+def processes_of(session: Session) -> Processes:
+    """The connections to the server, as far as the account may see them."""
+    return {str(row[0]): row for row in session.rows("SHOW FULL PROCESSLIST")}
+
+
+def writers(processes: Processes, newcomer: Session) -> Writers:
+    """Look at the transactions and statements of the server.
+
+    Args:
+        processes: The connections: looked up first, for a statement that is done by then has
+            written, and the list of transactions shows it.
+        newcomer: A session that was connected after that.
+    """
     try:
-        is_fresh, open_ones = _open_transactions(session)
+        is_fresh, open_ones = _open_transactions(newcomer)
     except MySQLdb.Error as error:
         if error.args[0] != _NOT_PERMITTED:
             raise
         return Writers(may_be_seen=False)
-    processes = {str(row[0]): row for row in session.rows("SHOW FULL PROCESSLIST")}
     running = [
         row
         for row in processes.values()
@@ -98,7 +112,8 @@ def _open_transactions(session: Session) -> tuple[bool, list[tuple[str | None, s
     """Whether the server's list is fresh, and who has written something: id and start.
 
     The server makes the list anew only where nobody has read it for a tenth of a second, so whoever
-    reads it all the time keeps an old one alive. A list that shows this very transaction is fresh.
+    reads it all the time keeps an old one alive. A list that shows this very session is younger
+    than its connection.
     """
     session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
     is_fresh = False
@@ -207,7 +222,7 @@ def _seconds(process: tuple[str | None, ...]) -> int:
     return seconds if 0 <= seconds < _LONGEST_SECONDS else 0
 
 
-def _described(id_: str, started: str | None, processes: dict[str, tuple[str | None, ...]]) -> str:
+def _described(id_: str, started: str | None, processes: Processes) -> str:
     process = processes.get(id_)
     if process is None:
         return f"a prepared transaction, open since {started}"

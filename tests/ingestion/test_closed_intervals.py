@@ -241,6 +241,34 @@ def test_a_list_of_transactions_that_somebody_keeps_old_is_not_believed(
         reader.join()
 
 
+def test_a_statement_that_is_done_while_the_lists_are_read_is_in_one_of_them(
+    mysql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql_source, "_LIST_AGE", timedelta(microseconds=1))
+    create(mysql)
+    mysql.execute("INSERT INTO t VALUES (1, 0, '2026-01-01')")
+    with session(mysql) as holder, session(mysql) as waiter:
+        holder("SELECT * FROM t WHERE id = 1 FOR UPDATE")
+        waiting = threading.Thread(
+            target=waiter, args=("UPDATE t SET v = 1, at = NOW(6) WHERE id = 1",)
+        )
+        waiting.start()
+        assert poll(lambda: "UPDATE t SET v" in str(mysql.rows("SHOW FULL PROCESSLIST")), 10)
+        began = now(mysql)
+        look_up = mysql_source.processes_of
+
+        def done_just_before(asked: Any) -> Any:
+            holder("COMMIT")
+            waiting.join()
+            return look_up(asked)
+
+        monkeypatch.setattr(mysql_source, "processes_of", done_just_before)
+        found = mysql.source().closed(mysql.table("t", cursor=cursor()), Interval())
+        assert found.end <= began
+        assert "1 rows" in str(found.held_by)
+        waiter("COMMIT")
+
+
 def test_a_statement_that_only_reads_holds_nothing_up(mysql: Database) -> None:
     create(mysql)
     asked = now(mysql)
