@@ -171,18 +171,11 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """What the production code needs to reach this stack; it holds secrets."""
-        sheets = {
-            "conn_type": "google_cloud_platform",
-            "extra": {
-                "keyfile_dict": self.sheets.service_account_key(),
-                "endpoint_url": self.sheets.url,
-            },
-        }
         docs = {"millrace": {"name": "Data model (dbt docs)", "dir": str(self.docs)}}
         return {
             "AIRFLOW_CONN_MYSQL_PROD": self.mysql.server.reader_uri(),
             "AIRFLOW_CONN_AWS_LANDING": json.dumps(self.s3.endpoint.airflow_connection()),
-            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(sheets),
+            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(self.sheets.airflow_connection()),
             "AIRFLOW__COSMOS__DBT_DOCS_PROJECTS": json.dumps(docs),
             "LANDING_URL": f"s3://{BUCKET}",
             "DUCKDB_PATH": str(self.duckdb),

@@ -252,6 +252,13 @@ class GoogleSheetsServer:
         """Whether the server process is alive."""
         return self._service.is_running()
 
+    def airflow_connection(self) -> dict[str, object]:
+        """The connection of the service account, as Airflow keeps one; it holds a secret."""
+        return {
+            "conn_type": "google_cloud_platform",
+            "extra": {"keyfile_dict": self.service_account_key(), "endpoint_url": self.url},
+        }
+
     def service_account_key(self) -> dict[str, str]:
         """The key of the service account that may use the API, as Google's JSON file has it.
 

@@ -85,6 +85,19 @@ class RedshiftEndpoint:
             "REDSHIFT_IAM_ROLE": self.iam_role,
         }
 
+    def dbt_output(self) -> dict[str, object]:
+        """A target of a dbt profile, without its schema; it holds a secret."""
+        return {
+            "type": "redshift",
+            "method": "database",
+            "sslmode": "disable",
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "password": self.password,
+            "dbname": self.database,
+        }
+
 
 class RedshiftServer:
     """Starts and stops PostgreSQL on a data folder of the sandbox, and its proxy.

@@ -44,18 +44,7 @@ def test_every_kind_of_key_merges(redshift: RedshiftServer, tmp_path: Path) -> N
         "{name: scratch, version: '1.0', profile: scratch, vars: {tested_days: 3}, "
         "flags: {send_anonymous_usage_stats: false}}"
     )
-    profile = {
-        "type": "redshift",
-        "method": "database",
-        "sslmode": "disable",
-        "host": endpoint.host,
-        "port": endpoint.port,
-        "user": endpoint.user,
-        "password": endpoint.password,
-        "dbname": endpoint.database,
-        "schema": schema,
-        "threads": 1,
-    }
+    profile = endpoint.dbt_output() | {"schema": schema, "threads": 1}
     profiles = {"scratch": {"target": "dev", "outputs": {"dev": profile}}}
     (tmp_path / "profiles.yml").write_text(yaml.safe_dump(profiles))
     shutil.copytree(ROOT / "dbt_project" / "macros", tmp_path / "macros")

@@ -181,17 +181,7 @@ def redshift(server: RedshiftServer, opened: ExitStack) -> tuple[dict[str, Any],
             cursor.execute(sql)
             return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 
-    profile = {
-        "type": "redshift",
-        "method": "database",
-        "sslmode": "disable",
-        "host": endpoint.host,
-        "port": endpoint.port,
-        "user": endpoint.user,
-        "password": endpoint.password,
-        "dbname": endpoint.database,
-    }
-    return profile, execute
+    return endpoint.dbt_output(), execute
 
 
 def test_every_other_kind_of_snapshot_is_dbts_own(scratch: Callable[..., Scratch]) -> None:

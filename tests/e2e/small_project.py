@@ -142,15 +142,8 @@ class Shop:
 
     def environment(self) -> dict[str, str]:
         """What Airflow and dbt need to reach it."""
-        sheets = {
-            "conn_type": "google_cloud_platform",
-            "extra": {
-                "keyfile_dict": self.sheets.service_account_key(),
-                "endpoint_url": self.sheets.url,
-            },
-        }
         return {
-            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(sheets),
+            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(self.sheets.airflow_connection()),
             "DBT_PROJECT_DIR": str(self.project.folder),
             "DBT_PROFILES_DIR": str(self.project.profiles_folder),
             "DUCKDB_PATH": str(self.warehouse),

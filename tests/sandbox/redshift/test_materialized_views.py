@@ -249,19 +249,7 @@ class Project:
             "{name: scratch, version: '1.0', profile: scratch, "
             "flags: {send_anonymous_usage_stats: false}}"
         )
-        endpoint = server.endpoint
-        self._profile = {
-            "type": "redshift",
-            "method": "database",
-            "sslmode": "disable",
-            "host": endpoint.host,
-            "port": endpoint.port,
-            "user": endpoint.user,
-            "password": endpoint.password,
-            "dbname": endpoint.database,
-            "schema": schema,
-            "threads": 1,
-        }
+        self._profile = server.endpoint.dbt_output() | {"schema": schema, "threads": 1}
         source = {
             "name": "base",
             "schema": schema,
