@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
 # Where nothing is set up yet, this Python says so, and stops what an earlier set-up left running.
-SANDBOX := $(or $(wildcard $(PYTHON)),python3) -m sandbox
+SANDBOX := $(or $(wildcard $(PYTHON)),PYTHONPATH=sandbox python3) -m millrace_sandbox
 DBT := .venv/bin/dbt
 DBT_FLAGS := --project-dir dbt_project --profiles-dir .
 
@@ -18,11 +18,11 @@ setup: ## install what is missing: Debian packages, uv, the locked environment
 
 demo: ## show the main job, through Airflow; TARGET=redshift, SOURCE=mysql: with those
 	@scripts/setup $(filter redshift,$(TARGET)) $(filter mysql,$(SOURCE))
-	@$(PYTHON) -m sandbox demo $(if $(RESPONSES),--responses $(RESPONSES)) $(if $(USERS),--users $(USERS))
+	@$(PYTHON) -m millrace_sandbox demo $(if $(RESPONSES),--responses $(RESPONSES)) $(if $(USERS),--users $(USERS))
 
 up: ## start MariaDB, S3, Google Sheets and Airflow, with what they held before
 	@scripts/setup $(filter redshift,$(TARGET)) $(filter mysql,$(SOURCE))
-	@$(PYTHON) -m sandbox up
+	@$(PYTHON) -m millrace_sandbox up
 
 down: ## stop them; the data stays
 	@$(SANDBOX) down

@@ -26,9 +26,9 @@ from benchmarks.progress import Progress
 from benchmarks.report import Report, terminal, terminal_targets
 from benchmarks.results import Result, ResultFile
 from benchmarks.workspace import BenchmarkError, Workspace
-from ingestion.errors import MillraceError
-from sandbox.paths import REPOSITORY
-from sandbox.processes import SandboxError
+from millrace.errors import MillraceError
+from millrace_sandbox.paths import REPOSITORY
+from millrace_sandbox.processes import SandboxError
 
 _FILE_COLUMNS = 180
 

@@ -13,10 +13,10 @@ from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, ratio, seconds
 from benchmarks.results import Result, ResultFile, Run
 from benchmarks.workspace import Services, Workspace, running_services
-from ingestion.batch import Interval
-from ingestion.catalog import IngestTable, MySQLOptions
-from ingestion.connections import Connection
-from ingestion.sources.mysql import MySQLSource
+from millrace.batch import Interval
+from millrace.catalog import IngestTable, MySQLOptions
+from millrace.connections import Connection
+from millrace.sources.mysql.source import MySQLSource
 
 SECTION = "closing"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workspace import Workspace
-from ingestion.project import Project
-from sandbox.paths import REPOSITORY
+from millrace.dbt.project import Project
+from millrace_sandbox.paths import REPOSITORY
 
 SOURCE = "bench"
 SCHEMA = "raw_bench"

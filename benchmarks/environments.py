@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.workspace import BenchmarkError, Workspace
-from sandbox.paths import REPOSITORY
+from millrace_sandbox.paths import REPOSITORY
 
 _REQUIREMENTS = Path(__file__).with_name("environments")
 

@@ -11,13 +11,13 @@ from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, seconds
 from benchmarks.results import Result, ResultFile, Run
 from benchmarks.workspace import BenchmarkError, Workspace, leaving_on_sigterm
-from sandbox import sample_data
-from sandbox.airflow import SOURCE_SLOTS
-from sandbox.airflow_api import AirflowClient
-from sandbox.mysql import MySQLServer
-from sandbox.paths import REPOSITORY, SandboxPaths
-from sandbox.processes import SandboxError, poll
-from sandbox.stack import WAREHOUSE_POOL, Stack
+from millrace_sandbox import sample_data
+from millrace_sandbox.airflow import SOURCE_SLOTS
+from millrace_sandbox.airflow_api import AirflowClient
+from millrace_sandbox.mysql import MySQLServer
+from millrace_sandbox.paths import REPOSITORY, SandboxPaths
+from millrace_sandbox.processes import SandboxError, poll
+from millrace_sandbox.stack import WAREHOUSE_POOL, Stack
 
 SECTION = "fifty"
 CASE, METHOD = "ingest", "fifty tables at once"

@@ -27,8 +27,8 @@ from benchmarks.workspace import (
     clean_environment,
     leaving_on_sigterm,
 )
-from sandbox.paths import REPOSITORY, SandboxPaths
-from sandbox.redshift.launcher import SUPERUSER, RedshiftServer
+from millrace_sandbox.paths import REPOSITORY, SandboxPaths
+from redshift_standin.launcher import SUPERUSER, RedshiftServer
 
 SECTION = "incremental"
 DUCKDB, REDSHIFT = "DuckDB", "Redshift stand-in"

@@ -15,9 +15,9 @@ from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, megabytes, ratio, seconds, times
 from benchmarks.results import Result, ResultFile, Run
 from benchmarks.workspace import Workspace, clean_environment, leaving_on_sigterm
-from sandbox import sample_data, sample_sheets
-from sandbox.paths import REPOSITORY, SandboxPaths
-from sandbox.stack import DAGS, Stack
+from millrace_sandbox import sample_data, sample_sheets
+from millrace_sandbox.paths import REPOSITORY, SandboxPaths
+from millrace_sandbox.stack import DAGS, Stack
 
 SECTION = "orchestration"
 TRANSFORM, PARSE = "transform", "parse"
@@ -120,7 +120,7 @@ def _start(stack: Stack) -> None:
     stack.dbt("parse")
     with tempfile.TemporaryDirectory() as folder:
         measuring.run(
-            [sys.executable, "-m", "ingestion.cli", "ingest"],
+            [sys.executable, "-m", "millrace.cli", "ingest"],
             environment={
                 **clean_environment(),
                 **stack.environment(),

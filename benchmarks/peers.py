@@ -58,16 +58,16 @@ class Peer:
     @property
     def is_millrace(self) -> bool:
         """Whether it is ours."""
-        return self.script == "millrace.py"
+        return self.script == "extract_millrace.py"
 
 
 PEERS = (
     Peer(FLOOR, "floor.c", argument="text", writes=False),
     Peer(FLOOR_BINARY, "floor.c", argument="binary", writes=False),
-    Peer("Millrace", "millrace.py"),
-    Peer(MILLRACE, "millrace.py", partitions=1),
-    Peer("Millrace, 2 connections", "millrace.py", partitions=2),
-    Peer("Millrace, 4 connections", "millrace.py", partitions=4),
+    Peer("Millrace", "extract_millrace.py"),
+    Peer(MILLRACE, "extract_millrace.py", partitions=1),
+    Peer("Millrace, 2 connections", "extract_millrace.py", partitions=2),
+    Peer("Millrace, 4 connections", "extract_millrace.py", partitions=4),
     Peer("connectorx, arrow_stream", "connectorx_stream.py", "connectorx"),
     Peer("connectorx", "connectorx_whole.py", "connectorx"),
     Peer("dlt, connectorx backend", "dlt_sql_database.py", "dlt", argument="connectorx"),

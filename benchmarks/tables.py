@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from benchmarks.workspace import Workspace
-from sandbox.mysql import MySQLServer
+from millrace_sandbox.mysql import MySQLServer
 
 COLUMNS = {
     "id": "BIGINT",

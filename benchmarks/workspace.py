@@ -14,10 +14,10 @@ from typing import Any
 
 from obstore.store import S3Store
 
-from sandbox.mariadb import MariaDB
-from sandbox.paths import SandboxPaths
-from sandbox.redshift.launcher import RedshiftEndpoint, RedshiftServer
-from sandbox.s3 import S3Server
+from millrace_sandbox.mariadb import MariaDB
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.s3 import S3Server
+from redshift_standin.launcher import RedshiftEndpoint, RedshiftServer
 
 BUCKET = "benchmarks"
 # Holds five million rows of the measured table: what is measured is the reading, not the disk.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from orchestration import ingest_dag, ingest_dag_id, is_wanted, project
-
-from ingestion.catalog import load_catalog
+from millrace.airflow.orchestration import ingest_dag, ingest_dag_id, is_wanted, project
+from millrace.catalog import load_catalog
 
 for table in load_catalog(project().manifest_path).tables:
     if is_wanted(ingest_dag_id(table)):

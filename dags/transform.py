@@ -13,10 +13,10 @@ from cosmos import (
     RenderConfig,
 )
 from cosmos.constants import LoadMode, TestBehavior
-from dbt_graph import TransformGraph
-from orchestration import DEFAULT_ARGS, project, transform_schedule
 
-from ingestion.catalog import load_catalog
+from millrace.airflow.dbt_graph import TransformGraph
+from millrace.airflow.orchestration import DEFAULT_ARGS, project, transform_schedule
+from millrace.catalog import load_catalog
 
 # What it says of each parsing would stand above what a task says; and it warns of exposures, though
 # they are converted.

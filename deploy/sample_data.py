@@ -2,8 +2,8 @@
 
 import os
 
-from sandbox import sample_data
-from sandbox.mysql import MySQLServer
+from millrace_sandbox import sample_data
+from millrace_sandbox.mysql import MySQLServer
 
 
 def main() -> None:

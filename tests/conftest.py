@@ -11,15 +11,15 @@ from uuid import uuid4
 
 import pytest
 
-from sandbox.mariadb import MariaDB
-from sandbox.mysql import MySQL, MySQLServer
-from sandbox.paths import SandboxPaths
-from sandbox.s3 import S3Server
+from millrace_sandbox.mariadb import MariaDB
+from millrace_sandbox.mysql import MySQL, MySQLServer
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.s3 import S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sandbox.redshift.launcher import RedshiftServer
+    from redshift_standin.launcher import RedshiftServer
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +130,7 @@ def bucket(s3_server: S3Server) -> Iterator[str]:
 def redshift(sandbox_paths: SandboxPaths, s3_server: S3Server) -> Iterator[RedshiftServer]:
     """A running stand-in; its address and account are `redshift.endpoint`."""
     # Imported here: most tests do without PostgreSQL's client.
-    from sandbox.redshift.launcher import RedshiftServer
+    from redshift_standin.launcher import RedshiftServer
 
     server = RedshiftServer(sandbox_paths, s3_server.endpoint, port=0)
     try:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from sandbox.processes import LOOPBACK
+from millrace_sandbox.processes import LOOPBACK
 
 _CHUNK_BYTES = 64 * 1024
 _THROTTLE_SECONDS = 0.02

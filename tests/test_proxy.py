@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from sandbox.processes import LOOPBACK
+from millrace_sandbox.processes import LOOPBACK
 from tests.proxy import FaultProxy
 
 SECONDS = 10

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 
-from ingestion import connections
-from ingestion.batch import Batch
-from ingestion.pipeline import Pipeline
-from ingestion.project import Project
+from millrace import connections
+from millrace.batch import Batch
+from millrace.dbt.project import Project
+from millrace.pipeline import Pipeline
 
 pipeline = Pipeline(Project.find(), connections.from_environment)
 table = pipeline.catalog.table(os.environ["BENCH_DECLARED"])

@@ -6,9 +6,9 @@ import os
 
 import job
 
-from ingestion import connections
-from ingestion.pipeline import Pipeline
-from ingestion.project import Project
+from millrace import connections
+from millrace.dbt.project import Project
+from millrace.pipeline import Pipeline
 
 pipeline = Pipeline(Project.find(), connections.from_environment)
 table = pipeline.catalog.table(os.environ["BENCH_DECLARED"])

@@ -16,9 +16,9 @@ from benchmarks.peers import FLOOR, FLOOR_BINARY, MILLRACE
 from benchmarks.progress import Progress
 from benchmarks.results import Result
 from benchmarks.workspace import BenchmarkError, Services, Workspace
-from sandbox.mariadb import MariaDB
-from sandbox.paths import SandboxPaths
-from sandbox.s3 import S3Server
+from millrace_sandbox.mariadb import MariaDB
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.s3 import S3Server
 
 ROWS = 500
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deploy import healthcheck
-from sandbox import airflow
+from millrace_sandbox import airflow
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from ingestion.project import Project
-from sandbox.google_sheets.server import GoogleSheetsServer, TabSpec
+from millrace.dbt.project import Project
+from sheets_standin.server import GoogleSheetsServer, TabSpec
 
 ROOT = Path(__file__).parents[2]
 SHEET = "shop-orders"

@@ -12,11 +12,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sandbox import sample_sheets
-from sandbox.demo import INGEST_DAGS
-from sandbox.paths import SandboxPaths
-from sandbox.processes import poll
-from sandbox.stack import Stack
+from millrace_sandbox import sample_sheets
+from millrace_sandbox.demo import INGEST_DAGS
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.processes import poll
+from millrace_sandbox.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]
 
@@ -58,7 +58,7 @@ def demo(stack, sandbox_env):
     """What the demo printed; its stack is up."""
     try:
         yield run(
-            *(sys.executable, "-m", "sandbox", "demo"),
+            *(sys.executable, "-m", "millrace_sandbox", "demo"),
             *("--responses", RESPONSES, "--users", 200),
             env=sandbox_env,
         )
@@ -270,7 +270,7 @@ def test_a_dag_can_be_tested_by_itself(env, quiet_airflow, dag_id):
 
 
 def test_down_leaves_nothing_running(demo, stack, sandbox_env):
-    printed = run(sys.executable, "-m", "sandbox", "down", env=sandbox_env)
+    printed = run(sys.executable, "-m", "millrace_sandbox", "down", env=sandbox_env)
     assert printed.count("stopped") == 4
     assert set(stack.status().values()) == {"stopped"}
     for process in Path("/proc").glob("[0-9]*/environ"):

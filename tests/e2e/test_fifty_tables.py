@@ -8,9 +8,9 @@ import duckdb
 import pytest
 import yaml
 
-from ingestion.project import Project
-from sandbox.airflow import SOURCE_SLOTS, Airflow
-from sandbox.paths import SandboxPaths
+from millrace.dbt.project import Project
+from millrace_sandbox.airflow import SOURCE_SLOTS, Airflow
+from millrace_sandbox.paths import SandboxPaths
 
 pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.airflow import Airflow
-from sandbox.google_sheets.server import GoogleSheetsServer
-from sandbox.paths import SandboxPaths
-from sandbox.processes import poll
+from millrace_sandbox.airflow import Airflow
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.processes import poll
+from sheets_standin.server import GoogleSheetsServer
 from tests.e2e.small_project import GOOD, ROOT, make_shop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import sample_data, sample_sheets
-from sandbox.paths import SandboxPaths
-from sandbox.stack import Stack
+from millrace_sandbox import sample_data, sample_sheets
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.redshift]
 

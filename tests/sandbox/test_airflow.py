@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox.airflow import MARK, PREFERRED_PORT, Airflow
-from sandbox.paths import SandboxPaths
-from sandbox.processes import LOOPBACK, SandboxError, poll
+from millrace_sandbox.airflow import MARK, PREFERRED_PORT, Airflow
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.processes import LOOPBACK, SandboxError, poll
 
 pytestmark = pytest.mark.airflow
 

@@ -26,21 +26,21 @@ from gspread.utils import PasteType, ValidationConditionType, ValueRenderOption
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.google_sheets import a1, fields, formats
-from sandbox.google_sheets.a1 import Area
-from sandbox.google_sheets.accounts import GOOGLE_AUDIENCE, GRANT_TYPE, new_key
-from sandbox.google_sheets.cells import ErrorType
-from sandbox.google_sheets.errors import ApiError
-from sandbox.google_sheets.faults import Fault
-from sandbox.google_sheets.server import (
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.processes import SandboxError, poll
+from sheets_standin import a1, fields, formats
+from sheets_standin.a1 import Area
+from sheets_standin.accounts import GOOGLE_AUDIENCE, GRANT_TYPE, new_key
+from sheets_standin.cells import ErrorType
+from sheets_standin.errors import ApiError
+from sheets_standin.faults import Fault
+from sheets_standin.server import (
     ACCOUNT_EMAIL,
     GoogleSheetsServer,
     SheetsAdmin,
     TabSpec,
 )
-from sandbox.google_sheets.workbook import Spreadsheet
-from sandbox.paths import SandboxPaths
-from sandbox.processes import SandboxError, poll
+from sheets_standin.workbook import Spreadsheet
 
 pytestmark = pytest.mark.service
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.mariadb import MariaDB
-from sandbox.paths import SandboxPaths
-from sandbox.processes import poll
-from sandbox.redshift.launcher import RedshiftServer
-from sandbox.s3 import S3Server
+from millrace_sandbox.mariadb import MariaDB
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.processes import poll
+from millrace_sandbox.s3 import S3Server
+from redshift_standin.launcher import RedshiftServer
 
 ROOT = Path(__file__).parents[2]
 
 
 def sandbox(tmp_path, *arguments, **variables):
     return subprocess.run(
-        [sys.executable, "-m", "sandbox", *arguments],
+        [sys.executable, "-m", "millrace_sandbox", *arguments],
         env={**os.environ, "MILLRACE_SANDBOX_DIR": str(tmp_path), **variables},
         capture_output=True,
         text=True,
@@ -58,9 +58,12 @@ def test_an_unknown_target_is_one_clear_error(tmp_path):
 def bare(tmp_path, *arguments):
     """The command where none of the packages that it needs is installed."""
     return subprocess.run(
-        [sys.executable, "-S", "-m", "sandbox", *arguments],
-        env={"PATH": os.environ["PATH"], "MILLRACE_SANDBOX_DIR": str(tmp_path)},
-        cwd=ROOT,
+        [sys.executable, "-S", "-m", "millrace_sandbox", *arguments],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "sandbox"),
+            "MILLRACE_SANDBOX_DIR": str(tmp_path),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -114,7 +117,16 @@ def test_a_stand_in_alone_is_shown_and_stopped(tmp_path):
 
 @pytest.mark.service
 def test_a_demo_that_is_interrupted_says_what_runs_and_how_to_stop_it(tmp_path):
-    command = [sys.executable, "-m", "sandbox", "demo", "--responses", "1000", "--users", "10"]
+    command = [
+        sys.executable,
+        "-m",
+        "millrace_sandbox",
+        "demo",
+        "--responses",
+        "1000",
+        "--users",
+        "10",
+    ]
     mariadb = MariaDB(SandboxPaths(tmp_path), port=0)
     try:
         with subprocess.Popen(

@@ -7,10 +7,10 @@ from pathlib import Path
 import MySQLdb
 import pytest
 
-from sandbox import mariadb as module
-from sandbox.mariadb import MariaDB
-from sandbox.paths import SandboxPaths
-from sandbox.processes import LOOPBACK, SandboxError
+from millrace_sandbox import mariadb as module
+from millrace_sandbox.mariadb import MariaDB
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.processes import LOOPBACK, SandboxError
 
 pytestmark = pytest.mark.service
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.paths import SandboxPaths, write_private
-from sandbox.processes import LOOPBACK, SandboxError, Service, free_port, free_ports, poll
+from millrace_sandbox.paths import SandboxPaths, write_private
+from millrace_sandbox.processes import LOOPBACK, SandboxError, Service, free_port, free_ports, poll
 
 # Starts a child in a process group of its own that ignores SIGTERM, and waits with it.
 FAMILY = """

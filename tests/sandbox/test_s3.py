@@ -11,8 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from obstore.store import S3Store
 
-from sandbox.paths import SandboxPaths
-from sandbox.s3 import S3Server
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.s3 import S3Server
 
 pytestmark = pytest.mark.service
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from sandbox import sample_data
-from sandbox.mariadb import MariaDB
-from sandbox.mysql import MySQLServer
-from sandbox.processes import SandboxError
-from sandbox.sample_data import HISTORY_END, arrive_day, create_schema, fill_history
+from millrace_sandbox import sample_data
+from millrace_sandbox.mariadb import MariaDB
+from millrace_sandbox.mysql import MySQLServer
+from millrace_sandbox.processes import SandboxError
+from millrace_sandbox.sample_data import HISTORY_END, arrive_day, create_schema, fill_history
 
 pytestmark = pytest.mark.service
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from sandbox.redshift.launcher import RedshiftServer
+from redshift_standin.launcher import RedshiftServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

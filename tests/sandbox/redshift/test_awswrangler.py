@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sandbox.redshift.launcher import RedshiftServer
-from sandbox.s3 import S3Server
+from millrace_sandbox.s3 import S3Server
+from redshift_standin.launcher import RedshiftServer
 from tests.sandbox.redshift.conftest import run
 
 wr = pytest.importorskip("awswrangler")

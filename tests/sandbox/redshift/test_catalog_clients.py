@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.redshift.launcher import RedshiftServer
+from redshift_standin.launcher import RedshiftServer
 from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]

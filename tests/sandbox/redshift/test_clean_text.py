@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sandbox.redshift import load_text
-from sandbox.redshift.load_text import TextLoad, TooManyErrorsError
-from sandbox.redshift.storage import DataFile, Storage
-from sandbox.redshift.text_values import TargetColumn
+from redshift_standin import load_text
+from redshift_standin.load_text import TextLoad, TooManyErrorsError
+from redshift_standin.storage import DataFile, Storage
+from redshift_standin.text_values import TargetColumn
 
 COLUMNS = [
     TargetColumn("id", "int4", None, None, None, is_nullable=False),

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 import redshift_connector
 
-from sandbox.processes import poll
-from sandbox.redshift.launcher import IAM_ROLE, RedshiftServer
-from sandbox.s3 import S3Server
+from millrace_sandbox.processes import poll
+from millrace_sandbox.s3 import S3Server
+from redshift_standin.launcher import IAM_ROLE, RedshiftServer
 from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]

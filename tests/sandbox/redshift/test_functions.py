@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redshift_connector
 
-from sandbox.redshift import functions
+from redshift_standin import functions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redshift_connector
 
-from sandbox.redshift.launcher import RedshiftServer
+from redshift_standin.launcher import RedshiftServer
 from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]

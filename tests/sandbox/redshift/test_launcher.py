@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import redshift_connector
 
-from sandbox.paths import SandboxPaths
-from sandbox.processes import LOOPBACK, SandboxError, Service
-from sandbox.redshift import launcher as module
-from sandbox.redshift.launcher import RedshiftServer
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.processes import LOOPBACK, SandboxError, Service
+from redshift_standin import launcher as module
+from redshift_standin.launcher import RedshiftServer
 from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
@@ -161,7 +161,7 @@ def test_the_command_runs_it_alone_and_says_how_to_connect(tmp_path: Path):
     paths = SandboxPaths(tmp_path)
     command = Service("command", paths)
     command.start(
-        [sys.executable, "-u", "-m", "sandbox.redshift", "--port", "0"],
+        [sys.executable, "-u", "-m", "redshift_standin", "--port", "0"],
         env={**os.environ, "MILLRACE_SANDBOX_DIR": str(tmp_path)},
         cwd=Path(module.__file__).parent.parent.parent,
     )

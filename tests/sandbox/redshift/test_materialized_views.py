@@ -11,14 +11,14 @@ import redshift_connector
 import yaml
 from dbt.cli.main import dbtRunner
 
-from sandbox.redshift.launcher import _connect_superuser
+from redshift_standin.launcher import _connect_superuser
 from tests.sandbox.redshift.conftest import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sandbox.redshift.launcher import RedshiftServer
+    from redshift_standin.launcher import RedshiftServer
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

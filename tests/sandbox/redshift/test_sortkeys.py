@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import redshift_connector
 
-from sandbox.redshift.launcher import RedshiftServer
-from sandbox.s3 import S3Server
+from millrace_sandbox.s3 import S3Server
+from redshift_standin.launcher import RedshiftServer
 from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]

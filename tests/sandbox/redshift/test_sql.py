@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.redshift.lexer import Tokens, literal, string_value
-from sandbox.redshift.sql import (
+from redshift_standin.lexer import Tokens, literal, string_value
+from redshift_standin.sql import (
     AlterTable,
     Answer,
     Copy,

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 import redshift_connector
 
-from sandbox.paths import SandboxPaths
-from sandbox.redshift.launcher import RedshiftServer
+from millrace_sandbox.paths import SandboxPaths
+from redshift_standin.launcher import RedshiftServer
 from tests.sandbox.redshift.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]

@@ -16,7 +16,7 @@ from tests.sandbox.redshift.conftest import run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sandbox.redshift.launcher import RedshiftServer
+    from redshift_standin.launcher import RedshiftServer
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

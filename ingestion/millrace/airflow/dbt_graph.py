@@ -1,0 +1,170 @@
+"""The tasks of ``transform`` around Cosmos's graph of models.
+
+Cosmos leaves out the tests of sources and those that read nothing, and lets nothing wait for a test
+of several models. Here every test has a task or belongs to one, and the tasks are in the order in
+which ``dbt build`` takes their nodes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import task
+from cosmos.constants import DbtResourceType
+
+from millrace.airflow.dbt_tasks import BUILD, DbtBuild, DbtMirror, refuse_what_dbt_refused
+from millrace.airflow.lineage import Lineage
+from millrace.airflow.orchestration import WAREHOUSE_POOL, explained, pipeline
+from millrace.airflow.waiting import WAIT, WaitForIngestion
+from millrace.catalog import Catalog
+from millrace.dbt.project import Project
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG, TaskGroup
+    from cosmos import DbtDag
+    from cosmos.dbt.graph import DbtNode
+
+ENDED = "dbt_ended"
+DONE = "done"
+
+_BUILT = (DbtResourceType.MODEL, DbtResourceType.SNAPSHOT, DbtResourceType.SEED)
+
+
+class TransformGraph:
+    """Makes the tasks while Cosmos draws the graph, and completes it afterwards.
+
+    Args:
+        project: The dbt project.
+        catalog: What it declares.
+    """
+
+    def __init__(self, project: Project, catalog: Catalog) -> None:
+        self._project = project
+        self._catalog = catalog
+        self._lineage = Lineage({})
+        # The mirror of a node, by the node's id; and the one of its tests, by what they test.
+        self._mirrors: dict[str, DbtMirror] = {}
+        self._test_mirrors: dict[str, DbtMirror] = {}
+
+    def converters(self) -> dict[DbtResourceType, Callable[..., Any]]:
+        """For Cosmos's ``node_converters``: how each kind of node becomes a task."""
+        # Functions, for Cosmos copies them, and would copy this object with its methods.
+        return {
+            **dict.fromkeys(_BUILT, lambda **node: self._mirror(**node)),
+            DbtResourceType.TEST: lambda **node: self._mirror_of_tests(**node),
+            DbtResourceType.EXPOSURE: lambda **node: self._publish(**node),
+        }
+
+    def complete(self, dag: DbtDag) -> None:
+        """Add what Cosmos does not draw: the tests it leaves out, who waits for them, and dbt.
+
+        Args:
+            dag: The DAG that Cosmos made with the converters.
+        """
+        nodes = dag.dbt_graph.nodes.values()
+        self._lineage = Lineage({node.unique_id: node.depends_on for node in nodes})
+        with dag:
+            self._add_tests(dag.tasks_map)
+            self._add_dbt(dag)
+
+    def _mirror(
+        self, *, dag: DAG, task_group: TaskGroup | None, node: DbtNode, task_id: str, **_: Any
+    ) -> Any:
+        if node.has_ephemeral_materialization:
+            # It is part of the models that read it.
+            return EmptyOperator(task_id=task_id, dag=dag, task_group=task_group)
+        mirror = DbtMirror(task_id=task_id, dag=dag, task_group=task_group)
+        self._mirrors[node.unique_id] = mirror
+        return mirror
+
+    def _mirror_of_tests(
+        self, *, dag: DAG, task_group: TaskGroup | None, node: DbtNode, task_id: str, **_: Any
+    ) -> DbtMirror:
+        mirror = DbtMirror(task_id=task_id, dag=dag, task_group=task_group)
+        # For a test of several models Cosmos gives another node; it keeps such a task by the test.
+        if task_id == "test":
+            self._test_mirrors[node.unique_id] = mirror
+        return mirror
+
+    def _publish(self, *, dag: DAG, task_group: TaskGroup | None, node: DbtNode, **_: Any) -> Any:
+        publications = {found.name: found for found in self._catalog.publications}
+        if node.name not in publications:
+            return None
+        publication = publications[node.name]
+
+        # A mart in DuckDB cannot be read while another process writes to the file.
+        @task(task_id=f"publish__{node.name}", pool=WAREHOUSE_POOL, dag=dag, task_group=task_group)
+        def publish(**context: Any) -> int:
+            """Publish the mart; returns the number of rows."""
+            refuse_what_dbt_refused(context["ti"], self._upstream_of(node.unique_id))
+            with explained():
+                return pipeline().publish(publication, run=context["run_id"]).rows
+
+        return publish().operator
+
+    def _upstream_of(self, exposure: str) -> Iterable[str]:
+        """The mirrors of all that an exposure rests on."""
+        upstream = {*self._lineage.ancestors(exposure), *self._lineage.tests_before(exposure)}
+        return sorted({self._mirrors[node].task_id for node in upstream & self._mirrors.keys()})
+
+    def _add_tests(self, drawn: dict[str, Any]) -> None:
+        for tested, tests in self._lineage.tests.items():
+            if len(tested) == 1:
+                # They share a task: the one in the group of their model, which Cosmos has drawn.
+                mirror = self._test_mirrors.get(tested[0]) or self._before(tested, drawn)
+                self._mirrors.update(dict.fromkeys(tests, mirror))
+            else:
+                for test in tests:
+                    self._mirrors[test] = self._before(tested, drawn, test)
+
+    def _before(
+        self, tested: Sequence[str], drawn: dict[str, Any], test: str | None = None
+    ) -> DbtMirror:
+        """The task of tests, before the tasks that wait for them."""
+        mirror: DbtMirror = drawn.get(test or "") or DbtMirror(task_id=_task_id(test or tested[0]))
+        for node in self._lineage.first_after(tested):
+            if node in drawn:
+                mirror >> drawn[node]
+        return mirror
+
+    def _add_dbt(self, dag: DbtDag) -> None:
+        tasks = dag.tasks
+        mirrored: dict[str, list[str]] = {}
+        for node, mirror in self._mirrors.items():
+            mirrored.setdefault(mirror.task_id, []).append(node)
+        wait = WaitForIngestion(task_id=WAIT, tables=self._catalog.tables)
+        build = DbtBuild(
+            task_id=BUILD,
+            project=self._project,
+            mirrored=mirrored,
+            lineage=self._lineage,
+            tables=self._catalog.tables,
+            pool=WAREHOUSE_POOL,
+        )
+        ended = EmptyOperator(task_id=ENDED, trigger_rule="all_done")
+        # A run is as its last tasks: without it, one whose dbt failed could be a success.
+        done = EmptyOperator(task_id=DONE, trigger_rule="none_failed")
+        wait >> build >> [ended, done]
+        for found in tasks:
+            if not found.upstream_task_ids:
+                # It mirrors dbt while it runs: dbt need not have ended, nor must it have failed.
+                found.trigger_rule = "all_done" if is_one_after_another() else "one_success"
+                [wait, build] >> found
+            if not found.downstream_task_ids:
+                found >> done
+            if found.task_id.startswith("publish__"):
+                ended >> found
+
+
+def is_one_after_another() -> bool:
+    """Whether this is ``airflow dags test``: a task that watches dbt would wait for ever there."""
+    return sys.argv[1:3] == ["dags", "test"]
+
+
+def _task_id(tested: str) -> str:
+    """``mysql.nps.test`` for the tests of a source, ``…_test`` for a test that reads no model."""
+    kind, _, *names = tested.split(".")
+    return ".".join([*names, "test"]) if kind == "source" else f"{names[0]}_test"

@@ -1,0 +1,362 @@
+"""The tasks of ``transform``: one runs dbt, the others mirror what it comes to.
+
+``dbt_build`` alone starts dbt, with the warehouse's slot in hand, and says of every other task how
+its nodes ended: its *word*. A mirror reports the word and never runs anything: what dbt refused
+stays refused, however often a task is tried again or cleared.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from millrace.airflow.lineage import Lineage
+from millrace.airflow.orchestration import explained, pipeline
+from millrace.airflow.outcomes import fold_wait, interrupt, look_again, refuse, unfold
+from millrace.airflow.waiting import BUILT, WAIT
+from millrace.catalog import IngestTable
+from millrace.dbt.project import Project
+from millrace.dbt.report import is_well
+
+log = logging.getLogger(__name__)
+
+BUILD = "dbt_build"
+"""The id of the task that runs dbt."""
+
+_PROGRAM = "millrace-dbt"
+_LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+# States of a task in which what it says is of its present try.
+_SPEAKING = {"running", "success", "failed"}
+_AGAIN = f"To build again, clear the task {BUILD} with all tasks downstream of it."
+_POLL_SECONDS = 1.0
+_RETURN_SECONDS = 5
+_FAREWELL_SECONDS = 10
+
+
+@dataclass
+class Word:
+    """What dbt came to for the nodes that a task stands for.
+
+    Attributes:
+        status: ``success``, ``failed``, or ``skipped``: dbt was not asked to build it.
+        said: What a person should know, a line a line.
+    """
+
+    status: str
+    said: list[str]
+
+
+class DbtBuild(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airflow
+    """Runs ``dbt build`` and gives each mirror its word as soon as dbt has come to it.
+
+    A node that fails makes it fail for good. Only a dbt that died, or that never reached the
+    warehouse, is tried again.
+
+    Args:
+        project: The dbt project.
+        mirrored: The ids of the nodes that each mirror stands for, by the mirror's task id.
+        lineage: Who reads what.
+        tables: The declared source tables.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: Project,
+        mirrored: Mapping[str, Sequence[str]],
+        lineage: Lineage,
+        tables: Sequence[IngestTable],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(outlets=[BUILT], **kwargs)
+        self.project = project
+        self.mirrored = mirrored
+        self.lineage = lineage
+        self.tables = tables
+
+    def execute(self, context: Any) -> None:
+        """Run dbt, to its end."""
+        began = datetime.now(UTC)
+        words = Words(self.mirrored, lambda task_id, word: _give(context["ti"], task_id, word))
+        arguments = ["build", "--exclude-resource-type", "unit_test"]
+        missing = self._never_loaded(context["ti"])
+        if missing:
+            arguments += ["--exclude", *(f"source:{table.key}+" for table in missing)]
+            words.leave_out(self._reads(missing))
+        refused: list[str] = []
+        end: dict[str, Any] | None = None
+        with running_dbt(self.project, arguments) as (process, lines):
+            for line in lines:
+                if "node" in line:
+                    node = line["node"]
+                    words.add(node["id"], node["status"], node["details"])
+                    _log_node(node)
+                    if not is_well(node["status"]) and node["status"] != "skipped":
+                        refused.append(node["id"].split(".")[2])
+                elif "end" in line:
+                    end = line["end"]
+                else:
+                    _log_said(line["said"])
+            code = process.wait()
+        _judge(end, code, refused)
+        context["outlet_events"][BUILT].extra = {"began": began.isoformat()}
+
+    def _never_loaded(self, ti: Any) -> list[IngestTable]:
+        """The declared tables that the warehouse has nothing of: whoever reads them waits.
+
+        Only those are looked up that Airflow saw no load of; somebody may have loaded them by hand.
+        """
+        unseen = ti.xcom_pull(task_ids=WAIT) or ()
+        with explained():
+            return [
+                table
+                for table in self.tables
+                if table.key in unseen and not pipeline().warehouse.batches(table)
+            ]
+
+    def _reads(self, missing: Sequence[IngestTable]) -> dict[str, str]:
+        """What reads a missing table: why it waits, by the node's id."""
+        return {
+            node: f"It waits for {table.key}, which was never loaded."
+            for table in missing
+            for node in self.lineage.descendants(self.lineage.source(table.key))
+        }
+
+
+class DbtMirror(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airflow
+    """Reports what ``dbt_build`` came to for some nodes, as soon as it has.
+
+    It takes no slot of the warehouse's pool: it never starts dbt, on a retry or when it is cleared
+    neither.
+    """
+
+    def execute(self, context: Any) -> None:
+        """Report the word, or wait for it without a worker."""
+        ti = context["ti"]
+        # First the state, then the word: one that is read while dbt runs is of this run of dbt.
+        state = build_state(ti)
+        word = ti.xcom_pull(task_ids=BUILD, key=_key(self.task_id))
+        if state in _SPEAKING and word is not None:
+            _report(Word(word["status"], word["said"]))
+        elif state in ("success", "failed", "upstream_failed", "skipped"):
+            refuse(
+                f"dbt ended and said nothing of {self.task_id}.\n"
+                f"  → The log of {BUILD} says why. Where it ended well, the DAG is of another "
+                "manifest than the project: run `dbt parse`."
+            )
+        else:
+            self._wait(context, is_stale=word is not None)
+
+    def _wait(self, context: Any, is_stale: bool) -> None:
+        from cosmos.operators._watcher.triggerer import WatcherTrigger
+
+        if is_stale:
+            # dbt_build was cleared and has not begun: its last words are still there.
+            look_again(self, timedelta(seconds=_RETURN_SECONDS))
+        fold_wait("Waiting for dbt to come to it")
+        ti = context["ti"]
+        trigger = WatcherTrigger(
+            model_unique_id=self.task_id,
+            producer_task_id=BUILD,
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            map_index=ti.map_index,
+            poke_interval=_POLL_SECONDS,
+        )
+        self.defer(trigger=trigger, method_name="resume")
+
+    def resume(self, context: Any, event: Any = None) -> None:
+        """Go on after the wait."""
+        unfold()
+        self.execute(context)
+
+
+class Words:
+    """Collects what dbt says of nodes into the words of the tasks that mirror them.
+
+    Args:
+        mirrored: The ids of the nodes that each task stands for.
+        give: Called with a task and its word when dbt has come to the last of its nodes.
+    """
+
+    def __init__(self, mirrored: Mapping[str, Sequence[str]], give: Any) -> None:
+        self._give = give
+        self._task_of = {node: task for task, nodes in mirrored.items() for node in nodes}
+        self._open = {task: set(nodes) for task, nodes in mirrored.items()}
+        self._ended: dict[str, list[tuple[str, list[str]]]] = {task: [] for task in mirrored}
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Take what dbt is not asked to build: why, by the node's id."""
+        for node_id, reason in reasons.items():
+            task = self._task_of.get(node_id)
+            if task is not None and self._open[task]:
+                self._open[task].clear()
+                log.warning("%s is left out. %s", task, reason)
+                self._give(task, Word("skipped", [reason]))
+
+    def add(self, node_id: str, status: str, details: list[str]) -> None:
+        """Take what a node came to."""
+        task = self._task_of.get(node_id)
+        if task is None:
+            return
+        self._ended[task].append((status, details))
+        self._open[task].discard(node_id)
+        if not self._open[task]:
+            self._give(task, _word(self._ended[task]))
+
+
+def build_state(ti: Any) -> str | None:
+    """The state of this run's ``dbt_build``."""
+    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[BUILD], run_ids=[ti.run_id])
+    state = states.get(ti.run_id, {}).get(BUILD)
+    return None if state is None else str(state)
+
+
+def refuse_what_dbt_refused(ti: Any, mirrors: Iterable[str]) -> None:
+    """Let nothing be published that this run's dbt did not pass, whatever the tasks' colours say.
+
+    A dbt that is tried again after it died may refuse what it had passed before.
+
+    Args:
+        ti: The task that publishes.
+        mirrors: The tasks that mirror what it publishes, and everything upstream of that.
+    """
+    for task_id in mirrors:
+        word = ti.xcom_pull(task_ids=BUILD, key=_key(task_id))
+        if word is None or word["status"] != "success":
+            refuse(
+                f"dbt has not passed {task_id}: {word['status'] if word else 'nothing is known'}.\n"
+                f"  → {_AGAIN}"
+            )
+
+
+@contextmanager
+def running_dbt(
+    project: Project, arguments: Sequence[str]
+) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
+    """A running dbt and what it says (``millrace/dbt/report.py``); it ends with the block.
+
+    It runs where ``dbt`` and ``millrace`` run by hand, in the project's root, so that a relative
+    path in ``profiles.yml`` is the same file for all. What it writes goes into a folder of its own:
+    the manifest in the project's is what Airflow makes the DAGs from.
+    """
+    with tempfile.TemporaryDirectory(prefix="millrace-dbt-") as target:
+        # Only what changed since is parsed.
+        with suppress(FileNotFoundError):
+            shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
+        process = subprocess.Popen(
+            [
+                # Beside the interpreter, whatever PATH says.
+                *(str(Path(sys.executable).with_name(_PROGRAM)), "report", *arguments),
+                *("--project-dir", str(project.folder)),
+                *("--profiles-dir", str(project.profiles_folder)),
+                *("--target-path", target),
+            ],
+            cwd=project.root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield process, _lines(process)
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a dbt that still runs, because its task is ended: it cancels its queries."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_FAREWELL_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    for line in process.stdout or ():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if isinstance(found, dict) and found.keys() <= {"said", "node", "end"}:
+            yield found
+        elif line.strip():
+            # What a macro or a library prints.
+            yield {"said": {"level": "info", "text": line.rstrip()}}
+
+
+def _give(ti: Any, task_id: str, word: Word) -> None:
+    ti.xcom_push(key=_key(task_id), value=asdict(word))
+
+
+def _key(task_id: str) -> str:
+    """Where Cosmos's trigger looks for the word."""
+    return f"{task_id.replace('.', '__')}_status"
+
+
+def _word(ended: Sequence[tuple[str, list[str]]]) -> Word:
+    failed = [details for status, details in ended if not is_well(status) and status != "skipped"]
+    if failed:
+        return Word("failed", [line for details in failed for line in details])
+    if any(status == "skipped" for status, _ in ended):
+        return Word("failed", ["dbt left it out, for something upstream of it failed."])
+    return Word("success", [line for _, details in ended for line in details])
+
+
+def _report(word: Word) -> None:
+    if word.status == "failed":
+        refuse("\n".join([*word.said, "  → Correct it.", f"    {_AGAIN}"]))
+    for line in word.said:
+        log.warning("%s", line)
+    if word.status == "skipped":
+        raise AirflowSkipException
+    log.info("dbt is done with it: %s.", word.status)
+
+
+def _log_said(said: Mapping[str, str]) -> None:
+    for text in said["text"].splitlines():
+        log.log(_LEVELS[said["level"]], "%s", text)
+
+
+def _log_node(node: Mapping[str, Any]) -> None:
+    level = logging.WARNING if is_well(node["status"]) else logging.ERROR
+    for text in node["details"]:
+        log.log(level, "%s", text)
+
+
+def _judge(end: Mapping[str, Any] | None, code: int, refused: Sequence[str]) -> None:
+    """End the task where dbt did not end well."""
+    if end is None:
+        interrupt(
+            f"dbt did not come to its end: {_how_it_ended(code)}.\n"
+            "  → It is tried again. Where that does not help, look for what ends it: the memory of "
+            "this machine, a shutdown."
+        )
+    if end["error"]:
+        (interrupt if end["may_pass"] else refuse)(f"dbt could not run.\n{end['error']}")
+    if not end["ok"]:
+        refuse(
+            f"dbt refused {len(refused)}: {', '.join(refused)}.\n"
+            "  → Correct the model, the test or the data; the lines above say where.\n"
+            f"    {_AGAIN}"
+        )
+
+
+def _how_it_ended(code: int) -> str:
+    return f"it was killed by signal {-code}" if code < 0 else f"it exited with code {code}"

@@ -1,0 +1,319 @@
+"""The command ``millrace``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from millrace import connections, progress
+from millrace.batch import Interval, gaps, parse_time
+from millrace.catalog import IngestTable, Publication
+from millrace.dbt.project import Project
+from millrace.errors import MillraceError
+from millrace.pipeline import Pipeline
+from millrace.warehouses.base import LedgerRow
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+_FILE_COLUMNS = 500
+
+
+class _Time(click.ParamType[datetime]):
+    """A date or time in ISO 8601; without a zone, UTC."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            parsed = parse_time(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write 2026-10-01 or 2026-10-01T06:30", param, ctx)
+        if parsed is None:
+            self.fail("a time is needed", param, ctx)
+        return parsed
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Say what is done, step by step.")
+@click.option("--project-dir", metavar="FOLDER", help="As dbt's: where dbt_project.yml is.")
+@click.option("--profiles-dir", metavar="FOLDER", help="As dbt's: where profiles.yml is.")
+@click.option("-t", "--target", help="As dbt's: the target of the profile, that is, the warehouse.")
+@click.version_option(package_name="millrace")
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    verbose: bool,
+    project_dir: str | None,
+    profiles_dir: str | None,
+    target: str | None,
+) -> None:
+    """Carry tables from their sources into the warehouse of the dbt project.
+
+    What is carried is declared in dbt: every source table with an `ingest` block in its meta.
+    Credentials come from AIRFLOW_CONN_<ID> variables, the landing from LANDING_URL. The warehouse
+    is the dbt target: the one that `dbt build` takes with the same options and DBT_ variables.
+
+    \b
+    Start with:
+      millrace check                 does everything answer?
+      millrace list                  what is declared?
+      millrace ingest mysql.nps      load what is new
+      millrace publish               carry the marts to their readers
+    """  # noqa: D301 click wants the backspace
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s",
+        stream=sys.stderr,
+    )
+    project = Project.find(project_dir=project_dir, profiles_dir=profiles_dir, target=target)
+    with _working("parsing the dbt project") if project.is_stale() else nullcontext():
+        project.ensure_manifest()
+    ctx.obj = Pipeline(project, connections.from_environment)
+
+
+@cli.command("list")
+@click.pass_obj
+def list_tables(pipeline: Pipeline) -> None:
+    """Show every declared source table with its last batch, and every publication."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE", "LAST BATCH", "ROWS", "LOADED"):
+        table.add_column(
+            heading,
+            justify="right" if heading == "ROWS" else "left",
+            no_wrap=heading == "TABLE",
+        )
+    missing = []
+    for declared in pipeline.catalog.tables:
+        ledger = pipeline.warehouse.batches(declared)
+        last = next(reversed(ledger), None)
+        missing += [(declared.key, gap) for gap in gaps(row.covers for row in ledger)]
+        table.add_row(
+            declared.key,
+            declared.options.kind,
+            ", ".join(declared.options.primary_key),
+            declared.cursor_column or "full refresh",
+            declared.options.schedule,
+            *_last_batch(last),
+        )
+    # A line a table where another program reads it; a person's terminal may wrap the cells.
+    console = out if out.is_terminal else Console(highlight=False, width=_FILE_COLUMNS)
+    console.print(table)
+    for key, gap in missing:
+        console.print(f"{key}: {gap} is missing; the next ingestion reads it.", soft_wrap=True)
+    if not pipeline.catalog.publications:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("PUBLICATION", "KIND", "MART", "TAB", "SPREADSHEET"):
+        table.add_column(heading, no_wrap=heading == "PUBLICATION")
+    for found in pipeline.catalog.publications:
+        options = found.options
+        table.add_row(found.name, options.kind, found.mart, options.tab, options.spreadsheet)
+    console.print(table)
+
+
+@cli.command()
+@click.pass_obj
+def check(pipeline: Pipeline) -> None:
+    """Try each connection, the landing and the warehouse: works, or why not."""
+    # One table or publication stands for its connection.
+    checks: dict[str, Callable[[], str]] = {}
+    for table in pipeline.catalog.tables:
+        checks.setdefault(
+            f"connection {table.options.connection}, to read",
+            partial(_check_source, pipeline, table.options.connection),
+        )
+    for found in pipeline.catalog.publications:
+        checks.setdefault(
+            f"connection {found.options.connection}, to publish",
+            lambda found=found: pipeline.destination(found).check(),  # type: ignore[misc]
+        )
+    checks["landing"] = lambda: pipeline.landing.check()
+    checks["warehouse"] = lambda: pipeline.warehouse.check()
+    failed = False
+    for name, run in checks.items():
+        try:
+            reached = run()
+        except MillraceError as error:
+            failed = True
+            out.print(f"[red]✗[/red] {name}")
+            _print_error(error, out)
+        else:
+            out.print(f"[green]✓[/green] {name}: {reached}", soft_wrap=True)
+    if failed:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
+@click.option("--from", "start", type=_Time(), help="Start of the interval, inclusive. UTC.")
+@click.option("--to", "end", type=_Time(), help="End of the interval, exclusive. UTC.")
+@click.option("--all", "everything", is_flag=True, help="The table from its beginning.")
+@click.pass_obj
+def ingest(
+    pipeline: Pipeline,
+    tables: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    everything: bool,
+) -> None:
+    """Extract, land and load one batch of each TABLE (all that are declared, unless named).
+
+    \b
+    Without options, a batch takes what is not loaded yet, and the first one takes everything.
+    It ends where transactions that are still open may write, and never leaves a gap behind it.
+    A table without a cursor is always read whole.
+      millrace ingest                                          whatever is new
+      millrace ingest mysql.nps --from 2026-10-01 --to 2026-10-02
+      millrace ingest mysql.nps --all                          everything again
+
+    Loading an interval twice leaves what loading it once leaves.
+    """  # noqa: D301 click wants the backspace
+    if everything and (start or end):
+        raise click.UsageError("--all takes the whole table: leave out --from and --to")
+    if start and end and start >= end:
+        raise click.UsageError("--from must be before --to")
+    chosen = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
+
+    def ingest_one(table: IngestTable) -> None:
+        interval = _interval(table, start, end, everything)
+        began = time.monotonic()
+        with _rows_landed(table.key) as landed:
+            row = pipeline.ingest(table, interval, landed)
+        took = time.monotonic() - began
+        if row is None:
+            out.print(f"[green]✓[/green] {table.key}: up to date", soft_wrap=True)
+            return
+        out.print(
+            f"[green]✓[/green] {table.key}: {row.rows:,} rows ({progress.in_bytes(row.size)}), "
+            f"{Interval(row.start, row.end)}, {took:.1f} s",
+            soft_wrap=True,
+        )
+
+    _run_each({table.key: partial(ingest_one, table) for table in chosen})
+
+
+@cli.command()
+@click.argument("publications", nargs=-1, metavar="[PUBLICATION]…")
+@click.pass_obj
+def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
+    """Publish the mart of each PUBLICATION (all that are declared, unless named).
+
+    A publication is an exposure with a `publish` block in its meta. Readers see the whole new
+    table or the whole old one, never a mixture. In Airflow a failing test of the mart stops its
+    publication; here nothing is tested: run `dbt build` first.
+
+    \b
+      millrace publish nps_summary_sheet
+    """  # noqa: D301 click wants the backspace
+    chosen = [pipeline.catalog.publication(name) for name in publications]
+
+    def publish_one(publication: Publication) -> None:
+        began = time.monotonic()
+        with _working(f"publishing {publication.name}"):
+            published = pipeline.publish(publication, run="millrace publish")
+        took = time.monotonic() - began
+        out.print(
+            f"[green]✓[/green] {publication.name}: {published.rows:,} rows of {publication.mart} "
+            f"in {published.tab}, {took:.1f} s",
+            soft_wrap=True,
+        )
+
+    _run_each(
+        {
+            publication.name: partial(publish_one, publication)
+            for publication in chosen or pipeline.catalog.publications
+        }
+    )
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends in a message, not in a stack trace."""
+    try:
+        cli(standalone_mode=True)
+    except MillraceError as error:
+        _print_error(error, err)
+        sys.exit(1)
+
+
+def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
+    """Run each, whatever becomes of the others; which ones failed is told again at the end."""
+    failed = []
+    for name, run in runs.items():
+        try:
+            run()
+        except MillraceError as error:
+            if len(runs) == 1:
+                raise
+            failed.append(name)
+            err.print(f"[red]✗[/red] {name}")
+            _print_error(error, err)
+    if failed:
+        err.print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", soft_wrap=True)
+        sys.exit(1)
+
+
+def _interval(
+    table: IngestTable, start: datetime | None, end: datetime | None, everything: bool
+) -> Interval | None:
+    """None: what is not loaded yet."""
+    if table.is_full_refresh or not (everything or start or end):
+        return None
+    return Interval(start, end)
+
+
+def _check_source(pipeline: Pipeline, connection: str) -> str:
+    tables = [table for table in pipeline.catalog.tables if table.options.connection == connection]
+    return pipeline.source(tables[0]).check(tables)
+
+
+def _last_batch(row: LedgerRow | None) -> tuple[str, str, str]:
+    if row is None:
+        return "never", "", ""
+    return str(Interval(row.start, row.end)), f"{row.rows:,}", f"{row.loaded_at:%Y-%m-%d %H:%M}"
+
+
+def _print_error(error: MillraceError, console: Console) -> None:
+    # Markup would swallow square brackets of a message.
+    console.print("Error:", style="bold red", end=" ")
+    console.print(error.message, markup=False, soft_wrap=True)
+    console.print(f"  → {error.fix}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _working(what: str) -> Iterator[None]:
+    with err.status(what):
+        yield
+
+
+@contextmanager
+def _rows_landed(key: str) -> Iterator[progress.Progress]:
+    """A live line with what has been landed so far, on a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as line:
+        task = line.add_task(key)
+        began = time.monotonic()
+
+        def landed(rows: int, size: int, expected_rows: int | None) -> None:
+            said = progress.describe(rows, size, expected_rows, time.monotonic() - began)
+            line.update(task, description=f"{key}: {said}")
+
+        yield landed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Credentials, kept where Airflow users keep them.
+
+Off Airflow the same ``AIRFLOW_CONN_<ID>`` environment variables are read, as a URI or as JSON;
+inside Airflow, ``dags/`` passes a resolver that asks Airflow itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from millrace.errors import ConnectionNotFound
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One set of credentials, with the fields of an Airflow connection."""
+
+    conn_id: str
+    conn_type: str
+    host: str | None = None
+    port: int | None = None
+    login: str | None = None
+    password: str | None = field(default=None, repr=False)
+    schema: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_USER_INFO = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@|(?<=://)[^\s/@:]*@")
+
+Resolver = Callable[[str], Connection]
+"""Finds a connection by its id; raises ``ConnectionNotFound``."""
+
+
+def from_environment(conn_id: str) -> Connection:
+    """The connection in ``AIRFLOW_CONN_<ID>``.
+
+    Raises:
+        ConnectionNotFound: the variable is not set, or is neither a URI nor JSON.
+    """
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    text = os.environ.get(variable)
+    if not text:
+        raise ConnectionNotFound(
+            f"There is no connection '{conn_id}': {variable} is not set.",
+            fix=f"Set {variable} to the JSON of an Airflow connection, or to a URI such as "
+            "mysql://user:password@host:3306/database (docs/adding-a-source.md). "
+            "For the local stack: make up, then `set -a; . .sandbox/env; set +a`.",
+        )
+    try:
+        fields = _json_fields(text) if text.lstrip()[:1] in ("{", "[") else _uri_fields(text)
+        written = _Written.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        problem = f"its {'.'.join(map(str, first['loc']))} is not right: {first['msg']}"
+    except ValueError as error:
+        problem = f"it {error}"
+    else:
+        return Connection(conn_id, **written.model_dump(by_alias=True))
+    # Not chained: the cause quotes the text, and the text holds the password.
+    raise ConnectionNotFound(
+        f"The connection '{conn_id}' cannot be read from {variable}: {problem}.",
+        fix="Write the JSON of an Airflow connection, e.g. "
+        '{"conn_type": "mysql", "host": "…", "login": "…", "password": "…"}, or a URI in which the '
+        "user name and the password are percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40, "
+        "% is %25.",
+    )
+
+
+def masked(text: str) -> str:
+    """A text for people, without the user names and passwords of the URLs in it."""
+    return _USER_INFO.sub("***@", text)
+
+
+class _Written(BaseModel):
+    """A connection as Airflow writes it: text from outside."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    conn_type: str = Field(min_length=1)
+    host: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65_535)
+    login: str | None = None
+    password: str | None = None
+    # What Airflow calls the database, by a name that pydantic has for something else.
+    database: str | None = Field(default=None, alias="schema", serialization_alias="schema")
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("conn_type")
+    @classmethod
+    def _as_airflow_spells_it(cls, value: str) -> str:
+        return value.replace("-", "_")
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port_may_be_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            return int(value)
+        return None if value == "" else value
+
+    @field_validator("extra", mode="before")
+    @classmethod
+    def _extra_may_be_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value:
+            return _read_json(value)
+        return {} if value is None or value == "" else value
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("is neither a URI nor JSON") from None
+
+
+def _json_fields(text: str) -> Any:
+    fields = _read_json(text)
+    if isinstance(fields, list):
+        raise ValueError("is a list: leave out the brackets around the one connection")
+    return fields
+
+
+def _uri_fields(text: str) -> dict[str, Any]:
+    """What a URI says.
+
+    What a password must not hold as it is would end it there, and the rest be taken for something
+    else: another host would be connected to.
+    """
+    try:
+        uri = urlsplit(text)
+        fields = {"host": uri.hostname, "port": uri.port}
+    except ValueError:
+        raise ValueError(
+            "is neither a URI nor JSON, or its user name or password is not percent-encoded"
+        ) from None
+    if not uri.scheme or "://" not in text:
+        raise ValueError("is neither a URI nor JSON")
+    query_is_odd = any("=" not in item for item in uri.query.split("&") if item)
+    user_is_cut = uri.netloc and "@" not in uri.netloc and "@" in uri.query
+    if "#" in text or "@" in uri.path or query_is_odd or user_is_cut:
+        raise ValueError("holds a # / ? or @ that is not percent-encoded")
+    if _LONE_PERCENT.search(uri.netloc):
+        raise ValueError("holds a % that is not percent-encoded")
+    fields |= {"login": uri.username, "password": uri.password, "schema": uri.path.lstrip("/")}
+    decoded = {
+        name: (unquote(value) or None) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+    query = dict(parse_qsl(uri.query, keep_blank_values=True))
+    return {**decoded, "conn_type": uri.scheme, "extra": query.get("__extra__", query)}

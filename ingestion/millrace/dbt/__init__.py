@@ -1,0 +1,1 @@
+"""The dbt project: where it is, what it declares, how it is run."""

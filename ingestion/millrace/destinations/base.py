@@ -1,0 +1,97 @@
+"""What every destination can do, and how one is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from millrace.catalog import Publication
+from millrace.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from millrace.connections import Connection
+
+
+@dataclass(frozen=True)
+class Published:
+    """What readers now see.
+
+    Attributes:
+        rows: How many, without the headings.
+        columns: Their names, in order.
+        tab: The title of what they look at.
+        url: Where it is.
+        checksum: SHA-256 over the values, as they were read back.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    tab: str
+    url: str
+    checksum: str
+
+
+class Destination(Protocol):
+    """A place that marts are published to."""
+
+    def check(self) -> str:
+        """Sign in.
+
+        Returns:
+            What was reached, for a person.
+
+        Raises:
+            SheetUnavailable: it is not reached, or refuses us.
+        """
+
+    def publish(
+        self, publication: Publication, rows: pa.Table, *, refreshed: str, warehouse: str
+    ) -> Published:
+        """Replace what readers see by the rows: whole, or not at all.
+
+        Where it is refused, readers are told that what they see is stale.
+
+        Args:
+            publication: What is declared.
+            rows: The mart, ordered, with the columns to publish.
+            refreshed: When and by which run, for the readers.
+            warehouse: Names the warehouse and schema that the rows come from, so that another
+                one's publication is not overwritten.
+
+        Raises:
+            SheetUnavailable: it is not reached, or refuses us; readers see the old table or,
+                where it broke off after the last request, the new one.
+            SpreadsheetNotFound: it is not there, or not shared with us.
+            PublicationRefused: publishing would lose or overwrite what it must not.
+            SheetChanged: somebody keeps changing it while it is written.
+        """
+
+    def mark_stale(
+        self, publication: Publication, reason: str, *, when: str, warehouse: str
+    ) -> None:
+        """Tell the readers that what they see is not refreshed, without changing it.
+
+        Nothing is raised: that it could not be told is logged.
+
+        Args:
+            publication: What is declared.
+            reason: Why, in one line.
+            when: Since when and by which run.
+            warehouse: As for ``publish``.
+        """
+
+
+def open_destination(kind: str, connection: Connection) -> Destination:
+    """The destination of a kind.
+
+    Raises:
+        DeclarationError: there is no such kind.
+    """
+    # Imported here: each kind brings a client library that the others do not need.
+    if kind == "google_sheet":
+        from millrace.destinations.google_sheets import GoogleSheetDestination
+
+        return GoogleSheetDestination(connection)
+    raise DeclarationError(f"There is no destination kind '{kind}'.", fix="Kinds: google_sheet.")

@@ -1,0 +1,1 @@
+"""Google Sheets: the client, values to columns, values to cells, the tab."""

@@ -1,0 +1,169 @@
+"""The note on a table's first heading: what it tells people, and what it keeps for the next time.
+
+It is the record of a publication: whose the table is, which columns it has and how many rows. It
+moves with its cell, and people see it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from millrace.google_sheets.to_cells import SheetColumn, SheetTable, canonical, digest
+
+_STALE = "Stale since "
+_RECORD_LINE = "Record: "
+_COLUMNS_LINE = "Columns: "
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a table is.
+
+    Attributes:
+        publication: Name of the exposure.
+        warehouse: Names the warehouse and schema of its mart; empty where a note of an older
+            version does not say.
+    """
+
+    publication: str
+    warehouse: str = ""
+
+    def is_same(self, other: Owner) -> bool:
+        """Whether these are one."""
+        warehouses = {self.warehouse, other.warehouse} - {""}
+        return self.publication == other.publication and len(warehouses) < 2
+
+    def __str__(self) -> str:
+        """For a person."""
+        return f"{self.publication} ({self.warehouse})" if self.warehouse else self.publication
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a note keeps of the last publication.
+
+    Attributes:
+        columns: The columns that were published.
+        owner: Whose they are; None where the note does not say.
+        tab: The title that was declared for the tab.
+        sheet_id: Google's id of the tab, which a copy of it does not have.
+        rows: How many rows there were; None where the note does not say.
+        all_rows: Digest of them, in any order.
+        last_row: Digest of the last one.
+    """
+
+    columns: tuple[SheetColumn, ...]
+    owner: Owner | None = None
+    tab: str = ""
+    sheet_id: int | None = None
+    rows: int | None = None
+    all_rows: str = ""
+    last_row: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note on a cell.
+
+    Attributes:
+        sheet_id: Google's id of the tab.
+        row: Row of the cell, from 0.
+        column: Column of the cell, from 0.
+        text: What it says.
+    """
+
+    sheet_id: int
+    row: int
+    column: int
+    text: str
+
+    @cached_property
+    def record(self) -> Record | None:
+        """What it keeps of a publication; None where it is a note of somebody else's."""
+        return _read_record(self.text)
+
+
+def written_note(
+    table: SheetTable, *, sheet_id: int, owner: Owner, mart: str, declared_tab: str, refreshed: str
+) -> str:
+    """What the first heading's note says, for people and for the next publication."""
+    rows = [canonical(row, len(table.columns)) for row in table.rows]
+    record = {
+        "publication": owner.publication,
+        "warehouse": owner.warehouse,
+        "tab": declared_tab,
+        "sheet": sheet_id,
+        "rows": len(rows),
+        "all_rows": digest(rows),
+        "last_row": digest(rows[-1:]),
+        "labels": {column.name: column.label for column in table.columns if column.label},
+    }
+    columns = {column.name: column.type for column in table.columns}
+    return (
+        f"Refreshed {refreshed}\n"
+        f"From {mart} by {owner.publication}. These columns are overwritten; all other cells are "
+        "yours.\n"
+        f"{_RECORD_LINE}{json.dumps(record, ensure_ascii=False)}\n"
+        f"{_COLUMNS_LINE}{json.dumps(columns, ensure_ascii=False)}"
+    )
+
+
+def stale_note(text: str, *, when: str, reason: str) -> str:
+    """The note of a table that could not be refreshed, with the time of the first failure."""
+    # What is wrong first, and no list of it: this is for readers.
+    reason = " ".join(line.strip() for line in reason.split("\n")[:2])
+    first, _, rest = text.partition("\n")
+    if first.startswith(_STALE):
+        when, text = first.removeprefix(_STALE).partition(": ")[0], rest
+    return f"{_STALE}{when}: {reason}\n{text}"
+
+
+class _Kept(BaseModel):
+    """The line of the record, which anybody may have edited."""
+
+    publication: str | None = None
+    warehouse: str = ""
+    tab: str = ""
+    sheet: int | None = None
+    rows: int | None = Field(default=None, ge=0)
+    all_rows: str = ""
+    last_row: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+_COLUMNS = TypeAdapter(dict[str, str])
+
+
+def _read_record(note: str) -> Record | None:
+    columns: dict[str, str] | None = None
+    kept = _Kept()
+    by = None
+    try:
+        for line in note.split("\n"):
+            if line.startswith(_COLUMNS_LINE):
+                columns = _COLUMNS.validate_json(line.removeprefix(_COLUMNS_LINE))
+            elif line.startswith(_RECORD_LINE):
+                kept = _Kept.model_validate_json(line.removeprefix(_RECORD_LINE))
+            elif match := re.match(r"From \S+ by (\S+)\. These columns", line):
+                by = match[1]
+    except ValidationError:
+        return None
+    if columns is None:
+        return None
+    publication = kept.publication or by
+    return Record(
+        columns=tuple(
+            SheetColumn(name, type_, kept.labels.get(name, "")) for name, type_ in columns.items()
+        ),
+        owner=Owner(publication, kept.warehouse) if publication else None,
+        tab=kept.tab,
+        sheet_id=kept.sheet,
+        rows=kept.rows,
+        all_rows=kept.all_rows,
+        last_row=kept.last_row,
+    )

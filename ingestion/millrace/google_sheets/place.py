@@ -1,0 +1,289 @@
+"""Where a publication's table is in its spreadsheet: under its title, or by the note that names it.
+
+People rename tabs and move tables; the note on the first heading goes along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gspread.utils import rowcol_to_a1
+
+from millrace.catalog import GoogleSheetPublishOptions, Publication
+from millrace.errors import PublicationRefused
+from millrace.google_sheets import tab as sheet_tab
+from millrace.google_sheets.client import GoogleSheets, quote_tab
+from millrace.google_sheets.note import Note, Owner
+from millrace.google_sheets.tab import Tab
+from millrace.google_sheets.to_cells import SheetTable
+
+log = logging.getLogger(__name__)
+
+_STAGING = "_millrace_staging_"
+_BOOK_FIELDS = (
+    "spreadsheetUrl,sheets.properties(sheetId,title,sheetType,gridProperties(rowCount,columnCount))"
+)
+_LAYOUT_FIELDS = (
+    "sheets(properties(sheetId,gridProperties(rowCount,columnCount)),"
+    "data(startRow,startColumn,rowData.values.note))"
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A tab that is a grid of cells."""
+
+    sheet_id: int
+    title: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Book:
+    """A spreadsheet.
+
+    Attributes:
+        url: Where people open it.
+        grids: Its tabs, without staging tabs of the one that is published.
+        leftovers: Ids of staging tabs that a killed attempt left.
+    """
+
+    url: str
+    grids: list[Grid]
+    leftovers: list[int]
+
+    def titled(self, title: str) -> Grid | None:
+        """The tab with that title, in whatever case: Google takes no second one."""
+        found = (grid for grid in self.grids if grid.title.casefold() == title.casefold())
+        return next(found, None)
+
+    def check_space(self, tab: Tab, table: SheetTable, *, staged: bool) -> None:
+        """Refuse a table that does not fit beside what the spreadsheet has.
+
+        Raises:
+            PublicationRefused: says how many cells there would be.
+        """
+        others = sum(
+            grid.rows * grid.columns for grid in self.grids if grid.sheet_id != tab.sheet_id
+        )
+        staging = len(table.rows) * len(table.columns) if staged else 0
+        cells = others + tab.grid_cells_with(table) + staging
+        if cells > sheet_tab.MAX_CELLS:
+            raise PublicationRefused(
+                f"The spreadsheet would have {cells:,} cells, {staging:,} of them in a hidden tab "
+                f"while it is written; Google allows {sheet_tab.MAX_CELLS:,}, and its other tabs "
+                f"have {others:,}.",
+                fix="Publish to a spreadsheet of its own, with fewer columns, or a smaller mart.",
+            )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How large a tab is, and its notes."""
+
+    rows: int
+    columns: int
+    notes: list[Note]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a table is, or is to be.
+
+    Attributes:
+        grid: The tab; None where it is to be added.
+        note: The note of the publication; None where it was not published there.
+        notes: All notes of the tab.
+    """
+
+    grid: Grid | None
+    note: Note | None
+    notes: list[Note]
+
+    @property
+    def title(self) -> str:
+        """The title of the tab; empty where it is to be added."""
+        return self.grid.title if self.grid else ""
+
+
+def read_book(sheets: GoogleSheets, options: GoogleSheetPublishOptions) -> Book:
+    """The spreadsheet, with the size of each tab.
+
+    Raises:
+        SheetUnavailable: Google cannot be reached, or refuses.
+        SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
+        PublicationRefused: the declared tab is a chart.
+    """
+    found = sheets.metadata(options.spreadsheet, _BOOK_FIELDS)
+    tabs = [sheet["properties"] for sheet in found["sheets"]]
+    staging = staging_title(options.tab)
+    for sheet in tabs:
+        is_declared = sheet["title"].casefold() == options.tab.casefold()
+        if is_declared and "gridProperties" not in sheet:
+            raise PublicationRefused(
+                f"The tab '{options.tab}' of {options.spreadsheet} is a chart, not a grid.",
+                fix="Declare another `tab`.",
+            )
+    grids = [
+        Grid(
+            sheet["sheetId"],
+            sheet["title"],
+            sheet["gridProperties"]["rowCount"],
+            sheet["gridProperties"]["columnCount"],
+        )
+        for sheet in tabs
+        if "gridProperties" in sheet
+    ]
+    leftovers = [grid.sheet_id for grid in grids if grid.title == staging]
+    others = [grid for grid in grids if grid.title != staging]
+    return Book(found["spreadsheetUrl"], others, leftovers)
+
+
+def read_layout(sheets: GoogleSheets, options: GoogleSheetPublishOptions, tab: str) -> Layout:
+    """How large a tab is, and its notes."""
+    found = sheets.metadata(options.spreadsheet, _LAYOUT_FIELDS, ranges=[quote_tab(tab)])["sheets"]
+    grid = found[0]["properties"]["gridProperties"]
+    return Layout(grid["rowCount"], grid["columnCount"], _notes(found))
+
+
+def _all_notes(sheets: GoogleSheets, options: GoogleSheetPublishOptions) -> list[Note]:
+    return _notes(sheets.metadata(options.spreadsheet, _LAYOUT_FIELDS)["sheets"])
+
+
+def _notes(found: Sequence[Mapping[str, Any]]) -> list[Note]:
+    """The notes in tabs as Google describes them."""
+    return [
+        Note(
+            sheet["properties"]["sheetId"],
+            data.get("startRow", 0) + row,
+            data.get("startColumn", 0) + column,
+            cell["note"],
+        )
+        for sheet in found
+        for data in sheet.get("data", [])
+        for row, line in enumerate(data.get("rowData", []))
+        for column, cell in enumerate(line.get("values", []))
+        if cell.get("note")
+    ]
+
+
+def locate(sheets: GoogleSheets, book: Book, publication: Publication, owner: Owner) -> Place:
+    """The tab with the publication's note, under whatever title; else the declared one.
+
+    Raises:
+        PublicationRefused: the tab is another publication's, or there are two of this one.
+    """
+    options = publication.options
+    declared = book.titled(options.tab)
+    notes = read_layout(sheets, options, declared.title).notes if declared else []
+    if declared and (note := _own_note(declared, notes, owner)):
+        return Place(declared, note, notes)
+    elsewhere = _elsewhere(sheets, book, options, declared, owner)
+    if elsewhere is None:
+        return Place(declared, None, notes)
+    if declared is not None:
+        raise PublicationRefused(
+            f"The tab that {owner} publishes to is called '{elsewhere.title}' now, and "
+            f"'{options.tab}' is another one.",
+            fix=f"Declare `tab: {elsewhere.title}`. To publish to '{options.tab}' "
+            f"instead, delete the other tab, or the note on its first heading.",
+        )
+    record = elsewhere.note and elsewhere.note.record
+    if record and record.tab not in ("", options.tab):
+        raise PublicationRefused(
+            f"`tab` is '{options.tab}' now, and the table is in '{elsewhere.title}'.",
+            fix=f"Rename that tab to '{options.tab}', so that its readers stay with it, or "
+            "delete it.",
+        )
+    log.warning(
+        "%s: the tab '%s' is called '%s' now, and is published under that title: declare it",
+        *(publication.name, options.tab, elsewhere.title),
+    )
+    return elsewhere
+
+
+def find_note(
+    sheets: GoogleSheets, book: Book, options: GoogleSheetPublishOptions, owner: Owner
+) -> Note | None:
+    """The note of the owner's table, in whatever tab.
+
+    Raises:
+        PublicationRefused: several tabs have it.
+    """
+    declared = book.titled(options.tab)
+    notes = read_layout(sheets, options, declared.title).notes if declared else []
+    if note := _named_note(notes, owner):
+        return note
+    elsewhere = _elsewhere(sheets, book, options, declared, owner)
+    return elsewhere.note if elsewhere else None
+
+
+def _elsewhere(
+    sheets: GoogleSheets,
+    book: Book,
+    options: GoogleSheetPublishOptions,
+    declared: Grid | None,
+    owner: Owner,
+) -> Place | None:
+    """The tab with the owner's note, among all but the declared one."""
+    found = []
+    notes = _all_notes(sheets, options) if len(book.grids) > bool(declared) else []
+    for grid in book.grids:
+        here = [note for note in notes if note.sheet_id == grid.sheet_id]
+        if grid is not declared and (note := _named_note(here, owner)):
+            found.append(Place(grid, note, here))
+    if len(found) > 1:
+        titles = ", ".join(place.title for place in found)
+        raise PublicationRefused(
+            f"The tab '{options.tab}' is missing, and several have its note: {titles}.",
+            fix=f"Rename the one that is meant to '{options.tab}', and delete the note on the "
+            "first heading of the others.",
+        )
+    return found[0] if found else None
+
+
+def _own_note(grid: Grid, notes: Sequence[Note], owner: Owner) -> Note | None:
+    """The note of the table in the declared tab.
+
+    Raises:
+        PublicationRefused: the tab is another publication's, or there are two tables of this one.
+    """
+    tables = [note for note in notes if note.record]
+    for note in tables:
+        whose = note.record and note.record.owner
+        if whose and not whose.is_same(owner):
+            where = f"{grid.title}!{rowcol_to_a1(note.row + 1, note.column + 1)}"
+            raise PublicationRefused(
+                f"The tab '{grid.title}' belongs to {whose}, says the note on {where}; this is "
+                f"{owner}.",
+                fix="Declare another `tab`. If the other one is gone for good, delete all lines "
+                "of that note but the last: the table is then this one's.",
+            )
+    if len(tables) > 1:
+        places = ", ".join(rowcol_to_a1(note.row + 1, note.column + 1) for note in tables)
+        raise PublicationRefused(
+            f"The table is in {grid.title} more than once, say the notes on {places}.",
+            fix="Delete the note of the one that is a copy.",
+        )
+    return tables[0] if tables else None
+
+
+def _named_note(notes: Sequence[Note], owner: Owner) -> Note | None:
+    """The note of a table that is the owner's by name, and was not copied with its tab."""
+    for note in notes:
+        record = note.record
+        # A copy of a tab has another id than its note says.
+        is_original = record and record.sheet_id in (None, note.sheet_id)
+        if record and is_original and record.owner and record.owner.is_same(owner):
+            return note
+    return None
+
+
+def staging_title(tab: str) -> str:
+    """One for each tab, so that publications to other tabs of a spreadsheet keep theirs."""
+    return _STAGING + hashlib.sha256(tab.encode()).hexdigest()[:8]

@@ -1,0 +1,207 @@
+"""The manifest of a landed batch: written last, so its presence is the commit.
+
+Its shape is the one that Redshift's ``UNLOAD … MANIFEST VERBOSE`` writes and its
+``COPY … MANIFEST`` reads; what Millrace adds (a part's checksum, a column's Arrow type, the
+batch) are keys of their own.
+https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from millrace import arrow_types
+from millrace.batch import Batch
+from millrace.errors import ManifestCorrupt, ManifestNotFound
+
+_REDSHIFT_BASE_TYPES = {
+    pa.bool_(): "boolean",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "character varying",
+    pa.binary(): "binary varying",
+    pa.date32(): "date",
+    pa.timestamp("us"): "timestamp without time zone",
+    pa.timestamp("us", "UTC"): "timestamp with time zone",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file.
+
+    Attributes:
+        url: Its full address, ``s3://…`` or ``file:///…``.
+        size: In bytes.
+        rows: How many it holds.
+        sha256: Hexadecimal digest of the file.
+        etag: What S3 calls this very object; None in a folder.
+    """
+
+    url: str
+    size: int
+    rows: int
+    sha256: str
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one attempt at a batch has landed.
+
+    Attributes:
+        batch: The table and interval.
+        schema: The columns, in the order of the parts.
+        parts: The files; none for a batch without rows.
+        extracted_at: When the source was read, in UTC.
+        url: The manifest's own address.
+    """
+
+    batch: Batch
+    schema: pa.Schema
+    parts: tuple[Part, ...]
+    extracted_at: datetime
+    url: str
+
+    @property
+    def rows(self) -> int:
+        """Rows over all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        """Bytes over all parts."""
+        return sum(part.size for part in self.parts)
+
+    def to_json(self) -> str:
+        """The file's content."""
+        return json.dumps(
+            {
+                "entries": [
+                    {
+                        "url": part.url,
+                        "mandatory": True,
+                        "meta": {
+                            "content_length": part.size,
+                            "record_count": part.rows,
+                            "sha256": part.sha256,
+                            "etag": part.etag,
+                        },
+                    }
+                    for part in self.parts
+                ],
+                "schema": {"elements": [_element(field) for field in self.schema]},
+                "meta": {
+                    "content_length": self.size,
+                    "record_count": self.rows,
+                    "batch": self.batch.to_json(),
+                    "extracted_at": self.extracted_at.isoformat(),
+                },
+                "author": {"name": "Millrace", "version": version("millrace")},
+            },
+            indent=2,
+        )
+
+    @classmethod
+    def from_json(cls, text: str, url: str) -> Manifest:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ManifestNotFound: the file is cut short, or is not Millrace's.
+            ManifestCorrupt: it contradicts itself, or names parts of another attempt.
+        """
+        try:
+            value = json.loads(text)
+            manifest = cls(
+                batch=Batch.from_json(value["meta"]["batch"]),
+                schema=pa.schema([_field(element) for element in value["schema"]["elements"]]),
+                parts=tuple(_part(entry) for entry in value["entries"]),
+                extracted_at=datetime.fromisoformat(value["meta"]["extracted_at"]),
+                url=url,
+            )
+            sums = value["meta"]["content_length"], value["meta"]["record_count"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ManifestNotFound(
+                f"{url} is not a manifest that Millrace wrote ({error!r}).",
+                fix="Ingest the batch again: a new attempt lands beside it.",
+            ) from error
+        manifest.refuse_foreign_parts()
+        manifest._refuse_other_sums(*sums)
+        return manifest
+
+    def refuse_other_batch(self, batch: Batch) -> None:
+        """See that this is what was planned to be loaded.
+
+        Raises:
+            ManifestCorrupt: it is of another table or interval.
+        """
+        if self.batch != batch:
+            raise ManifestCorrupt(
+                f"{self.url} is of {self.batch}, and {batch} is to be loaded.",
+                fix="Load the manifest that the extraction of this batch has written, or ingest "
+                "the batch again.",
+            )
+
+    def refuse_foreign_parts(self) -> None:
+        """See that every part lies below the manifest, and is named once.
+
+        Raises:
+            ManifestCorrupt: it is another attempt's, or is there twice.
+        """
+        folder = self.url.rpartition("/")[0]
+        seen = set()
+        for part in self.parts:
+            if not _is_below(part.url, folder):
+                raise self._changed(f"names the part {part.url}, which is not below {folder}/")
+            if part.url in seen:
+                raise self._changed(f"names the part {part.url} more than once")
+            seen.add(part.url)
+
+    def _refuse_other_sums(self, size: int, rows: int) -> None:
+        if (self.size, self.rows) != (size, rows):
+            raise self._changed(
+                f"promises {rows:,} rows in {size:,} bytes, but its parts have "
+                f"{self.rows:,} in {self.size:,}"
+            )
+
+    def _changed(self, problem: str) -> ManifestCorrupt:
+        return ManifestCorrupt(
+            f"{self.url} {problem}: it was changed after it was written.",
+            fix="Ingest the batch again: a new attempt lands beside it.",
+        )
+
+
+def _is_below(url: str, folder: str) -> bool:
+    below = url.removeprefix(f"{folder}/")
+    return below != url and not {"", ".", ".."} & set(below.split("/"))
+
+
+def _element(field: pa.Field) -> dict[str, Any]:
+    type_: dict[str, Any] = {"base": _REDSHIFT_BASE_TYPES.get(field.type, "numeric")}
+    if pa.types.is_decimal(field.type):
+        type_ |= {"precision": field.type.precision, "scale": field.type.scale}
+    return {"name": field.name, "type": type_ | {"arrow": str(field.type)}}
+
+
+def _field(element: dict[str, Any]) -> pa.Field:
+    return pa.field(element["name"], arrow_types.from_name(element["type"]["arrow"]))
+
+
+def _part(entry: dict[str, Any]) -> Part:
+    meta = entry["meta"]
+    return Part(
+        url=entry["url"],
+        size=meta["content_length"],
+        rows=meta["record_count"],
+        sha256=meta["sha256"],
+        etag=meta["etag"],
+    )

@@ -1,0 +1,73 @@
+"""Personal data: hashed, masked or left out before anything is landed."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+
+import pyarrow as pa
+
+from millrace.catalog import IngestTable, Pii
+from millrace.errors import DeclarationError
+
+SALT_VARIABLE = "MILLRACE_PII_SALT"
+MASK = "***"
+
+
+def protected_schema(schema: pa.Schema, table: IngestTable) -> pa.Schema:
+    """The schema after protection: a hashed or masked column is text.
+
+    Raises:
+        DeclarationError: a policy names a column that does not come.
+    """
+    for name in table.pii.keys() - table.left_out - set(schema.names):
+        raise DeclarationError(
+            f"{table.file}: source table {table.key}: column {name} has a pii policy, "
+            "but the source has no such column.",
+            fix=f"Its columns: {', '.join(schema.names)}.",
+        )
+    return pa.schema(
+        [
+            pa.field(field.name, pa.string()) if field.name in table.pii else field
+            for field in schema
+        ]
+    )
+
+
+def protect(
+    batches: Iterator[pa.RecordBatch], table: IngestTable, salt: str | None
+) -> Iterator[pa.RecordBatch]:
+    """Hash and mask the declared columns.
+
+    A hash is HMAC-SHA256 of the value's text under the salt, in hexadecimal: equal values stay
+    equal, so it still joins. NULL stays NULL in either case.
+
+    Raises:
+        DeclarationError: a column is to be hashed, but there is no salt.
+    """
+    policies: Mapping[str, Pii] = {
+        name: policy for name, policy in table.pii.items() if name not in table.left_out
+    }
+    if Pii.HASH in policies.values() and not salt:
+        raise DeclarationError(
+            f"{table.key} has columns to hash, but {SALT_VARIABLE} is not set.",
+            fix=f"Set {SALT_VARIABLE} to a long random text, and keep it: "
+            "with another salt the same e-mail gets another hash.",
+        )
+    for batch in batches:
+        for name, policy in policies.items():
+            at = batch.schema.get_field_index(name)
+            column = batch.column(at)
+            texts = column.cast(pa.string()).to_pylist()
+            if policy is Pii.HASH:
+                key = (salt or "").encode()
+                values = [None if text is None else _hash(text, key) for text in texts]
+            else:
+                values = [None if text is None else MASK for text in texts]
+            batch = batch.set_column(at, pa.field(name, pa.string()), pa.array(values, pa.string()))
+        yield batch
+
+
+def _hash(text: str, key: bytes) -> str:
+    return hmac.digest(key, text.encode(), sha256).hex()

@@ -1,0 +1,348 @@
+"""The two verbs: ``ingest`` carries a table in, ``publish`` carries a mart out.
+
+To ingest, a batch is planned, extracted and landed, and loaded. Airflow runs the three as tasks of
+their own, so that a failed load does not read the source again; the command line runs ``ingest``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from typing import Any
+
+import pyarrow as pa
+
+from millrace import pii
+from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
+from millrace.catalog import Catalog, IngestTable, Publication, load_catalog
+from millrace.connections import Connection, Resolver
+from millrace.dbt.project import Project
+from millrace.destinations.base import Destination, Published, open_destination
+from millrace.errors import (
+    ConnectionNotFound,
+    IntervalOpen,
+    LandingRefused,
+    ManifestCorrupt,
+    RelationNotFound,
+    RowsMissing,
+    SourceError,
+    TooFewRows,
+)
+from millrace.landing.landing import Landing
+from millrace.manifest import Manifest
+from millrace.progress import Progress
+from millrace.sources.base import Source, open_source
+from millrace.warehouses.base import LedgerRow, Warehouse, open_warehouse, warehouse_name
+
+log = logging.getLogger(__name__)
+
+LANDING_VARIABLE = "LANDING_URL"
+LANDING_CONNECTION = "aws_landing"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages of one project, opened as they are needed.
+
+    Attributes:
+        project: The dbt project that declares everything.
+        connection: Finds credentials.
+    """
+
+    project: Project
+    connection: Resolver
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """What the project declares."""
+        return load_catalog(self.project.manifest_path)
+
+    @cached_property
+    def credentials(self) -> Any:
+        """The credentials of the dbt target; see ``Project.credentials``."""
+        return self.project.credentials()
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The warehouse of the dbt target."""
+        return open_warehouse(self.credentials)
+
+    @cached_property
+    def landing(self) -> Landing:
+        """The landing that ``LANDING_URL`` names.
+
+        Raises:
+            LandingRefused: the variable is not set, or the landing cannot be opened.
+        """
+        url = os.environ.get(LANDING_VARIABLE)
+        if not url:
+            raise LandingRefused(
+                f"{LANDING_VARIABLE} is not set.",
+                fix=f"Set {LANDING_VARIABLE} to s3://bucket/prefix or file:///folder.",
+            )
+        return Landing(url, self._landing_connection() if url.startswith("s3://") else None)
+
+    def source(self, table: IngestTable) -> Source:
+        """The source that a table is read from."""
+        return open_source(table.options.kind, self.connection(table.options.connection))
+
+    def destination(self, publication: Publication) -> Destination:
+        """Where a mart is published to."""
+        options = publication.options
+        return open_destination(options.kind, self.connection(options.connection))
+
+    def plan(
+        self, table: IngestTable, interval: Interval | None = None, *, whole: bool = False
+    ) -> Batch | None:
+        """Decide what the next batch of a table is.
+
+        Args:
+            table: The table.
+            interval: What is asked for; without it, what is not loaded yet.
+            whole: Refuse an interval that is not closed, instead of ending the batch where it is.
+
+        Returns:
+            The whole table without a cursor. Otherwise an interval that leaves no gap: it begins
+            where the ledger has its first one, unless all that is asked for is loaded already; and
+            no transaction can write into it any more. None: nothing can be new.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+            IntervalOpen: transactions can still write into it.
+        """
+        if table.is_full_refresh:
+            return Batch(table.key, WHOLE_TABLE)
+        loaded = loaded_until(row.covers for row in self.warehouse.batches(table))
+        asked = interval or Interval(loaded)
+        start = _without_a_gap(table, asked, loaded)
+        closing = self.source(table).closed(table, Interval(start, asked.end))
+        for warning in closing.warnings:
+            log.warning("%s", warning)
+        if interval and interval.start and interval.start >= closing.now:
+            raise SourceError(
+                f"{table.key}: {interval} starts after now, which is "
+                f"{closing.now:%Y-%m-%d %H:%M:%S} UTC by the clock of its source.",
+                fix="Name an interval that has begun, or none, for what is not loaded yet.",
+            )
+        is_empty = start is not None and closing.end <= start
+        if closing.held_by is None:
+            return None if is_empty else Batch(table.key, Interval(start, closing.end))
+        if whole or is_empty:
+            raise IntervalOpen(
+                f"{table.key} is not closed until {asked.end or 'now'}: {closing.held_by}.",
+                fix="Wait until it is committed, or end that connection; then try again. "
+                "Nothing was loaded, and nothing is lost.",
+            )
+        log.warning("%s is read until %s for now: %s", table.key, closing.end, closing.held_by)
+        return Batch(table.key, Interval(start, closing.end))
+
+    def extract(
+        self, table: IngestTable, batch: Batch, progress: Progress | None = None
+    ) -> Manifest:
+        """Read a batch from its source and land it.
+
+        A large one is read by several connections at the same time, all as of one moment.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+            TooFewRows: fewer rows than the declaration allows; nothing is committed.
+            LandingError: the landing cannot be written.
+        """
+        ranges = self.source(table).ranges(table, batch.interval)
+        return self.extract_partition(table, Partition(batch, ranges), progress)
+
+    def partitions(self, table: IngestTable, batch: Batch) -> list[Partition]:
+        """How workers share the extraction of a batch.
+
+        An interval may be read range by range at different times: an edit in between moves a row
+        into the next interval. A whole table has to be read as of one moment, so by one worker.
+        """
+        ranges = self.source(table).ranges(table, batch.interval)
+        if table.is_full_refresh or len(ranges) == 1:
+            return [Partition(batch, ranges)]
+        attempt = self.landing.new_attempt(batch)
+        return [Partition(batch, (key_range,), attempt) for key_range in ranges]
+
+    def extract_partition(
+        self, table: IngestTable, partition: Partition, progress: Progress | None = None
+    ) -> Manifest:
+        """Read a partition of a batch and land it.
+
+        Raises:
+            As ``extract``; a partition among others may have any number of rows.
+        """
+        batch = partition.batch
+        # Arrow's own pool keeps what it once held, which is a seventh of all memory here.
+        pa.set_memory_pool(pa.system_memory_pool())
+        with self.source(table).extract(
+            table,
+            batch.interval,
+            without=table.left_out,
+            ranges=partition.ranges,
+        ) as extraction:
+            schema = pii.protected_schema(extraction.schema, table)
+            salt = os.environ.get(pii.SALT_VARIABLE)
+            streams = [pii.protect(stream, table, salt) for stream in extraction.streams]
+            counted = extraction.counted_rows
+            manifest = self.landing.write(
+                batch,
+                schema,
+                *streams,
+                attempt=partition.attempt,
+                min_rows=partial(_refuse_rows, table, partition, counted),
+                progress=progress and (lambda rows, size: progress(rows, size, counted)),
+            )
+        log.info(
+            "%s: landed %s rows, %s bytes: %s",
+            *(table.key, f"{manifest.rows:,}", f"{manifest.size:,}", manifest.url),
+        )
+        return manifest
+
+    def merge(
+        self, table: IngestTable, partitions: Sequence[Partition], manifest_urls: Sequence[str]
+    ) -> Manifest:
+        """Commit a batch whose partitions have been landed.
+
+        Args:
+            table: The table.
+            partitions: What ``partitions`` returned.
+            manifest_urls: What each of them was landed as.
+
+        Raises:
+            TooFewRows: together, fewer rows than the declaration allows; nothing is committed.
+            LandingError: the landing cannot be read or written.
+            SchemaConflict: the table's columns changed in between.
+        """
+        batch, attempt = partitions[0].batch, partitions[0].attempt
+        if len(set(manifest_urls)) != len(partitions):
+            raise ManifestCorrupt(
+                f"{batch} was read in {len(partitions)} partitions, and {len(set(manifest_urls))} "
+                "of them have been landed.",
+                fix="Extract the others, or ingest the batch again.",
+            )
+        manifests = [self.landing.read_manifest(url) for url in manifest_urls]
+        if attempt is None:
+            return manifests[0]
+        return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))
+
+    def load(self, table: IngestTable, manifest_url: str, batch: Batch) -> LedgerRow:
+        """Load what was landed.
+
+        Args:
+            table: The table.
+            manifest_url: What the extraction of the batch has written.
+            batch: What was planned: a manifest of another table or interval is refused.
+
+        Raises:
+            LandingError: the manifest or a part is missing, damaged, or another batch's.
+            TooFewRows: fewer rows than the declaration allows.
+            WarehouseError: the warehouse refuses it; it is as it was before.
+        """
+        manifest = self.landing.read_manifest(manifest_url)
+        manifest.refuse_other_batch(Batch(table.key, batch.interval))
+        _refuse_too_few(table, manifest.batch, manifest.rows)
+        self._refuse_shrinking(table, manifest)
+        row = self.warehouse.load(table, manifest, self.landing)
+        log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
+        return row
+
+    def ingest(
+        self,
+        table: IngestTable,
+        interval: Interval | None = None,
+        progress: Progress | None = None,
+    ) -> LedgerRow | None:
+        """Plan, extract and load one batch of a table; None: nothing can be new."""
+        batch = self.plan(table, interval)
+        if batch is None:
+            return None
+        manifest = self.extract(table, batch, progress)
+        return self.load(table, manifest.url, batch)
+
+    def publish(self, publication: Publication, run: str) -> Published:
+        """Read a mart from the warehouse and publish it.
+
+        Args:
+            publication: What is declared.
+            run: Names the run that publishes, for the readers.
+
+        Raises:
+            WarehouseError: the mart cannot be read.
+            SheetError: it cannot be published; readers see what they saw before.
+        """
+        options = publication.options
+        destination = self.destination(publication)
+        refreshed = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {run}"
+        origin = f"{warehouse_name(self.credentials)}, {publication.schema}"
+        try:
+            rows = self.warehouse.read(
+                publication.schema, publication.identifier, options.columns, options.order_by
+            )
+        except RelationNotFound as error:
+            destination.mark_stale(publication, error.message, when=refreshed, warehouse=origin)
+            raise
+        published = destination.publish(publication, rows, refreshed=refreshed, warehouse=origin)
+        log.info("%s: published %s rows", publication.name, f"{published.rows:,}")
+        return published
+
+    def _refuse_shrinking(self, table: IngestTable, manifest: Manifest) -> None:
+        ratio = table.options.min_row_ratio
+        if ratio is None or not table.is_full_refresh:
+            return
+        before = next((row.rows for row in reversed(self.warehouse.batches(table))), 0)
+        least = math.ceil(ratio * before)
+        if manifest.rows < least:
+            raise TooFewRows(
+                f"{table.key} has {manifest.rows:,} rows; the last load had {before:,}, and "
+                f"min_row_ratio {ratio:g} asks for {least:,} at least.",
+                fix="Look at the source. If so few are right, lower or remove `min_row_ratio` for "
+                "one load. The warehouse keeps what it has.",
+            )
+
+    def _landing_connection(self) -> Connection | None:
+        """None where none is declared: boto3 then looks for credentials in its own way."""
+        try:
+            return self.connection(LANDING_CONNECTION)
+        except ConnectionNotFound:
+            return None
+
+
+def _without_a_gap(table: IngestTable, asked: Interval, loaded: datetime | None) -> datetime | None:
+    """Where a batch begins so that nothing between the ledger and it is left out."""
+    if loaded is None or asked.start is None:
+        return None
+    if asked.end is not None and asked.end <= loaded:
+        # An old interval again.
+        return asked.start
+    start = min(asked.start, loaded)
+    lookback = table.options.cursor and table.options.cursor.lookback
+    return start - lookback.span if lookback else start
+
+
+def _refuse_rows(table: IngestTable, partition: Partition, counted: int | None, rows: int) -> None:
+    """Refuse to commit a landing that lacks rows."""
+    batch = partition.batch
+    if counted is not None and rows != counted:
+        raise RowsMissing(
+            f"{table.key}: {rows:,} rows were read for {batch.interval}; the source itself counts "
+            f"{counted:,}.",
+            fix="Ingest the batch again. If it stays so, something between here and the server "
+            "changes results (a proxy, a setting). The warehouse keeps what it has.",
+        )
+    if not partition.attempt:
+        _refuse_too_few(table, batch, rows)
+
+
+def _refuse_too_few(table: IngestTable, batch: Batch, rows: int) -> None:
+    if rows < table.min_rows:
+        raise TooFewRows(
+            f"{table.key} has {rows:,} rows for {batch.interval}; "
+            f"at least {table.min_rows:,} are expected.",
+            fix="Look at the source. If so few are right, declare `min_rows: "
+            f"{rows}` for the table. The warehouse keeps what it has.",
+        )

@@ -1,0 +1,136 @@
+"""What every source can do, and how one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from millrace.batch import EVERY_KEY, Interval, KeyRange
+from millrace.catalog import IngestTable
+from millrace.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from millrace.connections import Connection
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Rows on their way out of a source.
+
+    Attributes:
+        schema: The columns.
+        streams: The rows as record batches of that schema, made as they are asked for: never a
+            whole table in memory. Where there are several streams, threads may read them at the
+            same time.
+        counted_rows: How many there are, where the source counted them as of the same moment.
+    """
+
+    schema: pa.Schema
+    streams: tuple[Iterator[pa.RecordBatch], ...]
+    counted_rows: int | None = None
+
+    @property
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows of all streams, one stream after another."""
+        return chain.from_iterable(self.streams)
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How much of an interval is closed: no transaction can write into it any more.
+
+    Attributes:
+        end: Where the closed part ends, in UTC; before the interval's start if none is.
+        now: The source's clock.
+        held_by: What holds the rest up, for a person; None where nothing does.
+        warnings: What else a person should know.
+    """
+
+    end: datetime
+    now: datetime
+    held_by: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """A place that rows are read from."""
+
+    def check(self, tables: Sequence[IngestTable] = ()) -> str:
+        """Connect, and look at the tables that are declared.
+
+        Returns:
+            What was reached, for a person.
+
+        Raises:
+            SourceUnavailable: the source is down, or refuses us.
+            SourceMismatch: a declared table, column or key is not there.
+        """
+
+    def closed(self, table: IngestTable, interval: Interval) -> Closing:
+        """How much of an interval no transaction can write into any more.
+
+        Args:
+            table: What is declared; it has a cursor.
+            interval: What is asked for; without an end, until now by the source's clock.
+
+        Raises:
+            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceMismatch: what is declared is not there, or rows have no time at all.
+        """
+
+    def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
+        """Ranges of keys to read an interval in: about equally many rows in each.
+
+        Each row lies in exactly one of them, also those that are yet to be written. A source that
+        cannot be split, and an interval that is not worth it, have one range: ``EVERY_KEY``.
+
+        Raises:
+            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceMismatch: a declared table, column or key is not there.
+        """
+
+    def extract(
+        self,
+        table: IngestTable,
+        interval: Interval,
+        *,
+        without: frozenset[str] = frozenset(),
+        ranges: Sequence[KeyRange] = (EVERY_KEY,),
+    ) -> AbstractContextManager[Extraction]:
+        """Read a table's rows of an interval, as of one moment.
+
+        Args:
+            table: What is declared.
+            interval: Of the table's cursor; the whole table where it has no bounds.
+            without: Columns that must not be read at all.
+            ranges: Keys to read, a stream for each, all as of the same moment.
+
+        Raises:
+            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceMismatch: a declared table, column or key is not there.
+            ValueDoesNotFit: a value that its column's type cannot hold.
+        """
+
+
+def open_source(kind: str, connection: Connection) -> Source:
+    """The source of a kind.
+
+    Raises:
+        DeclarationError: there is no such kind.
+    """
+    # Imported here: each kind brings a client library that the others do not need.
+    if kind == "mysql":
+        from millrace.sources.mysql.source import MySQLSource
+
+        return MySQLSource(connection)
+    if kind == "google_sheet":
+        from millrace.sources.google_sheets import GoogleSheetSource
+
+        return GoogleSheetSource(connection)
+    raise DeclarationError(f"There is no source kind '{kind}'.", fix="Kinds: mysql, google_sheet.")

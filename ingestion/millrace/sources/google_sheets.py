@@ -1,0 +1,171 @@
+"""A tab of a Google Sheet, read whole in one request."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gspread.exceptions import APIError
+from gspread.utils import a1_to_rowcol
+
+from millrace.batch import EVERY_KEY, Interval, KeyRange
+from millrace.catalog import GoogleSheetOptions, IngestTable
+from millrace.errors import DeclarationError, SourceMismatch
+from millrace.google_sheets.client import GoogleSheets, SheetCell, quote_tab, said
+from millrace.google_sheets.to_columns import (
+    Corner,
+    SheetColumn,
+    find_columns,
+    heading_row,
+    to_record_batch,
+)
+from millrace.headings import column_name
+from millrace.sources.base import Closing, Extraction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from millrace.connections import Connection
+
+
+log = logging.getLogger(__name__)
+
+
+class GoogleSheetSource:
+    """The spreadsheets that a service account may read.
+
+    Args:
+        connection: With the service account's key; see ``GoogleSheets``.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._sheets = GoogleSheets(connection)
+
+    def check(self, tables: Sequence[IngestTable] = ()) -> str:
+        """Sign in."""
+        return f"as {self._sheets.email}" if self._sheets.check() else ""
+
+    def closed(self, table: IngestTable, interval: Interval) -> Closing:
+        """A sheet is read whole: it has no intervals."""
+        raise ValueError("a sheet has no cursor")
+
+    def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
+        """A tab is read in one request."""
+        return (EVERY_KEY,)
+
+    @contextmanager
+    def extract(
+        self,
+        table: IngestTable,
+        interval: Interval,
+        *,
+        without: frozenset[str] = frozenset(),
+        ranges: Sequence[KeyRange] = (EVERY_KEY,),
+    ) -> Iterator[Extraction]:
+        """Read the tab; see ``Source.extract``."""
+        options = table.options
+        if not isinstance(options, GoogleSheetOptions):
+            raise DeclarationError(
+                f"{table.key} is not a Google Sheet.", fix="Set its `kind` to google_sheet."
+            )
+        cells = self._read(options)
+        corner = _corner(options)
+        skipped = _heading_row(table, options, cells, corner)
+        headings = cells[skipped] if skipped < len(cells) else []
+        rows = cells[skipped + 1 :]
+        heading_corner = Corner(corner.tab, corner.row + skipped, corner.column)
+        columns = find_columns(
+            headings,
+            rows,
+            options.columns,
+            heading_corner,
+            labels=options.labels,
+            undeclared=options.other_columns == "load",
+        )
+        left_out = set(map(column_name, without))
+        columns = [column for column in columns if column.name not in left_out]
+        batch = to_record_batch(
+            rows,
+            columns,
+            Corner(corner.tab, heading_corner.row + 1, corner.column),
+            skip_blank_rows=options.skip_blank_rows,
+        )
+        _check_key(table, columns, batch.to_pylist())
+        yield Extraction(batch.schema, (iter([batch] if batch.num_rows else []),), batch.num_rows)
+
+    def _read(self, options: GoogleSheetOptions) -> list[list[SheetCell]]:
+        tab = quote_tab(options.tab)
+        try:
+            return self._sheets.cells(
+                options.spreadsheet, f"{tab}!{options.range}" if options.range else tab
+            )
+        except APIError as error:
+            # Google only says that it cannot parse the range.
+            tabs = self._sheets.tabs(options.spreadsheet)
+            if options.tab in tabs:
+                raise SourceMismatch(
+                    f"The range {options.range} of {options.tab} cannot be read: {said(error)}.",
+                    fix="Correct `range` in the declaration.",
+                ) from None
+            raise SourceMismatch(
+                f"The spreadsheet {options.spreadsheet} has no tab '{options.tab}'.",
+                fix=f"Correct `tab` in the declaration. Its tabs: {', '.join(tabs)}.",
+            ) from None
+
+
+def _heading_row(
+    table: IngestTable,
+    options: GoogleSheetOptions,
+    cells: Sequence[Sequence[SheetCell]],
+    corner: Corner,
+) -> int:
+    """How many rows are above the headings, of those that were read."""
+    if options.header_row is None:
+        skipped = heading_row(cells, options.columns, options.labels)
+        if skipped:
+            log.info("%s: the headings are in row %s", table.key, corner.row + skipped)
+        return skipped
+    if options.header_row < corner.row:
+        raise DeclarationError(
+            f"{table.file}: source table {table.key}: header_row {options.header_row} is "
+            f"above the range {options.range}.",
+            fix="Count header_row from the tab's first row, or widen the range.",
+        )
+    return options.header_row - corner.row
+
+
+def _corner(options: GoogleSheetOptions) -> Corner:
+    match = re.match(r"([A-Z]+)(\d*)", options.range or "A1")
+    if match is None:
+        raise DeclarationError(f"{options.range} is no range.", fix="Write it as B3:F.")
+    row, column = a1_to_rowcol(f"{match[1]}{match[2] or 1}")
+    return Corner(options.tab, row, column)
+
+
+def _check_key(
+    table: IngestTable, columns: Sequence[SheetColumn], rows: Sequence[dict[str, object]]
+) -> None:
+    """Refuse rows that the declared key does not tell apart; nobody else keeps a sheet's keys."""
+    key = table.options.primary_key
+    missing = set(key) - {column.name for column in columns}
+    if missing:
+        raise SourceMismatch(
+            f"{table.key} has no column '{min(missing)}', which is declared in its primary_key.",
+            fix=f"Its columns: {', '.join(column.name for column in columns)}.",
+        )
+    seen: set[tuple[object, ...]] = set()
+    repeated = set()
+    for row in rows if key else ():
+        value = tuple(row[name] for name in key)
+        if value in seen or None in value:
+            repeated.add(", ".join(f"{name} {part}" for name, part in zip(key, value, strict=True)))
+        seen.add(value)
+    if repeated:
+        raise SourceMismatch(
+            f"{table.key}: rows that its primary_key does not tell apart: "
+            f"{'; '.join(sorted(repeated)[:20])}.",
+            fix="Correct them in the sheet. The raw table keeps what it has.",
+        )

@@ -1,0 +1,281 @@
+"""A table or view of a MySQL server: what the server says of it, and what is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from millrace.batch import Interval
+from millrace.catalog import Cursor
+from millrace.cursor import DAY, CursorClock
+from millrace.errors import SourceMismatch
+from millrace.sources.mysql.ranges import Condition
+from millrace.sources.mysql.session import Session
+from millrace.sources.mysql.types import Column, column_of, quote
+
+if TYPE_CHECKING:
+    from millrace.connections import Connection
+
+_CURSOR_TYPES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+# What `time_zone` and `system_time_zone` are called on a server whose clock is UTC all year round.
+# Not GMT as the system's zone: a server in London, started in winter, says so too.
+_UTC_ZONES = frozenset({"+00:00", "-00:00", "UTC", "ETC/UTC", "UCT", "ETC/UCT", "ZULU"})
+_UTC_NAMES = _UTC_ZONES | {"GMT", "ETC/GMT", "UNIVERSAL", "ETC/UNIVERSAL", "GREENWICH"}
+# Engines whose snapshot a second statement sees as well.
+_TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB"})
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view of the server.
+
+    Attributes:
+        database: Its database.
+        name: Its name.
+        is_view: A view has no indexes to check a key against.
+        is_transactional: Whether a snapshot holds still for several statements.
+        types: What ``information_schema.columns`` says of each column, by its name.
+        indexes: What ``information_schema.statistics`` says of the columns of each index, in its
+            order, by its name.
+    """
+
+    database: str
+    name: str
+    is_view: bool
+    is_transactional: bool
+    types: Mapping[str, Sequence[str | None]] = field(repr=False)
+    indexes: Mapping[str, Sequence[Sequence[str | None]]] = field(repr=False)
+
+    @property
+    def quoted(self) -> str:
+        """Its quoted name."""
+        return f"{quote(self.database)}.{quote(self.name)}"
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.name}"
+
+    @classmethod
+    def find(cls, session: Session, declared: str, connection: Connection) -> Relation:
+        """Look a declared table up.
+
+        Raises:
+            SourceMismatch: there is none that the account may read.
+        """
+        database, _, name = declared.rpartition(".")
+        database = database or connection.schema or ""
+        if not database:
+            raise SourceMismatch(
+                f"The table '{declared}' names no database, and neither does the connection "
+                f"'{connection.conn_id}'.",
+                fix="Declare it as database.table.",
+            )
+        found = session.rows(
+            "SELECT table_type, engine FROM information_schema.tables "
+            "WHERE table_schema = %s AND table_name = %s",
+            (database, name),
+        )
+        if not found:
+            raise SourceMismatch(
+                f"MySQL has no table {database}.{name} that '{connection.login}' may read.",
+                fix="Correct `table` in the declaration, or grant SELECT on it.",
+            )
+        ((kind, engine),) = found
+        columns = session.rows(
+            "SELECT column_name, data_type, column_type, numeric_precision, numeric_scale, "
+            "is_nullable, datetime_precision FROM information_schema.columns "
+            "WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+            (database, name),
+        )
+        if not columns:
+            # A view that cannot be opened: the server itself says why.
+            session.rows(f"SELECT 1 FROM {quote(database)}.{quote(name)} LIMIT 0")
+        return cls(
+            database,
+            name,
+            kind == "VIEW",
+            engine in _TRANSACTIONAL,
+            {str(column): facts for column, *facts in columns},
+            _indexes(session, database, name, is_versioned=kind == "SYSTEM VERSIONED"),
+        )
+
+    def columns(self, without: frozenset[str]) -> list[Column]:
+        """What is selected.
+
+        Raises:
+            SourceMismatch: a column to leave out is not there: a misspelt one would be read.
+        """
+        for name in sorted(without):
+            self._require(name, "left out (`ingest: false` or `pii: drop`)")
+        return [self.column(name) for name in self.types if name not in without]
+
+    def column(self, name: str) -> Column:
+        """How a column is read."""
+        data_type, column_type, precision, scale, is_nullable, _ = self.types[name]
+        return column_of(
+            name,
+            str(data_type),
+            str(column_type),
+            precision=int(precision) if precision else None,
+            scale=int(scale) if scale else None,
+            is_nullable=is_nullable == "YES",
+            where=str(self),
+        )
+
+    def _require(self, name: str, declared_as: str) -> None:
+        if name not in self.types:
+            raise SourceMismatch(
+                f"{self} has no column '{name}', which is declared as {declared_as}.",
+                fix=f"Correct the declaration; its columns: {', '.join(self.types)}.",
+            )
+
+    def check_key(self, key: tuple[str, ...]) -> None:
+        """Refuse a declared key that does not name a row."""
+        for name in key:
+            self._require(name, "its primary_key")
+        if self.is_view or not key:
+            return
+        unique = [
+            # NULLs are never equal, so a nullable column makes no key, nor does an expression.
+            {str(column) if column and nullable != "YES" else "" for column, nullable, _ in columns}
+            for columns in self.indexes.values()
+            if columns[0][2] == "0"
+        ]
+        if not any(columns <= set(key) for columns in unique):
+            found = "; ".join(", ".join(sorted(columns)) for columns in unique if "" not in columns)
+            raise SourceMismatch(
+                f"{self} has no primary key or unique index on ({', '.join(key)}), "
+                "which is declared as its primary_key.",
+                fix=f"Declare one of its keys: {found}."
+                if found
+                else "Add the key in MySQL, or declare neither key nor cursor: it is read whole.",
+            )
+
+    @property
+    def key(self) -> tuple[Column, ...]:
+        """The columns by which the table is ordered; none where it has no primary key."""
+        return tuple(self.column(str(name)) for name, *_ in self.indexes.get("PRIMARY", ()))
+
+    def is_indexed(self, column: str | None) -> bool:
+        """Whether the server finds rows by a column's values in an index."""
+        return any(columns[0][0] == column for columns in self.indexes.values())
+
+    def clock(self, session: Session, cursor: Cursor) -> CursorClock:
+        """The clock that a cursor column shows.
+
+        Raises:
+            SourceMismatch: there is no such column, it is no time, or nobody says in which zone.
+        """
+        name = cursor.column
+        self._require(name, "its cursor")
+        if self.column(name).type not in _CURSOR_TYPES:
+            raise SourceMismatch(
+                f"{self}.{name} is declared as the cursor, but is not a date or time.",
+                fix="Declare a DATETIME, TIMESTAMP or DATE column that changes with every edit, "
+                "or none, for a full refresh.",
+            )
+        data_type, *_, precision = self.types[name]
+        step = (
+            DAY if data_type == "date" else timedelta(microseconds=10 ** (6 - int(precision or 0)))
+        )
+        if data_type == "timestamp":
+            if cursor.time_zone not in (None, "UTC"):
+                raise SourceMismatch(
+                    f"{self}.{name} is a TIMESTAMP, which keeps moments, and its cursor declares "
+                    f"the time zone {cursor.time_zone}.",
+                    fix="Take `time_zone` out of the declaration.",
+                )
+            return CursorClock(UTC, step)
+        if cursor.time_zone is None:
+            self._refuse_unknown_zone(session, name)
+        return CursorClock(ZoneInfo(cursor.time_zone or "UTC"), step)
+
+    def _refuse_unknown_zone(self, session: Session, cursor: str) -> None:
+        ((zone, system),) = session.rows("SELECT @@global.time_zone, @@system_time_zone")
+        of_server, known = (system, _UTC_ZONES) if zone == "SYSTEM" else (zone, _UTC_NAMES)
+        if str(of_server).upper() not in known:
+            raise SourceMismatch(
+                f"{self}.{cursor} keeps a clock without a zone, and the clock of this server is "
+                f"on {of_server}: its hours cannot be told.",
+                fix=f"Declare the zone: `cursor: {{column: {cursor}, time_zone: Europe/Paris}}`, "
+                "or `time_zone: UTC` where the application writes UTC.",
+            )
+
+    def interval(
+        self, cursor: Cursor | None, clock: CursorClock | None, interval: Interval
+    ) -> list[Condition]:
+        """The conditions that an interval sets."""
+        if cursor is None or clock is None:
+            return []
+        start, end = clock.bounds(interval)
+        name = quote(cursor.column)
+        return [
+            Condition(f"{name} {operator} %s", (written(bound),))
+            for operator, bound in ((">=", start), ("<", end))
+            if bound is not None
+        ]
+
+    def rows_out_of_time(
+        self, session: Session, cursor: Cursor, now: datetime | None
+    ) -> tuple[int, int, int]:
+        """Count the rows that no interval up to now takes, in one look.
+
+        Args:
+            session: Where to ask.
+            cursor: The cursor.
+            now: What the column shows now; None: whatever lies in the future is not counted.
+
+        Returns:
+            The rows with NULL as their cursor, those with zero, and those of the future.
+        """
+        name = quote(cursor.column)
+        kinds = {
+            "null": f"{name} IS NULL",
+            # A zero TIMESTAMP is before no other.
+            "zero": f"({name} < '0001-01-01' OR {name} = 0)",
+        }
+        if now is not None:
+            kinds["future"] = f"{name} > %s"
+        cases = " ".join(f"WHEN {condition} THEN '{kind}'" for kind, condition in kinds.items())
+        found = session.rows(
+            f"SELECT CASE {cases} END AS kind, COUNT(*) FROM {self.quoted} "
+            f"WHERE {' OR '.join(kinds.values())} GROUP BY kind",
+            () if now is None else (written(now), written(now)),
+        )
+        counts = {kind: int(str(count)) for kind, count in found}
+        return counts.get("null", 0), counts.get("zero", 0), counts.get("future", 0)
+
+
+def written(bound: datetime) -> str:
+    """A time as MySQL writes it."""
+    return bound.isoformat(" ", "microseconds")
+
+
+def _indexes(
+    session: Session, database: str, name: str, *, is_versioned: bool
+) -> dict[str, list[Sequence[str | None]]]:
+    # A versioned table's keys hold the end of each version, which the current rows have alike.
+    ends = set()
+    if is_versioned:
+        ends = {
+            column
+            for (column,) in session.rows(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema = %s "
+                "AND table_name = %s AND generation_expression = 'ROW END'",
+                (database, name),
+            )
+        }
+    indexes: dict[str, list[Sequence[str | None]]] = {}
+    for index, *facts in session.rows(
+        "SELECT index_name, column_name, nullable, non_unique "
+        "FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s "
+        "ORDER BY index_name, seq_in_index",
+        (database, name),
+    ):
+        if facts[0] is None or facts[0] not in ends:
+            indexes.setdefault(str(index), []).append(facts)
+    return indexes

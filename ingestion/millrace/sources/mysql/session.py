@@ -1,0 +1,358 @@
+"""A connection to a MySQL or MariaDB server: how it is opened, asked and ended.
+
+Whatever the server or the account is set to, a session of ours sees every row, as it is stored.
+Nothing hangs: each wait has an end, and whoever waits can be interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import MySQLdb
+import pyarrow as pa
+
+from millrace.errors import (
+    ConnectionNotFound,
+    SourceFailed,
+    SourceMismatch,
+    SourceRefused,
+    SourceUnavailable,
+)
+from millrace.sources.mysql.result import Result, socket_of
+from millrace.sources.mysql.rows import BATCH_ROWS
+
+if TYPE_CHECKING:
+    from millrace.connections import Connection
+
+_CONNECT_SECONDS = 10
+_CLOSE_SECONDS = 10
+# How long the server may work before it sends the next packet.
+_READ_SECONDS = 600
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+SETTINGS = {
+    # The rows: how many come, and which version of them.
+    "sql_big_selects": "1",
+    "sql_auto_is_null": "0",
+    "max_execution_time": "0",
+    "max_statement_time": "0",
+    "max_recursive_iterations": "4294967295",
+    "system_versioning_asof": "DEFAULT",
+    "wsrep_dirty_reads": "0",
+    "autocommit": "1",
+    # The values: as they are stored, not padded, cut or in another zone.
+    "sql_mode": "''",
+    "time_zone": "'+00:00'",
+    "timestamp": "DEFAULT",
+    "group_concat_max_len": "4294967295",
+    # What the server tells of its tables and results.
+    "show_gipk_in_create_table_and_information_schema": "1",
+    "resultset_metadata": "FULL",
+    # A landing that pauses must not make the server give up on us, nor a lock hold us for a year.
+    "net_write_timeout": "3600",
+    "lock_wait_timeout": "300",
+}
+"""What a session sets, of the variables that its server has: each changes what is read."""
+
+# Of the errors that a server or its client gives, those that pass without anybody mending anything.
+_OUTAGES = frozenset(
+    {
+        # Memory, disk and connections that are used up.
+        *(3, 20, 1021, 1026, 1037, 1040, 1041, 1114, 1135, 1203, 1226),
+        # The server is stopping, or ended the connection or the query.
+        *(1053, 1077, 1079, 1152, 1184, 1317, 1927, 4031),
+        # The network.
+        *(1042, 1043, 1158, 1159, 1160, 1161, 2002, 2003, 2005, 2006, 2013, 2026, 2055),
+        # Another transaction, or a table that is being altered.
+        *(1047, 1205, 1213, 1412, 1615),
+    }
+)
+# A password, a host or an account that the server does not let in.
+_ACCESS_DENIED = 1045
+_NOT_LET_IN = frozenset({1044, 1045, 1130, 1698, 2059})
+_DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
+
+
+class Session:
+    """A connection, asked in plain Python.
+
+    The client waits in C, where neither Ctrl-C nor an alarm reaches it: a thread of its own waits,
+    and whoever is interrupted meanwhile ends the connection under it.
+    """
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._worker = ThreadPoolExecutor(1, "millrace-mysql")
+        self._client: Any = None
+        self._result: Result | None = None
+        self._client = self._wait(connect)
+        # Asked now: later the connection is the worker's.
+        self._socket = socket_of(self._client)
+
+    def run(self, statement: str) -> None:
+        """Run a statement."""
+        self._wait(self._run, statement)
+
+    def rows(self, query: str, arguments: Sequence[str] = ()) -> list[tuple[str | None, ...]]:
+        """A small result, as text."""
+        return self._wait(self._rows, query, arguments)[1]
+
+    def estimated_rows(self, query: str, arguments: Sequence[str] = ()) -> int:
+        """How many rows the server expects to look at."""
+        # Said, because a server may be set to answer as a tree or as JSON.
+        names, rows = self._wait(self._rows, f"EXPLAIN FORMAT=TRADITIONAL {query}", arguments)
+        steps = [dict(zip(names, row, strict=True)) for row in rows]
+        # NULL: there are none, or the server knows without looking.
+        return max(int(step["rows"] or 0) for step in steps)
+
+    def stream(self, query: str, arguments: Sequence[str], types: Sequence[pa.DataType]) -> Rows:
+        """A large result, of which the server sends what is read."""
+        # Kept until the connection is closed: to free it before is to read the rest of it.
+        self._result = self._wait(self._stream, query, arguments, types)
+        return Rows(self, self._result)
+
+    def read(self, result: Result, size: int) -> list[pa.Array]:
+        """The next rows of a result, a column an array."""
+        return self._wait(result.read, size)
+
+    def close(self) -> None:
+        """Close the connection, whatever it is doing."""
+        if self._client is not None:
+            with contextlib.suppress(MySQLdb.Error, TimeoutError):
+                self._worker.submit(self._client.close).result(_CLOSE_SECONDS)
+        self._worker.shutdown(wait=False)
+
+    def _run(self, statement: str) -> None:
+        with self._client.cursor() as cursor:
+            # Without parameters, too: names have their percent signs doubled.
+            cursor.execute(statement, ())
+
+    def _rows(
+        self, query: str, arguments: Sequence[str]
+    ) -> tuple[list[str], list[tuple[str | None, ...]]]:
+        with self._client.cursor() as cursor:
+            cursor.execute(query, arguments)
+            names = [column[0] for column in cursor.description]
+            rows = [
+                tuple(None if value is None else value.decode() for value in row)
+                for row in cursor.fetchall()
+            ]
+        return names, rows
+
+    def _stream(self, query: str, arguments: Sequence[str], types: Sequence[pa.DataType]) -> Result:
+        with self._client.cursor() as cursor:
+            statement = cursor.mogrify(query, arguments)
+        self._client.query(statement.encode())
+        return Result(self._client, types, BATCH_ROWS)
+
+    def _wait(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        running = self._worker.submit(call, *args, **kwargs)
+        try:
+            return running.result()
+        except BaseException:
+            if not running.done():
+                self._cut()
+            raise
+
+    def _cut(self) -> None:
+        """End the connection under a client that waits for it."""
+        if self._client is None:
+            return
+        with (
+            contextlib.suppress(OSError, MySQLdb.Error),
+            socket.socket(fileno=os.dup(self._socket)) as wire,
+        ):
+            wire.shutdown(socket.SHUT_RDWR)
+
+
+class Rows:
+    """A large result, read piece by piece."""
+
+    def __init__(self, session: Session, result: Result) -> None:
+        self._session = session
+        self._result = result
+
+    def read(self, size: int) -> list[pa.Array]:
+        """The next rows, of about so many bytes; of no rows at the end."""
+        return self._session.read(self._result, size)
+
+
+class Server:
+    """A server and the account that reads it.
+
+    Args:
+        connection: Host, port, login, password and default database (``schema``); the extras
+            ``ssl`` (a mapping, or its JSON), ``ssl_mode``, ``unix_socket`` and ``read_timeout``
+            are mysqlclient's own.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @contextmanager
+    def connected(self) -> Iterator[Session]:
+        """A session, closed at the end; errors of the client become ours."""
+        with self.explained():
+            session = self._opened()
+            try:
+                yield session
+            finally:
+                session.close()
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for a person."""
+        arguments = self._arguments()
+        return str(arguments.get("unix_socket") or f"{arguments['host']}:{arguments['port']}")
+
+    def _opened(self) -> Session:
+        try:
+            session = Session(lambda: MySQLdb.connect(**self._arguments()))
+        except MySQLdb.Error as error:
+            if _code(error) in _NOT_LET_IN:
+                raise SourceRefused(
+                    f"MySQL at {self.address} refuses the user '{self.connection.login}' of the "
+                    f"connection '{self.connection.conn_id}': {_text(error)}.",
+                    fix=f"Correct the user name or password in '{self.connection.conn_id}'.",
+                ) from None
+            raise
+        try:
+            self._check_encryption(session)
+            _settle(session)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _arguments(self) -> dict[str, Any]:
+        connection, extra = self.connection, self.connection.extra
+        host = connection.host or "localhost"
+        if "unix_socket" in extra:
+            # The client takes the socket for this name only.
+            host = "localhost"
+        elif host == "localhost" and connection.port:
+            # The client would take the default socket, whatever server that is, not the port.
+            host = "127.0.0.1"
+        arguments = {
+            "host": host,
+            "port": connection.port or 3306,
+            "user": connection.login,
+            "passwd": connection.password,
+            "db": connection.schema,
+            "charset": "utf8mb4",
+            "use_unicode": False,
+            # No conversions: every value stays bytes.
+            "conv": {},
+            "connect_timeout": _CONNECT_SECONDS,
+            "read_timeout": self._seconds("read_timeout", _READ_SECONDS),
+            "write_timeout": _READ_SECONDS,
+            "ssl": self._ssl,
+            "ssl_mode": extra.get("ssl_mode"),
+            "unix_socket": extra.get("unix_socket"),
+        }
+        return {name: value for name, value in arguments.items() if value is not None}
+
+    def _seconds(self, name: str, default: int) -> int:
+        value = self.connection.extra.get(name, default)
+        if not str(value).isdecimal() or int(value) < 1:
+            raise ConnectionNotFound(
+                f"The connection '{self.connection.conn_id}' cannot be read: its extra `{name}` "
+                f"is {value!r}.",
+                fix="Write a whole number of seconds, or leave it out.",
+            )
+        return int(value)
+
+    @property
+    def _ssl(self) -> Any:
+        ssl = self.connection.extra.get("ssl")
+        if not isinstance(ssl, str):
+            return ssl
+        try:
+            return json.loads(ssl)
+        except ValueError:
+            raise ConnectionNotFound(
+                f"The connection '{self.connection.conn_id}' cannot be read: its extra `ssl` "
+                "is not JSON.",
+                fix='Write a mapping, for example {"ca": "/path/to/ca.pem"}.',
+            ) from None
+
+    def _check_encryption(self, session: Session) -> None:
+        """MariaDB's client falls back to plain text without a word where the server has no TLS."""
+        mode = self.connection.extra.get("ssl_mode", "REQUIRED" if self._ssl else "PREFERRED")
+        if str(mode).upper() in ("DISABLED", "PREFERRED"):
+            return
+        ((_, cipher),) = session.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        if not cipher:
+            raise SourceUnavailable(
+                f"MySQL at {self.address} does not encrypt, and the connection "
+                f"'{self.connection.conn_id}' demands it.",
+                fix="Turn TLS on in the server, or take `ssl` and `ssl_mode` out of the "
+                "connection.",
+            )
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn the client's errors into ours, with the server's address and the way out."""
+        try:
+            yield
+        except MySQLdb.Error as error:
+            code, text = _code(error), _text(error)
+            if code == _ACCESS_DENIED:
+                raise SourceRefused(
+                    f"MySQL at {self.address} cannot open a view for "
+                    f"'{self.connection.login}': {text}.",
+                    fix="Its definer is gone or lacks rights: `SHOW CREATE VIEW` names it. Create "
+                    "the account, or the view anew with SQL SECURITY INVOKER.",
+                ) from None
+            if code in _DENIED:
+                raise SourceRefused(
+                    f"MySQL at {self.address} does not let '{self.connection.login}' read: {text}.",
+                    fix="Grant SELECT on the table to that user.",
+                ) from None
+            if code == 1049:
+                raise SourceMismatch(
+                    f"MySQL at {self.address} has no such database: {text}.",
+                    fix=f"Correct the database in the connection '{self.connection.conn_id}'.",
+                ) from None
+            what = (
+                f"MySQL at {self.address} (connection '{self.connection.conn_id}') cannot be read: "
+                f"{text} ({code})."
+            )
+            if code in _OUTAGES or isinstance(error, MySQLdb.InterfaceError):
+                raise SourceUnavailable(
+                    what,
+                    fix="Check that the server runs and is reached from here, then run the batch "
+                    "again: nothing was loaded.",
+                ) from error
+            raise SourceFailed(
+                what,
+                fix="Mend in MySQL what it says, or read the table through a view without it; "
+                "nothing was loaded.",
+            ) from error
+
+
+def _settle(session: Session) -> None:
+    """Let the session see every row, as it is stored; see ``SETTINGS``."""
+    # `init_connect` and the server's own settings came before us. The limit cuts SHOW, too.
+    session.run("SET SESSION sql_select_limit = 18446744073709551615")
+    session.run("SET NAMES utf8mb4")
+    names = ", ".join(f"'{name}'" for name in SETTINGS)
+    has = {name for name, _ in session.rows(f"SHOW VARIABLES WHERE variable_name IN ({names})")}
+    values = [f"{name} = {value}" for name, value in SETTINGS.items() if name in has]
+    session.run(f"SET SESSION {', SESSION '.join(values)}")
+    session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
+def _code(error: MySQLdb.Error) -> Any:
+    return error.args[0] if error.args else None
+
+
+def _text(error: MySQLdb.Error) -> str:
+    return str(error.args[1] if len(error.args) > 1 else error)

@@ -1,0 +1,326 @@
+"""Tables of a MySQL or MariaDB server, streamed as Arrow record batches.
+
+``session`` connects and asks, ``relation`` knows the table, and ``in_flight``
+what is written and not committed yet. ``result`` and ``rows`` turn a large result into
+Arrow as the server sends it, and ``ranges`` splits a large table for several connections.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import MySQLdb
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
+
+from millrace.batch import EVERY_KEY, Interval, KeyRange
+from millrace.catalog import Cursor, IngestTable, MySQLOptions
+from millrace.cursor import CursorClock
+from millrace.errors import DeclarationError, SourceMismatch, SourceRefused
+from millrace.sources.base import Closing, Extraction
+from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
+from millrace.sources.mysql.ranges import Condition, in_range, split, where_clause
+from millrace.sources.mysql.relation import Relation
+from millrace.sources.mysql.rows import record_batches, schema_of
+from millrace.sources.mysql.session import Server, Session
+from millrace.sources.mysql.types import quote
+
+if TYPE_CHECKING:
+    from millrace.connections import Connection
+
+log = logging.getLogger(__name__)
+
+# Below a million rows, a range takes longer to prepare than it saves.
+_MIN_ROWS_A_RANGE = 1_000_000
+_ROWS_A_RANGE = 5_000_000
+_MAX_CHOSEN_RANGES = 4
+_LOCK_SECONDS = 2
+_LOCK_ATTEMPTS = 10
+_LOCK_WAIT_TIMEOUT = 1205
+_DENIED = (1044, 1142)
+
+# What a statement takes beyond its waiting for locks, before it writes its first row.
+_SETTLE_BEYOND_LOCKS = timedelta(seconds=10)
+# The server's list of transactions is younger than this, if it is fresh.
+_LIST_AGE = timedelta(seconds=5)
+_SHOWN_KEYS = 5
+
+
+class MySQLSource:
+    """A MySQL or MariaDB server.
+
+    Args:
+        connection: See ``session.Server``.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._server = Server(connection)
+
+    def check(self, tables: Sequence[IngestTable] = ()) -> str:
+        """Connect, and compare what is declared with what is there."""
+        with self._server.connected() as session:
+            ((version, zone, system),) = session.rows(
+                "SELECT VERSION(), @@global.time_zone, @@system_time_zone"
+            )
+            for table in tables:
+                options = _options(table)
+                relation = Relation.find(session, options.table, self._server.connection)
+                relation.check_key(options.primary_key)
+                relation.columns(table.left_out)
+                if options.cursor:
+                    relation.clock(session, options.cursor)
+            sees = writers(processes_of(session), session).may_be_seen
+        clock = system if zone == "SYSTEM" else zone
+        closing = "sees open transactions" if sees else "does not see open transactions (PROCESS)"
+        return (
+            f"MySQL {version} at {self._server.address}, as {self._server.connection.login}; "
+            f"its clock is on {clock}; {closing}"
+        )
+
+    def closed(self, table: IngestTable, interval: Interval) -> Closing:
+        """How much of an interval no transaction can write into any more; see ``Source.closed``."""
+        options = _options(table)
+        cursor = _cursor(options)
+        with ExitStack() as connections:
+            session = connections.enter_context(self._server.connected())
+            relation = Relation.find(session, options.table, self._server.connection)
+            relation.check_key(options.primary_key)
+            clock = relation.clock(session, cursor)
+            ((text,),) = session.rows("SELECT UTC_TIMESTAMP(6)")
+            now = datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
+            asked = clock.floor(min(interval.end or now, now))
+            warnings = _rows_out_of_time(session, relation, cursor, clock, now)
+            if cursor.lookback:
+                return Closing(asked, now, warnings=warnings)
+            processes = processes_of(session)
+            dirty = connections.enter_context(self._server.connected())
+            others = writers(processes, dirty)
+            end, held_by = self._before_statements(session, cursor, others, now, asked)
+            end = clock.floor(end)
+            if interval.start is not None and end <= interval.start:
+                return Closing(end, now, held_by, warnings)
+            since = interval.start
+            if others.is_fresh and not others.transactions:
+                since = max(since, end - _LIST_AGE) if since else end - _LIST_AGE
+            look = Look(dirty, session, relation.quoted, options.primary_key, cursor.column)
+            rows = look.in_flight(relation.interval(cursor, clock, Interval(since, end)))
+            if rows:
+                end = min(end, clock.floor(clock.earliest(rows[0].cursor)))
+                held_by = self._holders(table, relation, rows, others)
+            return Closing(end, now, held_by, warnings)
+
+    def _before_statements(
+        self, session: Session, cursor: Cursor, others: Writers, now: datetime, asked: datetime
+    ) -> tuple[datetime, str | None]:
+        """Before the statements that have begun, and may not have written yet."""
+        if others.may_be_seen:
+            if others.oldest is None or now - others.oldest >= asked:
+                return asked, None
+            return now - others.oldest, f"{others.statement} is in the middle of a statement"
+        settle = cursor.settle.span if cursor.settle else _settle(session)
+        if now - settle >= asked:
+            return asked, None
+        return now - settle, (
+            f"'{self._server.connection.login}' does not see which statements are running, so "
+            f"{settle.total_seconds():g} s are left for them (GRANT PROCESS ON *.* spares them)"
+        )
+
+    def _holders(
+        self, table: IngestTable, relation: Relation, rows: Sequence[InFlight], others: Writers
+    ) -> str:
+        what = f"{len(rows):,} rows of {relation} are written and not committed"
+        if not set(table.options.primary_key) & table.pii.keys():
+            keys = ["/".join(row.key) for row in rows[:_SHOWN_KEYS]]
+            what += f" (keys {', '.join(keys)}{', …' if len(rows) > _SHOWN_KEYS else ''})"
+        if not others.may_be_seen:
+            return f"{what}; to see by whom, grant PROCESS to '{self._server.connection.login}'"
+        return f"{what}; open: {'; '.join(others.transactions[:_SHOWN_KEYS]) or 'since just now'}"
+
+    def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
+        """Ranges of the primary key, of a million rows or more; see ``Source.ranges``."""
+        options = _options(table)
+        with self._server.connected() as session:
+            relation = Relation.find(session, options.table, self._server.connection)
+            relation.check_key(options.primary_key)
+            if relation.is_view:
+                return (EVERY_KEY,)
+            where = where_clause(_interval(session, relation, options.cursor, interval))
+            rows = session.estimated_rows(f"SELECT 1 FROM {relation.quoted}{where[0]}", where[1])
+            count = min(
+                options.partitions or min(rows // _ROWS_A_RANGE, _MAX_CHOSEN_RANGES),
+                rows // _MIN_ROWS_A_RANGE,
+            )
+            is_asked_for = options.partitions is not None or options.cursor is not None
+            if count > 1 and not is_asked_for and not self._may_lock(relation):
+                return (EVERY_KEY,)
+            # Boundaries are told to Airflow and to its logs.
+            key = takewhile(lambda column: column.name not in table.pii, relation.key)
+            return split(session, relation.quoted, tuple(key), count)
+
+    @contextmanager
+    def extract(
+        self,
+        table: IngestTable,
+        interval: Interval,
+        *,
+        without: frozenset[str] = frozenset(),
+        ranges: Sequence[KeyRange] = (EVERY_KEY,),
+    ) -> Iterator[Extraction]:
+        """Stream the rows of an interval, as of one moment; see ``Source.extract``."""
+        options = _options(table)
+        with ExitStack() as connections:
+            sessions = [connections.enter_context(self._server.connected()) for _ in ranges]
+            session = sessions[0]
+            relation = Relation.find(session, options.table, self._server.connection)
+            relation.check_key(options.primary_key)
+            columns = relation.columns(without)
+            schema = schema_of(columns)
+            self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
+            interval_taken = _interval(session, relation, options.cursor, interval)
+            if options.cursor and relation.column(options.cursor.column).is_nullable:
+                # One may have been written since the batch was planned.
+                nulls, zeros, _ = relation.rows_out_of_time(session, options.cursor, None)
+                _refuse_rows_without_a_time(relation, options.cursor, nulls, zeros)
+            # Where it costs a scan more, or sees another moment, nothing is counted.
+            is_counted = relation.is_transactional and (
+                interval.start is None or relation.is_indexed(table.cursor_column)
+            )
+            names = ", ".join(column.expression for column in columns)
+            streams, counted = [], 0
+            for session, key_range in zip(sessions, ranges, strict=True):
+                where, arguments = where_clause(
+                    [*interval_taken, *in_range(relation.key, key_range)]
+                )
+                if is_counted:
+                    counted += _count(session, relation, where, arguments)
+                result = session.stream(
+                    f"SELECT {names} FROM {relation.quoted}{where}", arguments, schema.types
+                )
+                streams.append(record_batches(result, columns, schema, str(relation)))
+            yield Extraction(schema, tuple(streams), counted if is_counted else None)
+
+    def _see_one_moment(
+        self, sessions: Sequence[Session], relation: Relation, *, is_interval: bool
+    ) -> None:
+        """Start a transaction in each session that sees the same rows as the others'.
+
+        Snapshots that are started one after another differ in what was committed in between. A
+        read lock on the table holds writers up for the milliseconds that it takes.
+        """
+        with ExitStack() as held:
+            if len(sessions) > 1:
+                try:
+                    held.enter_context(self._locked(relation))
+                except SourceRefused:
+                    # An edit in between moves a row into the next interval, from any of them.
+                    if not is_interval:
+                        raise
+            for session in sessions:
+                session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    @contextmanager
+    def _locked(self, relation: Relation) -> Iterator[None]:
+        """Keep writers out of a table.
+
+        Raises:
+            SourceRefused: our account may not.
+        """
+        with self._server.connected() as session:
+            session.run(f"SET SESSION lock_wait_timeout = {_LOCK_SECONDS}")
+            for attempt in Retrying(
+                # Whoever waits for the lock holds up the writers behind: rather ask again.
+                retry=retry_if_exception(_is_lock_timeout),
+                stop=stop_after_attempt(_LOCK_ATTEMPTS),
+                wait=wait_random(0, 2),
+                reraise=True,
+            ):
+                with attempt:
+                    self._lock(session, relation)
+            yield
+            session.run("UNLOCK TABLES")
+
+    def _lock(self, session: Session, relation: Relation) -> None:
+        try:
+            session.run(f"LOCK TABLES {relation.quoted} READ")
+        except MySQLdb.Error as error:
+            if error.args[0] not in _DENIED:
+                raise
+            raise SourceRefused(
+                f"MySQL at {self._server.address} does not let '{self._server.connection.login}' "
+                f"lock {relation}, which several connections need to see it as of one moment.",
+                fix=f"GRANT LOCK TABLES ON {quote(relation.database)}.* to that user, or declare "
+                "`partitions: 1`.",
+            ) from None
+
+    def _may_lock(self, relation: Relation) -> bool:
+        try:
+            with self._locked(relation):
+                return True
+        except SourceRefused:
+            log.info("%s is read by one connection: LOCK TABLES is not granted", relation)
+            return False
+
+
+def _interval(
+    session: Session, relation: Relation, cursor: Cursor | None, interval: Interval
+) -> list[Condition]:
+    clock = relation.clock(session, cursor) if cursor else None
+    return relation.interval(cursor, clock, interval)
+
+
+def _count(session: Session, relation: Relation, where: str, arguments: Sequence[str]) -> int:
+    ((count,),) = session.rows(f"SELECT COUNT(*) FROM {relation.quoted}{where}", arguments)
+    return int(str(count))
+
+
+def _settle(session: Session) -> timedelta:
+    """How long a statement may wait for locks, and a little more."""
+    ((seconds,),) = session.rows("SELECT @@global.innodb_lock_wait_timeout")
+    return timedelta(seconds=int(str(seconds))) + _SETTLE_BEYOND_LOCKS
+
+
+def _rows_out_of_time(
+    session: Session, relation: Relation, cursor: Cursor, clock: CursorClock, now: datetime
+) -> tuple[str, ...]:
+    """Refuse rows without a time; returns a warning of those whose time has not come."""
+    _, shown = clock.bounds(Interval(None, now))
+    nulls, zeros, future = relation.rows_out_of_time(session, cursor, shown)
+    _refuse_rows_without_a_time(relation, cursor, nulls, zeros)
+    if not future:
+        return ()
+    text = (
+        f"{relation} has {future:,} rows whose cursor '{cursor.column}' lies in the future: "
+        "they are loaded when their time has come."
+    )
+    return (text,)
+
+
+def _refuse_rows_without_a_time(relation: Relation, cursor: Cursor, nulls: int, zeros: int) -> None:
+    for count, value in ((nulls, "NULL"), (zeros, "zero (0000-00-00)")):
+        if count:
+            raise SourceMismatch(
+                f"{relation} has {count:,} rows whose cursor '{cursor.column}' is {value}: "
+                "no interval would take them.",
+                fix="Fill it in MySQL and make it NOT NULL, or declare another cursor, "
+                "or none, for a full refresh.",
+            )
+
+
+def _cursor(options: MySQLOptions) -> Cursor:
+    if options.cursor is None:
+        raise ValueError("a table without a cursor has no intervals")
+    return options.cursor
+
+
+def _options(table: IngestTable) -> MySQLOptions:
+    if not isinstance(table.options, MySQLOptions):
+        raise DeclarationError(f"{table.key} is not a MySQL table.", fix="Set its `kind` to mysql.")
+    return table.options
+
+
+def _is_lock_timeout(error: BaseException) -> bool:
+    return isinstance(error, MySQLdb.Error) and error.args[0] == _LOCK_WAIT_TIMEOUT

@@ -1,0 +1,182 @@
+"""MySQL's and MariaDB's column types as Arrow types: how each is selected, and how it is read.
+
+The text protocol brings every value as bytes; ``result`` parses the plain ones, and one
+vectorised cast a column turns the rest into Arrow. docs/type-mapping.md shows the whole table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.errors import SourceMismatch, ValueDoesNotFit
+
+_INTEGERS = {
+    # Signed and unsigned.
+    "tinyint": (pa.int16(), pa.int16()),
+    "smallint": (pa.int16(), pa.int32()),
+    "mediumint": (pa.int32(), pa.int32()),
+    "int": (pa.int32(), pa.int64()),
+    "bigint": (pa.int64(), pa.decimal128(20, 0)),
+}
+_TEXTS = frozenset(
+    {
+        *("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json"),
+        # TIME reaches from -838:59:59 to 838:59:59: a duration that no time of day can hold.
+        *("enum", "set", "time", "uuid", "inet4", "inet6"),
+    }
+)
+_BINARIES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_GEOMETRIES = frozenset(
+    {
+        *("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring"),
+        *("multipolygon", "geometrycollection", "geomcollection"),
+    }
+)
+# Not FLOAT and DOUBLE, whose text is not all of their value; not ENUM, ordered by position.
+_ORDERED = frozenset(
+    {
+        *_INTEGERS,
+        *("decimal", "date", "datetime", "timestamp"),
+        *("char", "varchar", "binary", "varbinary"),
+    }
+)
+_TEMPORALS = {
+    "date": pa.date32(),
+    "datetime": pa.timestamp("us"),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
+_MAX_ARROW_DECIMAL = 38
+
+# '0000-00-00', '2024-00-10', '2024-05-00': MySQL keeps dates that no calendar has.
+_NO_DATE = "-00-|-00(?: |$)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it is selected and read.
+
+    Attributes:
+        name: Its name.
+        expression: What the SELECT list says; already quoted.
+        type: Its Arrow type.
+        is_nullable: Whether MySQL allows NULL in it.
+        is_ordered: Whether MySQL orders its values as it compares them with a literal.
+    """
+
+    name: str
+    expression: str
+    type: pa.DataType
+    is_nullable: bool = True
+    is_ordered: bool = False
+
+
+def column_of(
+    name: str,
+    data_type: str,
+    column_type: str,
+    *,
+    precision: int | None = None,
+    scale: int | None = None,
+    is_nullable: bool = True,
+    where: str = "",
+) -> Column:
+    """Decide how a column is read.
+
+    Args:
+        name: The column's name.
+        data_type: ``information_schema.columns.data_type``, e.g. ``bigint``.
+        column_type: ``….column_type``, e.g. ``bigint(20) unsigned``.
+        precision: ``….numeric_precision``.
+        scale: ``….numeric_scale``.
+        is_nullable: ``….is_nullable``.
+        where: The table, for the message.
+
+    Raises:
+        SourceMismatch: a type that has no decided form.
+    """
+    quoted = quote(name)
+
+    def column(type_: pa.DataType, expression: str = quoted) -> Column:
+        return Column(name, expression, type_, is_nullable, data_type in _ORDERED)
+
+    data_type = data_type.lower()
+    if data_type in _INTEGERS:
+        return column(_INTEGERS[data_type]["unsigned" in column_type.lower()])
+    if data_type == "decimal":
+        # Neither DuckDB nor Redshift holds more than 38 digits: wider ones travel as exact text.
+        wide = precision is None or precision > _MAX_ARROW_DECIMAL
+        return column(pa.string() if wide else pa.decimal128(precision, scale or 0))
+    if data_type == "float":
+        # As text, MySQL prints a FLOAT with six digits; as a double it prints all of them.
+        return column(pa.float32(), f"{quoted}+0e0")
+    if data_type == "double":
+        return column(pa.float64())
+    if data_type == "year":
+        return column(pa.int16())
+    if data_type == "bit":
+        bits = {"bit(1)": pa.bool_(), "bit(64)": pa.decimal128(20, 0)}
+        type_ = bits.get(column_type.lower(), pa.int64())
+        return column(type_, f"CAST({quoted} AS UNSIGNED)")
+    if data_type in _TEMPORALS:
+        return column(_TEMPORALS[data_type])
+    if data_type in _TEXTS:
+        return column(pa.string())
+    if data_type in _BINARIES:
+        return column(pa.binary())
+    if data_type in _GEOMETRIES:
+        return column(pa.binary(), f"ST_AsWKB({quoted})")
+    raise SourceMismatch(
+        f"{where}: column {name} is of the type {column_type}, which has no decided form.",
+        fix=f"Leave it out (`columns: [{{name: {name}, config: {{meta: {{ingest: false}}}}}}]`), "
+        "or read the table through a view that casts it.",
+    )
+
+
+def quote(identifier: str) -> str:
+    """An identifier in backticks, for a query whose parameters are bound with ``%s``."""
+    return "`" + identifier.replace("`", "``").replace("%", "%%") + "`"
+
+
+def to_array(raw: pa.Array, column: Column, where: str) -> tuple[pa.Array, int]:
+    """One column's values, cast from the text protocol's bytes.
+
+    Args:
+        raw: What was read: binary, or already of the column's type.
+        column: How to read it.
+        where: The table, for the message.
+
+    Returns:
+        The array, and how many dates that no calendar has became NULL in it.
+
+    Raises:
+        ValueDoesNotFit: a value that the column's type cannot hold; the message shows it.
+    """
+    if raw.type == column.type:
+        return raw, 0
+    try:
+        text = raw.cast(pa.string())
+        try:
+            return _cast(text, column.type), 0
+        except pa.ArrowInvalid:
+            if not pa.types.is_temporal(column.type):
+                raise
+        is_no_date = pc.match_substring_regex(text, _NO_DATE)
+        cleaned = pc.if_else(is_no_date, pa.scalar(None, pa.string()), text)
+        return _cast(cleaned, column.type), pc.sum(is_no_date).as_py() or 0
+    except pa.ArrowInvalid as error:
+        raise ValueDoesNotFit(
+            f"{where}: column {column.name} has a value that {column.type} cannot hold: {error}.",
+            fix="Correct the value in MySQL, or read the table through a view that casts it.",
+        ) from None
+
+
+def _cast(text: pa.Array, type_: pa.DataType) -> pa.Array:
+    if pa.types.is_string(type_):
+        return text
+    if pa.types.is_timestamp(type_) and type_.tz:
+        # The session's time zone is UTC, and the text names none.
+        return text.cast(pa.timestamp("us")).cast(type_)
+    return text.cast(type_)

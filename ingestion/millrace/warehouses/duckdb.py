@@ -1,0 +1,238 @@
+"""DuckDB: the warehouse on a laptop, one file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from millrace.catalog import IngestTable
+from millrace.errors import (
+    CountMismatch,
+    RelationNotFound,
+    SchemaConflict,
+    WarehouseError,
+    WarehouseLocked,
+    WarehouseRefused,
+)
+from millrace.manifest import Manifest
+from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.sql import SqlWarehouse, naive, quote, raw
+
+_TYPES = {
+    pa.bool_(): "BOOLEAN",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.binary(): "BLOB",
+    pa.date32(): "DATE",
+    pa.timestamp("us"): "TIMESTAMP",
+    pa.timestamp("us", "UTC"): "TIMESTAMP WITH TIME ZONE",
+}
+_ARROW_TYPES = {name: type_ for type_, name in _TYPES.items()}
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_LOCKED = "IO Error: Could not set lock on file"
+_HOLDER = re.compile(r"\(PID (\d+)\)")
+
+
+class DuckDBWarehouse(SqlWarehouse):
+    """A DuckDB file; its lock lets one process in at a time.
+
+    Args:
+        path: The file; it is made when it is missing, but not its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def check(self) -> str:
+        """Open the file for writing."""
+        with self._session() as session:
+            ((version,),) = session.run("SELECT version()")
+        return f"DuckDB {version} at {self._path}"
+
+    def batches(self, table: IngestTable) -> list[LedgerRow]:
+        """The table's ledger; see ``Warehouse.batches``."""
+        return super().batches(table) if self._path.exists() else []
+
+    def read(
+        self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
+    ) -> pa.Table:
+        """The rows of a mart; see ``Warehouse.read``."""
+        relation = f"{quote(schema)}.{quote(identifier)}"
+        names = ", ".join(map(quote, columns)) if columns else "*"
+        order = ", ".join(f"{quote(name)} NULLS LAST" for name in order_by)
+        with self._session() as session:
+            try:
+                return session.connection.sql(
+                    f"SELECT {names} FROM {relation} ORDER BY {order}"
+                ).to_arrow_table()
+            except duckdb.CatalogException:
+                raise RelationNotFound(
+                    f"There is no {schema}.{identifier} in {self._path}.",
+                    fix="Build it: `dbt build`, or the DAG transform.",
+                ) from None
+            except duckdb.BinderException as error:
+                raise RelationNotFound(
+                    f"{schema}.{identifier} lacks a column that is asked for: "
+                    f"{str(error).splitlines()[0]}",
+                    fix="Correct `columns` or `order_by` in the declaration.",
+                ) from None
+
+    @contextmanager
+    def _session(self) -> Iterator[_Session]:
+        connection = self._connect()
+        try:
+            # Widening a DATE or a TIMESTAMP must not depend on the laptop's time zone.
+            connection.execute("SET TimeZone = 'UTC'")
+            # To keep a part's rows in their order, threads would have to wait for each other.
+            connection.execute("SET preserve_insertion_order = false")
+            yield _Session(connection)
+        except duckdb.Error as error:
+            raise _explain(error, self._path) from error
+        finally:
+            # What a full disk keeps from the file at the end stays in the log beside it.
+            with contextlib.suppress(duckdb.Error):
+                connection.close()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        if not self._path.parent.is_dir():
+            # Made here, a mistyped path would be a second, empty warehouse.
+            raise WarehouseRefused(
+                f"There is no folder {self._path.parent} for the DuckDB file {self._path.name}.",
+                fix="Correct DUCKDB_PATH, or make the folder: a relative path starts at the "
+                "project's root.",
+            )
+        try:
+            return duckdb.connect(str(self._path))
+        except duckdb.IOException as error:
+            if not str(error).startswith(_LOCKED):
+                raise self._unfit(error) from error
+            holder = _HOLDER.search(str(error))
+            by = f" (process {holder[1]})" if holder else ""
+            raise WarehouseLocked(
+                f"Another process{by} holds the DuckDB file {self._path}.",
+                fix="Wait until it is done, or close it (a dbt run, a notebook, a DuckDB "
+                "shell); DuckDB lets one process write at a time.",
+            ) from None
+        except (duckdb.Error, OSError) as error:
+            raise self._unfit(error) from error
+
+    def _unfit(self, error: Exception) -> WarehouseRefused:
+        return WarehouseRefused(
+            f"The DuckDB file {self._path} cannot be opened: {_said(error)}.",
+            fix="Set DUCKDB_PATH to a file that you may write and that DuckDB made.",
+        )
+
+    @contextmanager
+    def _transaction(self, session: _Session) -> Iterator[None]:
+        session.connection.begin()
+        try:
+            yield
+        except BaseException:
+            # An error may have ended the transaction already.
+            with contextlib.suppress(duckdb.Error):
+                session.connection.rollback()
+            raise
+        session.connection.commit()
+
+    def _columns(self, session: _Session, table: IngestTable) -> dict[str, pa.DataType]:
+        rows = session.run(
+            "SELECT column_name, data_type FROM information_schema.columns "
+            "WHERE table_catalog = current_database() AND table_schema = ? AND table_name = ? "
+            "ORDER BY ordinal_position",
+            [table.schema, table.identifier],
+        )
+        return {
+            name: _arrow_type(data_type, f"{table.schema}.{table.identifier}.{name}")
+            for name, data_type in rows
+            if name not in (BATCH_COLUMN, LOADED_COLUMN)
+        }
+
+    def _type(self, type_: pa.DataType) -> str:
+        if pa.types.is_decimal(type_):
+            return f"DECIMAL({type_.precision},{type_.scale})"
+        return _TYPES[type_]
+
+    def _widen(
+        self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
+    ) -> None:
+        session.run(f"ALTER TABLE {raw(table)} ALTER {quote(column)} TYPE {self._type(type_)}")
+
+    def _insert(
+        self,
+        session: _Session,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        landed: Landed,
+    ) -> None:
+        names = ", ".join(map(quote, columns))
+        for part in manifest.parts:
+            with landed.local_copy(part) as path:
+                ((count,),) = session.run(
+                    f"INSERT INTO {raw(table)} ({names}, {BATCH_COLUMN}, {LOADED_COLUMN}) "
+                    f"SELECT {names}, ?, ? FROM read_parquet(?)",
+                    [manifest.batch.id, naive(loaded_at), str(path)],
+                )
+            if count != part.rows:
+                raise CountMismatch(
+                    f"{part.url} brought {count:,} rows; its manifest says {part.rows:,}.",
+                    fix="Ingest the batch again: a new attempt lands beside it.",
+                )
+
+
+class _Session:
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self.connection.execute(statement, list(parameters)).fetchall()
+
+
+def _explain(error: duckdb.Error, path: Path) -> WarehouseError:
+    said = _said(error)
+    if said.endswith(os.strerror(errno.ENOSPC)):
+        return WarehouseError(
+            f"There is no room for the DuckDB file {path}: {said}.",
+            fix="Free space there, or set DUCKDB_PATH to a file where there is more. The warehouse "
+            "is as it was before.",
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return WarehouseError(
+            f"DuckDB at {path} has not memory enough: {said}.",
+            fix="Give the process more, or DuckDB room to spill to beside its file. The warehouse "
+            "is as it was before.",
+        )
+    return WarehouseError(
+        f"DuckDB at {path} refuses: {said}.",
+        fix="Look the message up; the warehouse is as it was before.",
+    )
+
+
+def _said(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")
+
+
+def _arrow_type(name: str, where: str) -> pa.DataType:
+    if match := _DECIMAL.fullmatch(name):
+        return pa.decimal128(int(match[1]), int(match[2]))
+    if name in _ARROW_TYPES:
+        return _ARROW_TYPES[name]
+    raise SchemaConflict(
+        f"{where} is of the type {name}, which no batch brings.",
+        fix="Let Millrace make its raw tables: rename this one out of the way.",
+    )

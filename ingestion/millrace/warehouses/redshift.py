@@ -1,0 +1,519 @@
+"""Amazon Redshift: parts are copied by the cluster itself, straight from the manifest.
+
+The connection is dbt-redshift's own, from the same credentials (password, IAM, serverless …). What
+may read the landing is an IAM role, named by ``REDSHIFT_IAM_ROLE``: no key is ever in the SQL.
+https://docs.aws.amazon.com/redshift/latest/dg/r_COPY.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import redshift_connector
+from dbt.adapters.exceptions import FailedToConnectError
+from dbt.adapters.redshift.connections import get_connection_method
+from tenacity import (
+    retry,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from millrace.catalog import IngestTable
+from millrace.errors import (
+    CountMismatch,
+    DeclarationError,
+    RelationNotFound,
+    SchemaConflict,
+    WarehouseBusy,
+    WarehouseError,
+    WarehouseRefused,
+    WarehouseUnavailable,
+)
+from millrace.manifest import Manifest
+from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.sql import SqlWarehouse, naive, quote, raw
+
+ROLE_VARIABLE = "REDSHIFT_IAM_ROLE"
+TIMEOUT_VARIABLE = "REDSHIFT_STATEMENT_TIMEOUT"
+_STATEMENT_SECONDS = 3600
+# The cluster's own word on a statement that takes too long comes before the client's.
+_GRACE_SECONDS = 30
+_CONNECT_SECONDS = 30
+_FAREWELL_SECONDS = 5
+# A host that answers no probe, or takes no data, is gone within a minute and a half.
+_PROBES = {
+    socket.TCP_KEEPIDLE: 60,
+    socket.TCP_KEEPINTVL: 10,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 90_000,
+}
+_RETRY_SECONDS = 600
+_STAGED = "millrace_staged"
+_MAX_VARCHAR = 65_535
+_MAX_VARBYTE = 1_024_000
+# A message quotes names and values, so it is matched as a whole where the SQLSTATE does not tell.
+_IN_THE_WAY_STATES = {
+    # A serialization failure, a deadlock.
+    *("40001", "40P01"),
+    # Only what is not there is made: another load was quicker. (Redshift checks no unique key but
+    # those of its own catalog.)
+    *("42P06", "42P07", "23505"),
+}
+_IN_THE_WAY = re.compile(
+    r"1023\b.*|Serializable isolation violation.*|.* conflict with concurrent transaction"
+    r"|could not serialize access.*|deadlock detected"
+    # A load that waited for the lock while a key was widened.
+    r"|table \S+ dropped by concurrent transaction|(schema|relation|table) \S+ already exists",
+    re.IGNORECASE | re.DOTALL,
+)
+_NOT_LET_STATE = "42501"
+_CANCELLED_STATE = "57014"
+_WRONG_LOGIN_STATES = {"28000", "28P01"}
+_WRONG_LOGIN = re.compile(r"(FATAL: *)?password authentication failed for user .*", re.DOTALL)
+_CONTEXT = re.compile(r"^\s*context:\s*(.*\S)", re.MULTILINE)
+
+_TYPES = {
+    pa.bool_(): "BOOLEAN",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "REAL",
+    pa.float64(): "DOUBLE PRECISION",
+    pa.string(): f"VARCHAR({_MAX_VARCHAR})",
+    pa.binary(): f"VARBYTE({_MAX_VARBYTE})",
+    pa.date32(): "DATE",
+    pa.timestamp("us"): "TIMESTAMP",
+    pa.timestamp("us", "UTC"): "TIMESTAMPTZ",
+}
+_ARROW_TYPES = {
+    "boolean": pa.bool_(),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
+    "character varying": pa.string(),
+    "binary varying": pa.binary(),
+    "varbyte": pa.binary(),
+    # JSON travels as text.
+    "super": pa.string(),
+    "date": pa.date32(),
+    "timestamp without time zone": pa.timestamp("us"),
+    "timestamp with time zone": pa.timestamp("us", "UTC"),
+}
+
+_BROKEN = (OSError, redshift_connector.InterfaceError, redshift_connector.OperationalError)
+
+
+class RedshiftWarehouse(SqlWarehouse):
+    """A Redshift cluster or workgroup.
+
+    Args:
+        credentials: dbt-redshift's credentials of the target.
+    """
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def check(self) -> str:
+        """Connect and ask for the version."""
+        with self._session() as session:
+            ((version,),) = session.run("SELECT version()")
+        place = f"{self._credentials.host}:{self._credentials.port}/{self._credentials.database}"
+        return f"{str(version).split(' on ')[0]} at {place}"
+
+    @retry(
+        # Nothing of a load that failed is left, so it may be done again.
+        retry=retry_if_exception_type(WarehouseBusy),
+        stop=stop_after_attempt(4) | stop_after_delay(_RETRY_SECONDS),
+        wait=wait_random_exponential(multiplier=1, max=30),
+        reraise=True,
+    )
+    def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
+        """Load a landed batch; see ``Warehouse.load``."""
+        return super().load(table, manifest, landed)
+
+    def read(
+        self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
+    ) -> pa.Table:
+        """The rows of a mart; see ``Warehouse.read``."""
+        relation = f"{quote(schema)}.{quote(identifier)}"
+        with self._session() as session:
+            known = dict(_described(session, schema, identifier))
+            if not known:
+                raise RelationNotFound(
+                    f"There is no {schema}.{identifier} in {self._credentials.database}.",
+                    fix="Build it: `dbt build`, or the DAG transform.",
+                )
+            chosen = list(columns or known)
+            if missing := [name for name in (*chosen, *order_by) if name not in known]:
+                raise RelationNotFound(
+                    f"{schema}.{identifier} has no column {missing[0]}.",
+                    fix="Correct `columns` or `order_by` in the declaration. "
+                    f"Its columns: {', '.join(known)}.",
+                )
+            rows = session.run(
+                f"SELECT {', '.join(map(quote, chosen))} FROM {relation} "
+                f"ORDER BY {', '.join(f'{quote(name)} NULLS LAST' for name in order_by)}"
+            )
+        values = zip(*rows, strict=True) if rows else ([] for _ in chosen)
+        return pa.table(
+            {
+                name: pa.array(list(column), known[name])
+                for name, column in zip(chosen, values, strict=True)
+            }
+        )
+
+    @contextmanager
+    def _session(self) -> Iterator[_Session]:
+        place = f"{self._credentials.host}:{self._credentials.port}"
+        seconds = _statement_seconds()
+        connection = self._connect(place)
+        wire: socket.socket = connection._usock
+        try:
+            # A host that is gone shows by its silence to probes, a cluster that is stuck only by
+            # the time that a statement takes.
+            for option, value in _PROBES.items():
+                wire.setsockopt(socket.IPPROTO_TCP, option, value)
+            wire.settimeout(seconds + _GRACE_SECONDS)
+            # Statements outside a transaction commit by themselves.
+            connection.autocommit = True
+            session = _Session(connection)
+            session.run(f"SET statement_timeout TO {seconds * 1000}")
+            yield session
+        except redshift_connector.Error as error:
+            raise _explain(error, place) from error
+        except OSError as error:
+            raise WarehouseBusy(
+                f"The connection to Redshift at {place} broke: {error}.",
+                fix="It may pass: try again. Nothing was loaded.",
+            ) from error
+        finally:
+            # The cluster rolls back what is open: a farewell is a courtesy, not to be waited for.
+            with contextlib.suppress(redshift_connector.Error, OSError):
+                wire.settimeout(_FAREWELL_SECONDS)
+                connection.close()
+
+    def _connect(self, place: str) -> Any:
+        credentials = self._credentials
+        if credentials.connect_timeout is None:
+            credentials = replace(credentials, connect_timeout=_CONNECT_SECONDS)
+        try:
+            return get_connection_method(credentials)()
+        except (redshift_connector.Error, FailedToConnectError, OSError) as error:
+            text = _text(error)
+            if _state(error) in _WRONG_LOGIN_STATES or _WRONG_LOGIN.fullmatch(text):
+                raise WarehouseRefused(
+                    f"Redshift at {place} refuses the user '{self._credentials.user}': {text}.",
+                    fix="Correct the user or password that profiles.yml reads.",
+                ) from None
+            raise WarehouseUnavailable(
+                f"Redshift at {place} cannot be reached: {text}.",
+                fix="Check that the cluster runs, is not paused, and lets this machine in.",
+            ) from error
+
+    @contextmanager
+    def _transaction(self, session: _Session) -> Iterator[None]:
+        session.run("BEGIN")
+        try:
+            yield
+        except Exception as error:
+            # A broken connection has rolled back, and would let a ROLLBACK wait for ever; what ends
+            # the process (Ctrl-C, a task's time-out) closes the connection, which rolls back too.
+            if not isinstance(error, _BROKEN):
+                with contextlib.suppress(redshift_connector.Error, OSError):
+                    session.run("ROLLBACK")
+            raise
+        session.run("COMMIT")
+
+    def _stage(
+        self, session: _Session, table: IngestTable, manifest: Manifest, landed: Landed
+    ) -> None:
+        """Copy the parts into a temporary table: the raw table is locked only for the insert.
+
+        The raw table is made here too: a transaction sees what is there at its first statement,
+        so that has to be the lock.
+        """
+        self._make(session, table, manifest.schema)
+        columns = ", ".join(
+            f"{quote(field.name)} {self._type(field.type)}" for field in manifest.schema
+        )
+        session.run(f"DROP TABLE IF EXISTS {_STAGED}")
+        session.run(f"CREATE TEMPORARY TABLE {_STAGED} ({columns}) DISTSTYLE EVEN")
+        if not manifest.parts:
+            return
+        role = os.environ.get(ROLE_VARIABLE)
+        if not role:
+            raise WarehouseRefused(
+                f"{ROLE_VARIABLE} is not set.",
+                fix=f"Set {ROLE_VARIABLE} to the ARN of a role of the cluster that may read the "
+                "landing (or to `default`).",
+            )
+        # The cluster reads S3 by itself: what was there before and after is what it read.
+        landed.verify(manifest)
+        try:
+            session.run(
+                f"COPY {_STAGED} FROM {_literal(manifest.url)} "
+                f"IAM_ROLE {'default' if role == 'default' else _literal(role)} "
+                "FORMAT AS PARQUET MANIFEST"
+            )
+        except redshift_connector.ProgrammingError as error:
+            text = _text(error)
+            raise WarehouseError(
+                f"Redshift cannot copy {manifest.url}: {text}{_load_errors(session)}",
+                fix=_copy_fix(text),
+            ) from error
+        landed.verify(manifest)
+        ((copied,),) = session.run(f"SELECT COUNT(*) FROM {_STAGED}")
+        ((reported,),) = session.run("SELECT pg_last_copy_count()")
+        if not copied == reported == manifest.rows:
+            raise CountMismatch(
+                f"{manifest.url} brought {copied:,} rows (COPY says {reported:,}); "
+                f"it promises {manifest.rows:,}.",
+                fix="Ingest the batch again: a new attempt lands beside it.",
+            )
+
+    def _lock(self, session: _Session, table: IngestTable) -> None:
+        session.run(f"LOCK TABLE {raw(table)}")
+
+    def _columns(self, session: _Session, table: IngestTable) -> dict[str, pa.DataType]:
+        return {
+            name: type_
+            for name, type_ in _described(session, table.schema, table.identifier)
+            if name not in (BATCH_COLUMN, LOADED_COLUMN)
+        }
+
+    def _type(self, type_: pa.DataType) -> str:
+        if pa.types.is_decimal(type_):
+            return f"DECIMAL({type_.precision},{type_.scale})"
+        return _TYPES[type_]
+
+    def _column_type(self, table: IngestTable, field: pa.Field) -> str:
+        return "SUPER" if field.name in table.options.redshift.super else self._type(field.type)
+
+    def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
+        """Rows of one key on one slice, in the order in which dbt asks for what is new."""
+        declared = table.options.redshift
+        known = {name.lower() for name in columns}
+        for name in (declared.distkey, *(declared.sortkey or ()), *declared.super):
+            if name is not None and name.lower() not in known:
+                raise DeclarationError(
+                    f"{table.file}: source table {table.key}: meta.ingest.redshift names the "
+                    f"column {name}, which does not come.",
+                    fix=f"Its columns: {', '.join(columns)}.",
+                )
+        distkey = declared.distkey or next(iter(table.options.primary_key), None)
+        sortkey = declared.sortkey if declared.sortkey is not None else (table.cursor_column,)
+        is_kept = distkey is not None and distkey.lower() in known
+        distribution = f" DISTKEY ({quote(str(distkey))})" if is_kept else ""
+        order = [quote(name) for name in sortkey if name is not None and name.lower() in known]
+        order.insert(0, LOADED_COLUMN)
+        return f"{distribution} COMPOUND SORTKEY ({', '.join(order)})"
+
+    def _widen(
+        self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
+    ) -> None:
+        """Redshift widens only texts in place: other types get a new column, a key a new table."""
+        if column.lower() in _key_columns(session, table):
+            self._widen_key(session, table, column.lower(), type_)
+            return
+        wider = quote(f"{column}__wider")
+        session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {wider} {self._type(type_)}")
+        session.run(f"UPDATE {raw(table)} SET {wider} = {quote(column)}")
+        session.run(f"ALTER TABLE {raw(table)} DROP COLUMN {quote(column)} CASCADE")
+        session.run(f"ALTER TABLE {raw(table)} RENAME COLUMN {wider} TO {quote(column)}")
+
+    def _widen_key(
+        self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
+    ) -> None:
+        """A key cannot be dropped, and whether it can be changed in a transaction is not written.
+
+        So the table is made anew beside the old one, which it then replaces.
+        """
+        names = [name for name, _ in _described(session, table.schema, table.identifier)]
+        values = ", ".join(
+            f"CAST({quote(name)} AS {self._type(type_)}) AS {quote(name)}"
+            if name == column
+            else quote(name)
+            for name in names
+        )
+        wider = f"{quote(table.schema)}.{quote(f'{table.identifier}__wider')}"
+        session.run(
+            f"CREATE TABLE {wider}{self._table_options(table, names)} "
+            f"AS SELECT {values} FROM {raw(table)}"
+        )
+        session.run(f"DROP TABLE {raw(table)} CASCADE")
+        session.run(f"ALTER TABLE {wider} RENAME TO {quote(table.identifier)}")
+
+    def _insert(
+        self,
+        session: _Session,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        landed: Landed,
+    ) -> None:
+        names = ", ".join(map(quote, columns))
+        values = ", ".join(
+            f"JSON_PARSE({quote(name)})" if name in table.options.redshift.super else quote(name)
+            for name in columns
+        )
+        session.run(
+            f"INSERT INTO {raw(table)} ({names}, {BATCH_COLUMN}, {LOADED_COLUMN}) "
+            f"SELECT {values}, ?, CAST(? AS TIMESTAMP) FROM {_STAGED}",
+            [manifest.batch.id, naive(loaded_at)],
+        )
+        ((count,),) = session.run(
+            f"SELECT COUNT(*) FROM {raw(table)} WHERE {BATCH_COLUMN} = ? AND {LOADED_COLUMN} = ?",
+            [manifest.batch.id, naive(loaded_at)],
+        )
+        if count != manifest.rows:
+            raise CountMismatch(
+                f"{raw(table)} got {count:,} rows of {manifest.url}, "
+                f"which promises {manifest.rows:,}.",
+                fix="Ingest the batch again: a new attempt lands beside it.",
+            )
+
+
+class _Session:
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.paramstyle = "qmark"
+            cursor.execute(statement, tuple(parameters))
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+
+def _described(session: _Session, schema: str, identifier: str) -> list[tuple[str, pa.DataType]]:
+    """A relation's columns with their Arrow types, in order; none where there is no relation."""
+    rows = session.run(
+        "SELECT column_name, data_type, numeric_precision, numeric_scale "
+        "FROM information_schema.columns WHERE table_schema = ? AND table_name = ? "
+        "ORDER BY ordinal_position",
+        [schema, identifier],
+    )
+    described = []
+    for name, data_type, precision, scale in rows:
+        if data_type == "numeric":
+            described.append((name, pa.decimal128(precision, scale)))
+        elif data_type in _ARROW_TYPES:
+            described.append((name, _ARROW_TYPES[data_type]))
+        else:
+            raise SchemaConflict(
+                f"{schema}.{identifier}.{name} is of the type {data_type}, which no batch brings.",
+                fix="Let Millrace make its raw tables: rename this one out of the way.",
+            )
+    return described
+
+
+def _key_columns(session: _Session, table: IngestTable) -> set[str]:
+    """The columns of the raw table's distribution and sort keys."""
+    rows = session.run(
+        "SELECT column_name FROM svv_redshift_columns WHERE database_name = current_database() "
+        "AND schema_name = ? AND table_name = ? AND (distkey OR sortkey <> 0)",
+        [table.schema, table.identifier],
+    )
+    return {name for (name,) in rows}
+
+
+def _load_errors(session: _Session) -> str:
+    """What Redshift keeps of the rows that the last COPY refused."""
+    with contextlib.suppress(redshift_connector.Error):
+        rows = session.run(
+            "SELECT file_name, line_number, column_name, error_message FROM sys_load_error_detail "
+            "WHERE session_id = pg_backend_pid() ORDER BY start_time DESC LIMIT 5"
+        )
+        return "".join(
+            f"\n  {file.strip()}, line {line}, column {column.strip()}: {text.strip()}"
+            for file, line, column, text in rows
+        )
+    return ""
+
+
+def _statement_seconds() -> int:
+    text = os.environ.get(TIMEOUT_VARIABLE) or str(_STATEMENT_SECONDS)
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise WarehouseRefused(
+            f"{TIMEOUT_VARIABLE} is {text!r}, not a number of seconds.",
+            fix=f"Set it to a whole number above 0, or leave it out ({_STATEMENT_SECONDS}).",
+        )
+    return int(text)
+
+
+def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
+    text = _text(error)
+    if _state(error) in _IN_THE_WAY_STATES or _IN_THE_WAY.fullmatch(_message(error)):
+        return WarehouseBusy(
+            f"Another transaction of Redshift at {place} was in the way: {text}.",
+            fix="It may pass: try again. Nothing was loaded.",
+        )
+    if _state(error) == _NOT_LET_STATE:
+        return WarehouseRefused(
+            f"Redshift at {place} does not let us: {text}.",
+            fix="Grant the loader what deploy/redshift/grants.sql lists.",
+        )
+    if _state(error) == _CANCELLED_STATE:
+        return WarehouseUnavailable(
+            f"Redshift at {place} cancelled a statement: {text}. Nothing was loaded.",
+            fix=f"See what it waited for; {TIMEOUT_VARIABLE} is how many seconds one may take "
+            f"({_STATEMENT_SECONDS}, unless set).",
+        )
+    if isinstance(error, _BROKEN):
+        return WarehouseBusy(
+            f"The connection to Redshift at {place} broke: {text}.",
+            fix="It may pass: try again. Nothing was loaded.",
+        )
+    return WarehouseError(
+        f"Redshift at {place} refuses: {text}.", fix="Look the message up; nothing was loaded."
+    )
+
+
+def _copy_fix(text: str) -> str:
+    if "not authorized" in text or "AccessDenied" in text:
+        return f"Attach the role of {ROLE_VARIABLE} to the cluster, and let it read the landing."
+    if "longer than" in text:
+        return f"Shorten it in the source to {_MAX_VARCHAR:,} bytes, or declare `pii: drop` for it."
+    return "Ingest the batch again: a new attempt lands beside it."
+
+
+def _text(error: Exception) -> str:
+    """The message of an error and its details."""
+    detail = str(_fields(error).get("D", "")).strip()
+    # Redshift's block of details repeats the message, and says in its context what is wrong.
+    if context := _CONTEXT.search(detail):
+        detail = context[1]
+    return ": ".join(filter(None, [_message(error), detail]))
+
+
+def _message(error: Exception) -> str:
+    first = error.args[0] if error.args else ""
+    return str(_fields(error).get("M") or first or error)
+
+
+def _state(error: Exception) -> str | None:
+    """The SQLSTATE that the server gave; None where it gave none."""
+    return _fields(error).get("C")
+
+
+def _fields(error: Exception) -> dict[str, str]:
+    """What the server reported, by the letters of the wire's fields; the driver keeps it so."""
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, dict) else {}
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,0 +1,276 @@
+"""What every SQL warehouse does alike: the raw table, the ledger, one transaction around a load.
+
+A kind of warehouse gives its connection, its types and its own bulk way in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from millrace.batch import Interval
+from millrace.catalog import IngestTable
+from millrace.cursor import CursorClock
+from millrace.manifest import Manifest
+from millrace.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.evolution import plan_evolution
+
+_TICK = timedelta(microseconds=1)
+_LEDGER_COLUMNS = (
+    "table_name VARCHAR(512) NOT NULL",
+    "batch_id VARCHAR(512) NOT NULL",
+    "interval_start TIMESTAMP",
+    "interval_end TIMESTAMP",
+    "manifest_url VARCHAR(2048) NOT NULL",
+    "row_count BIGINT NOT NULL",
+    "byte_count BIGINT NOT NULL",
+    "extracted_at TIMESTAMP NOT NULL",
+    "loaded_at TIMESTAMP NOT NULL",
+)
+
+
+class Session(Protocol):
+    """A connection, asked in SQL; parameters are bound with ``?``."""
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement.
+
+        Returns:
+            Its rows; none for a statement that has no result.
+        """
+
+
+class SqlWarehouse(ABC):
+    """A warehouse that speaks SQL."""
+
+    def batches(self, table: IngestTable) -> list[LedgerRow]:
+        """The table's ledger; see ``Warehouse.batches``."""
+        with self._session() as session:
+            return _ledger(session, table) if _has_ledger(session, table) else []
+
+    def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
+        """Load a landed batch; see ``Warehouse.load``."""
+        with self._session() as session:
+            self._stage(session, table, manifest, landed)
+            with self._transaction(session):
+                self._lock(session, table)
+                columns = self._prepare(session, table, manifest.schema)
+                earlier = _ledger(session, table)
+                # The lock makes loads one after another; the clock may still step back.
+                loaded_at = max([_now(), *(row.loaded_at + _TICK for row in earlier)])
+                interval = manifest.batch.interval
+                replaced = [row.batch_id for row in earlier if interval.contains(row.interval)]
+                if replaced:
+                    _forget(session, table, replaced)
+                for row in earlier:
+                    if _is_read_again(table, row, interval):
+                        self._trim(session, table, row, manifest)
+                self._insert(session, table, manifest, columns, loaded_at, landed)
+                row = LedgerRow(
+                    table=table.key,
+                    batch_id=manifest.batch.id,
+                    start=interval.start,
+                    end=interval.end,
+                    manifest_url=manifest.url,
+                    rows=manifest.rows,
+                    size=manifest.size,
+                    extracted_at=manifest.extracted_at,
+                    loaded_at=loaded_at,
+                )
+                _write_ledger(session, table, row)
+        return row
+
+    @abstractmethod
+    def _session(self) -> AbstractContextManager[Session]:
+        """Connect; errors of the client become ours."""
+
+    @abstractmethod
+    def _transaction(self, session: Any) -> AbstractContextManager[None]:
+        """Commit at the end, or roll back what raises."""
+
+    def _stage(  # noqa: B027 may be nothing
+        self, session: Any, table: IngestTable, manifest: Manifest, landed: Landed
+    ) -> None:
+        """Bring the rows in before the transaction, where that shortens its locks."""
+
+    def _lock(self, session: Any, table: IngestTable) -> None:  # noqa: B027 may be nothing
+        """Let loads of one table come one after another, where the warehouse does not itself."""
+
+    @abstractmethod
+    def _columns(self, session: Any, table: IngestTable) -> dict[str, pa.DataType]:
+        """The raw table's columns without Millrace's own; none where there is no table."""
+
+    @abstractmethod
+    def _type(self, type_: pa.DataType) -> str:
+        """The warehouse's name of a type."""
+
+    def _column_type(self, table: IngestTable, field: pa.Field) -> str:
+        """The type of a raw table's column."""
+        return self._type(field.type)
+
+    def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
+        """What follows the columns of a new raw table."""
+        return ""
+
+    @abstractmethod
+    def _widen(self, session: Any, table: IngestTable, column: str, type_: pa.DataType) -> None:
+        """Give a column of the raw table a wider type."""
+
+    @abstractmethod
+    def _insert(
+        self,
+        session: Any,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        landed: Landed,
+    ) -> None:
+        """Insert the batch's rows.
+
+        Raises:
+            CountMismatch: other rows arrived than the manifest promises.
+        """
+
+    def _trim(
+        self, session: Session, table: IngestTable, row: LedgerRow, manifest: Manifest
+    ) -> None:
+        """Take out of an earlier batch what a batch with a lookback has read again."""
+        cursor, start = table.options.cursor, manifest.batch.interval.start
+        if cursor is None or cursor.column not in manifest.schema.names:
+            return
+        type_ = manifest.schema.field(cursor.column).type
+        if not pa.types.is_temporal(type_):
+            # It is hashed: its older versions stay, and dbt takes the newest.
+            return
+        if pa.types.is_timestamp(type_) and type_.tz:
+            clock, sql_type = CursorClock(), "TIMESTAMP WITH TIME ZONE"
+        else:
+            clock, sql_type = CursorClock(ZoneInfo(cursor.time_zone or "UTC")), "TIMESTAMP"
+        # As the source is asked for it.
+        bound, _ = clock.bounds(Interval(start))
+        zone = "+00:00" if sql_type != "TIMESTAMP" else ""
+        condition = f"{BATCH_COLUMN} = ? AND {quote(cursor.column)} >= CAST(? AS {sql_type})"
+        values = [row.batch_id, f"{bound}{zone}"]
+        ((count,),) = session.run(f"SELECT COUNT(*) FROM {raw(table)} WHERE {condition}", values)
+        session.run(f"DELETE FROM {raw(table)} WHERE {condition}", values)
+        session.run(
+            f"UPDATE {_ledger_of(table)} SET interval_end = ?, row_count = row_count - ? "
+            "WHERE table_name = ? AND batch_id = ?",
+            [naive(start), count, table.key, row.batch_id],
+        )
+
+    def _prepare(
+        self, session: Session, table: IngestTable, incoming: pa.Schema
+    ) -> tuple[str, ...]:
+        """Make or widen the raw table and its ledger; returns the columns that it takes."""
+        self._make(session, table, incoming)
+        evolution = plan_evolution(table, self._columns(session, table), incoming)
+        for name, type_ in evolution.add.items():
+            column_type = self._column_type(table, pa.field(name, type_))
+            session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {quote(name)} {column_type}")
+        for name, type_ in evolution.widen.items():
+            self._widen(session, table, name, type_)
+        return evolution.insert
+
+    def _make(self, session: Session, table: IngestTable, incoming: pa.Schema) -> None:
+        """Make what is missing: the schema, its ledger, the raw table."""
+        session.run(f"CREATE SCHEMA IF NOT EXISTS {quote(table.schema)}")
+        session.run(
+            f"CREATE TABLE IF NOT EXISTS {_ledger_of(table)} ({', '.join(_LEDGER_COLUMNS)})"
+        )
+        if not self._columns(session, table):
+            # Refuses columns that no table can have.
+            plan_evolution(table, {}, incoming)
+            columns = [
+                f"{quote(field.name)} {self._column_type(table, field)}" for field in incoming
+            ]
+            columns.append(f"{BATCH_COLUMN} VARCHAR(512) NOT NULL")
+            columns.append(f"{LOADED_COLUMN} TIMESTAMP NOT NULL")
+            options = self._table_options(table, incoming.names)
+            session.run(f"CREATE TABLE {raw(table)} ({', '.join(columns)}){options}")
+
+
+def raw(table: IngestTable) -> str:
+    """The raw table's quoted name."""
+    return f"{quote(table.schema)}.{quote(table.identifier)}"
+
+
+def quote(identifier: str) -> str:
+    """An identifier in double quotes."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def naive(time: datetime | None) -> datetime | None:
+    """The warehouse keeps UTC without a zone."""
+    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
+def _ledger_of(table: IngestTable) -> str:
+    return f"{quote(table.schema)}.{LEDGER}"
+
+
+def _is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bool:
+    """Whether a batch with a lookback has read the end of an earlier one again."""
+    if not (table.options.cursor and table.options.cursor.lookback) or interval.start is None:
+        return False
+    begins_before = row.start is None or row.start < interval.start
+    ends_inside = (
+        row.end is not None
+        and row.end > interval.start
+        and (interval.end is None or row.end <= interval.end)
+    )
+    return begins_before and ends_inside
+
+
+def _has_ledger(session: Session, table: IngestTable) -> bool:
+    return bool(
+        session.run(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
+            [table.schema, LEDGER],
+        )
+    )
+
+
+def _ledger(session: Session, table: IngestTable) -> list[LedgerRow]:
+    rows = session.run(
+        "SELECT table_name, batch_id, interval_start, interval_end, manifest_url, row_count, "
+        f"byte_count, extracted_at, loaded_at FROM {_ledger_of(table)} "
+        "WHERE table_name = ? ORDER BY loaded_at",
+        [table.key],
+    )
+    return [LedgerRow(*map(_aware, row)) for row in rows]
+
+
+def _forget(session: Session, table: IngestTable, batch_ids: Sequence[str]) -> None:
+    """Delete batches from the raw table and from the ledger."""
+    places = ", ".join("?" * len(batch_ids))
+    session.run(f"DELETE FROM {raw(table)} WHERE {BATCH_COLUMN} IN ({places})", batch_ids)
+    session.run(
+        f"DELETE FROM {_ledger_of(table)} WHERE table_name = ? AND batch_id IN ({places})",
+        [table.key, *batch_ids],
+    )
+
+
+def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
+    session.run(
+        f"INSERT INTO {_ledger_of(table)} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            *(row.table, row.batch_id, naive(row.start), naive(row.end), row.manifest_url),
+            *(row.rows, row.size, naive(row.extracted_at), naive(row.loaded_at)),
+        ],
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

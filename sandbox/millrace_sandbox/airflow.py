@@ -1,0 +1,372 @@
+"""A local Airflow: its four services and its private settings.
+
+It is driven from outside, through the `airflow` command and its REST API (airflow_api.py):
+importing Airflow takes seconds and would tie the caller to Airflow's own environment.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from millrace_sandbox.airflow_api import LOG_LINES, AirflowClient, Login, parse_time
+from millrace_sandbox.paths import write_private
+from millrace_sandbox.postgres import Postgres
+from millrace_sandbox.processes import LOOPBACK, SandboxError, Service, free_port, poll
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from millrace_sandbox.paths import SandboxPaths
+
+logger = logging.getLogger(__name__)
+
+PREFERRED_PORT = 8080
+# Below Airflow's own 32, whose idle workers alone would take a gigabyte.
+PARALLELISM = 6
+# Of a source's pool: connections to it at the same time.
+SOURCE_SLOTS = 4
+CONNECTION_PREFIX = "AIRFLOW_CONN_"
+# Tells the processes of one Airflow from all others.
+MARK = "MILLRACE_SANDBOX_AIRFLOW"
+
+# The log servers are skipped: they listen on every address, and all logs are on this machine.
+SERVICES = {
+    "api-server": ("api-server",),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+
+# Imported once, by the process that tasks are forked from, instead of in each for up to 2 s: what
+# Airflow itself needs to run a task, then Cosmos, dbt and the warehouse. Libraries only, so that a
+# change of the project's own code needs no restart.
+PRELOADED = (
+    "airflow.dag_processing.bundles.local",
+    "airflow.dag_processing.dagbag",
+    "airflow.executors.local_executor",
+    "airflow.providers.amazon.aws.assets.redshift",
+    "airflow.providers.amazon.aws.fs.s3",
+    "airflow.providers.standard.operators.python",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "cosmos.airflow.dag",
+    "cosmos.operators._watcher.triggerer",
+    "cosmos.plugin.airflow3",
+    "dbt.cli.main",
+    "dbt.adapters.duckdb",
+    "pyarrow.parquet",
+)
+
+SETTINGS = {
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
+    # The default asks the DNS, which a laptop off its network waits for.
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+    "AIRFLOW__CORE__AUTH_MANAGER": (
+        "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+    ),
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+    "AIRFLOW__API__HOST": LOOPBACK,
+    "AIRFLOW__API__WORKERS": "1",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+    "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
+    "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
+    # A task's supervisor may notice its end only at its next heartbeat, and until then keeps its
+    # worker, and a deferred task from being resumed.
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+    # A task's log has what dbt says.
+    "DBT_LOG_LEVEL_FILE": "none",
+    "DO_NOT_TRACK": "1",
+}
+
+
+class Airflow:
+    """Airflow's API server, scheduler, DAG processor and triggerer, and their PostgreSQL.
+
+    Args:
+        paths: The sandbox; AIRFLOW_HOME is its `airflow` folder.
+        dags_folder: Where the DAG files are.
+        env: What the DAGs need besides Airflow's own settings: connections, URLs, folders.
+    """
+
+    def __init__(
+        self, paths: SandboxPaths, dags_folder: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.paths = paths
+        self.dags_folder = dags_folder.resolve()
+        self.env = dict(env or {})
+        self.services = {name: Service(f"airflow-{name}", paths) for name in SERVICES}
+        self._home = paths.airflow
+        version = _version_key()
+        self._database = f"metadata-{version}"
+        self._pristine = f"pristine-{version}"
+        self._postgres = Postgres("airflow-postgres", paths, self._home / "postgres")
+        self._port_file = self._home / "port"
+        self._passwords_file = self._home / "passwords.json"
+
+    @property
+    def url(self) -> str:
+        """The address of the UI and the REST API, from the last start on."""
+        try:
+            return f"http://{LOOPBACK}:{int(self._port_file.read_text())}"
+        except FileNotFoundError:
+            raise SandboxError(
+                "Airflow has not been started in this sandbox. Start it: make up"
+            ) from None
+
+    @property
+    def login(self) -> Login:
+        """The user and the password that was made up for this sandbox."""
+        if not self._passwords_file.exists():
+            self.paths.create()
+            # Written here, because Airflow would print the password to its log.
+            write_private(self._passwords_file, json.dumps({"admin": secrets.token_urlsafe(18)}))
+        return Login("admin", json.loads(self._passwords_file.read_text())["admin"])
+
+    def environment(self) -> dict[str, str]:
+        """Everything the `airflow` command needs to act on this Airflow; it holds secrets."""
+        keys = self._keys()
+        loopback = ",".join(filter(None, [os.environ.get("NO_PROXY"), LOOPBACK, "localhost"]))
+        return {
+            **SETTINGS,
+            "AIRFLOW_HOME": str(self._home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords_file),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
+            **self._connection(self._database),
+            "AIRFLOW__API__PORT": self.url.rpartition(":")[2],
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__SECRET_KEY": keys["api"],
+            # By default it is in /tmp, where another user's may be in the way.
+            "AIRFLOW__COSMOS__CACHE_DIR": str(self._home / "cosmos"),
+            "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
+            # Tasks speak to the API server, which a proxy would not reach.
+            "NO_PROXY": loopback,
+            "no_proxy": loopback,
+            **self.env,
+        }
+
+    def start(self, timeout: float = 90) -> None:
+        """Start all services, unless they run, and wait until they are healthy.
+
+        Where it listens may differ from the last time: port 8080, or another when that is taken.
+
+        Args:
+            timeout: Seconds to wait at most for each service.
+
+        Raises:
+            SandboxError: A service died or did not become healthy; carries the end of its log.
+        """
+        if self.is_running():
+            return
+        self.stop()
+        self.paths.create()
+        self._port_file.write_text(str(free_port(PREFERRED_PORT)))
+        # Makes the passwords file before the API server looks for it.
+        logger.info("Starting Airflow on %s, user %s", self.url, self.login.user)
+        self._prepare_database()
+        started_at = datetime.now(UTC)
+        env = self._process_environment()
+        for name, arguments in SERVICES.items():
+            self.services[name].start([str(_command()), *arguments], env, cwd=self._home)
+        try:
+            self._wait_until_healthy(started_at, timeout)
+            self._ensure_source_pools()
+        except SandboxError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End all services and the tasks they run; does nothing when nothing is left of them."""
+        others = [service for name, service in self.services.items() if name != "scheduler"]
+        triggerer = self.services["triggerer"].pid
+        if triggerer is not None:
+            # It may take 10 s to end on one SIGTERM; the stop below sends the second.
+            with suppress(ProcessLookupError):
+                os.kill(triggerer, signal.SIGTERM)
+        # Before the others, because its tasks report their end to the API server.
+        self.services["scheduler"].stop()
+        with ThreadPoolExecutor(len(others)) as pool:
+            list(pool.map(Service.stop, others))
+        self._kill_strays()
+        self._postgres.stop()
+
+    def is_running(self) -> bool:
+        """Whether all four services are alive."""
+        return all(service.is_running() for service in self.services.values())
+
+    def reset(self) -> None:
+        """Forget every run, log and setting made in the UI, keeping the login.
+
+        Raises:
+            SandboxError: Airflow runs.
+        """
+        if any(service.is_running() for service in self.services.values()):
+            raise SandboxError("Airflow runs, so it cannot be reset. Stop it first: make down")
+        self._postgres.start()
+        self._postgres.drop(self._database)
+        shutil.rmtree(self._home / "logs", ignore_errors=True)
+
+    def client(self) -> AirflowClient:
+        """A logged-in client of the running Airflow."""
+        return AirflowClient(self.url, self.login)
+
+    def _ensure_source_pools(self) -> None:
+        """Make a pool for each connection; those that are no source's are not used."""
+        client = self.client()
+        for name in self.env:
+            if name.startswith(CONNECTION_PREFIX):
+                client.ensure_pool(name.removeprefix(CONNECTION_PREFIX).lower(), SOURCE_SLOTS)
+
+    def _keys(self) -> dict[str, str]:
+        file = self._home / "keys.json"
+        if not file.exists():
+            self.paths.create()
+            keys = {
+                "jwt": secrets.token_urlsafe(48),
+                "api": secrets.token_urlsafe(48),
+                "fernet": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            }
+            write_private(file, json.dumps(keys))
+        return dict(json.loads(file.read_text()))
+
+    def _process_environment(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            # The caller's own Airflow is another one, and imports that are never cached make
+            # every start several seconds slower.
+            if not name.startswith("AIRFLOW") and name != "PYTHONDONTWRITEBYTECODE"
+        }
+        path = os.pathsep.join([str(_command().parent), os.environ.get("PATH", os.defpath)])
+        return {**inherited, "PATH": path, MARK: str(self._home), **self.environment()}
+
+    def _kill_strays(self) -> None:
+        """Kill what a task started in a session of its own, as Cosmos and BashOperator do."""
+
+        def is_done() -> bool:
+            strays = self._strays()
+            for pid in strays:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not strays
+
+        if not poll(is_done, timeout=10):
+            raise SandboxError(f"Tasks of Airflow cannot be ended: pids {self._strays()} stay.")
+
+    def _strays(self) -> list[int]:
+        mark = f"{MARK}={self._home}".encode()
+        pids = []
+        for process in Path("/proc").glob("[0-9]*"):
+            # Another user's process, or one that just ended.
+            with suppress(PermissionError, FileNotFoundError, ProcessLookupError):
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    pids.append(int(process.name))
+        return pids
+
+    def _prepare_database(self) -> None:
+        """Put a migrated database in place; a copy of a fresh one makes that instant.
+
+        Another set of Airflow and provider versions starts over with a database of its own.
+        """
+        self._postgres.start()
+        existing = self._postgres.databases()
+        if self._pristine not in existing:
+            self._make_pristine_database()
+        if self._database not in existing:
+            self._postgres.create(self._database, template=self._pristine)
+
+    def _make_pristine_database(self) -> None:
+        draft = f"{self._pristine}-draft"
+        self._postgres.drop(draft)
+        self._postgres.create(draft)
+        logger.info("Creating Airflow's database, once")
+        migration = subprocess.run(
+            [str(_command()), "db", "migrate"],
+            env=self._process_environment() | self._connection(draft),
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if migration.returncode:
+            tail = "\n  ".join((migration.stdout + migration.stderr).splitlines()[-LOG_LINES:])
+            raise SandboxError(f"Airflow's database cannot be created:\n  {tail}")
+        self._postgres.create(self._pristine, template=draft)
+        self._postgres.drop(draft)
+
+    def _connection(self, database: str) -> dict[str, str]:
+        """Airflow asks it by two drivers, one for its services and one for its API."""
+        return {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._postgres.url(
+                database, "postgresql+psycopg2"
+            ),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": self._postgres.url(
+                database, "postgresql+asyncpg"
+            ),
+        }
+
+    def _wait_until_healthy(self, started_at: datetime, timeout: float) -> None:
+        with httpx.Client(base_url=self.url, timeout=timeout, trust_env=False) as http:
+
+            def answers(path: str) -> dict[str, Any] | None:
+                try:
+                    return dict(http.get(path).raise_for_status().json())
+                except httpx.HTTPError:
+                    return None
+
+            def is_healthy(component: str) -> bool:
+                health = (answers("/api/v2/monitor/health") or {}).get(component)
+                if health is None or health["status"] != "healthy":
+                    return False
+                # One that was killed counts as healthy for half a minute more.
+                heartbeat = parse_time(health[f"latest_{component}_heartbeat"])
+                return heartbeat is not None and heartbeat >= started_at
+
+            # The first request to it takes seconds, which the first task would wait for.
+            self.services["api-server"].wait_until(
+                lambda: answers("/execution/health") is not None, timeout, "answered"
+            )
+            for name in ("scheduler", "dag-processor", "triggerer"):
+                condition = partial(is_healthy, name.replace("-", "_"))
+                self.services[name].wait_until(condition, timeout, "was healthy")
+
+
+def _command() -> Path:
+    command = Path(sys.executable).parent / "airflow"
+    if not command.exists():
+        raise SandboxError(f"There is no {command}. Install the environment: uv sync")
+    return command
+
+
+def _version_key() -> str:
+    """Names the set of Airflow and provider versions, which decides the database's schema."""
+    versions = {
+        f"{distribution.name}=={distribution.version}"
+        for distribution in metadata.distributions()
+        if distribution.name.startswith("apache-airflow")
+    }
+    return hashlib.sha256("\n".join(sorted(versions)).encode()).hexdigest()[:12]

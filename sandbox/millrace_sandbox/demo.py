@@ -1,0 +1,215 @@
+"""The main job, shown: a year of history, then a day of changes, through Airflow to a sheet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from millrace_sandbox import sample_data, sample_sheets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from millrace_sandbox.airflow_api import AirflowClient, DagRun
+    from millrace_sandbox.stack import Stack
+
+INGEST_DAGS = (
+    "ingest__mysql__nps",
+    "ingest__mysql__users",
+    "ingest__google_sheets__nps_targets",
+)
+TRANSFORM_DAG = "transform"
+RUN_TIMEOUT = 600
+LAST_DAYS = 7
+
+DAY = sample_data.HISTORY_END
+"""The day that arrives after the history: its edits and deletions reach back into the year."""
+
+
+class Demo:
+    """One showing of the main job, always from the start.
+
+    Args:
+        stack: The stack to show it on; what was loaded there before is forgotten.
+        responses: Responses in the year of history.
+        users: Who gave them.
+        console: Where to show it.
+    """
+
+    def __init__(self, stack: Stack, responses: int, users: int, console: Console) -> None:
+        self._stack = stack
+        self._responses = responses
+        self._users = users
+        self._console = console
+        self._stages: list[tuple[str, float]] = []
+
+    def run(self) -> None:
+        """Run it; the stack stays up afterwards.
+
+        Raises:
+            SandboxError: something did not work; says what.
+        """
+        with self._stage(
+            f"Start {self._stack.mysql.title}, an S3 server and a Google Sheets stand-in"
+        ):
+            self._stack.airflow.stop()
+            self._stack.start_services()
+            self._stack.reset()
+        with self._stage(
+            f"Start Airflow; fill MySQL with {self._responses:,} responses by {self._users:,} users"
+        ):
+            self._prepare()
+        client = self._stack.airflow.client()
+        client.wait_for_dags({*INGEST_DAGS, TRANSFORM_DAG})
+        name = "Redshift" if self._stack.target == "redshift" else "DuckDB"
+        with self._stage(f"History: sources → S3 → {name} → dbt → sheet, by Airflow's schedule"):
+            since = datetime.now(UTC)
+            # Nothing else is triggered: the schedule starts the ingest DAGs, their assets the rest.
+            for dag_id in (TRANSFORM_DAG, *INGEST_DAGS):
+                client.unpause(dag_id)
+            self._follow(client, since)
+        before = self._figures()
+        with self._stage(f"A day of changes ({DAY:%Y-%m-%d}), as an increment"):
+            sample_data.arrive_day(self._stack.mysql.server, DAY.date())
+            since = datetime.now(UTC)
+            for dag_id in INGEST_DAGS:
+                client.trigger(dag_id, interval=(DAY, DAY + timedelta(days=1)))
+            self._follow(client, since)
+        with self._stage("Write the dbt docs"):
+            self._stack.dbt("docs", "generate", "--target-path", str(self._stack.docs))
+        self._show_changes(before, self._figures())
+        self._show_targets()
+        self._show_summary()
+        self._show_stages()
+        self._show_doors()
+
+    def _prepare(self) -> None:
+        """Airflow takes its time to start: the data is made meanwhile."""
+        # Airflow reads the declarations from dbt's manifest, and must not parse the project itself.
+        self._stack.dbt("parse")
+        with ThreadPoolExecutor(1) as pool:
+            filled = pool.submit(self._fill)
+            self._stack.start_airflow()
+            filled.result()
+
+    def _fill(self) -> None:
+        server = self._stack.mysql.server
+        sample_data.create_schema(server)
+        sample_data.fill_history(server, responses=self._responses, users=self._users)
+        sample_sheets.create_sheets(self._stack.sheets)
+
+    def _follow(self, client: AirflowClient, since: datetime) -> None:
+        """Show each task as it ends, until dbt has run on what came."""
+        # A run of transform whose news an earlier one has read is a success without dbt.
+        built: set[str] = set()
+
+        def is_done(runs: Any) -> bool:
+            return any(run.run_id in built and run.state == "success" for run in runs)
+
+        def is_wanted(run: DagRun) -> bool:
+            return run.started_at is None or run.started_at >= since
+
+        dags = (*INGEST_DAGS, TRANSFORM_DAG)
+        running: dict[tuple[str, str], None] = {}
+        with self._console.status("waiting for Airflow") as status:
+            for task in client.watch(dags, is_done, RUN_TIMEOUT, since=since, is_wanted=is_wanted):
+                key = (task.dag_id, task.task_id)
+                if task.task_id == "dbt_build" and task.state == "success":
+                    built.add(task.run_id)
+                if task.state in ("success", "skipped"):
+                    running.pop(key, None)
+                if task.state == "success":
+                    took = f"{task.seconds:.1f} s" if task.seconds is not None else ""
+                    self._console.print(f"  {took:>7}  {task.dag_id}  {task.task_id}")
+                elif task.state in ("running", "deferred", "up_for_retry"):
+                    running[key] = None
+                names = ", ".join(f"{dag}.{name}" for dag, name in running)
+                status.update(names or "waiting for Airflow")
+
+    def _figures(self) -> dict[str, int]:
+        """What the increment changes, as counts."""
+        queries = {
+            "rows in raw_mysql.nps": "select count(*) from raw_mysql.nps",
+            "responses, live": "select count(*) from analytics.fct_nps_responses",
+            "days in nps_summary": "select count(*) from analytics.nps_summary",
+            "versions in the snapshot": (
+                "select count(*) from analytics_snapshots.nps_responses_snapshot"
+            ),
+        }
+        counts = {}
+        for name, query in queries.items():
+            _, ((count,),) = self._stack.query(query)
+            counts[name] = int(count)
+        return counts
+
+    def _show_changes(self, before: dict[str, int], after: dict[str, int]) -> None:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What the day changed")
+        for heading in ("", "history", "and a day", "change"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for name, count in after.items():
+            change = count - before[name]
+            table.add_row(name, f"{before[name]:,}", f"{count:,}", f"{change:+,}")
+        self._console.print(table)
+
+    def _show_targets(self) -> None:
+        headings, rows = self._stack.query(
+            "select month, segment, responses, nps, target_nps, is_target_met, owner "
+            "from analytics.nps_monthly_vs_target where month = '2026-09-01' order by segment"
+        )
+        title = "nps_monthly_vs_target, with the targets from the sheet"
+        self._show_table(title, headings, [[str(value) for value in row] for row in rows])
+
+    def _show_summary(self) -> None:
+        """The published tab, as its readers see it."""
+        tab = self._stack.sheets.admin().tab(sample_sheets.SUMMARY, "nps_summary")
+        width = tab.formatted[0].index("nps_28d") + 1
+        headings, *rows = [row[:width] for row in tab.formatted]
+        title = f"nps_summary in the sheet, the last {LAST_DAYS} days"
+        self._show_table(title, headings, rows[-LAST_DAYS:])
+
+    def _show_table(self, title: str, headings: Sequence[str], rows: Sequence[list[str]]) -> None:
+        # Without padding it fits a terminal of 80 columns.
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, title=title)
+        for heading in headings:
+            # Spaces let a heading wrap where the terminal is narrow.
+            table.add_column(heading.replace("_", " "), justify="right")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def _show_stages(self) -> None:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What took the time")
+        table.add_column("stage")
+        table.add_column("seconds", justify="right")
+        for name, seconds in self._stages:
+            table.add_row(name, f"{seconds:.1f}")
+        table.add_row("together", f"{sum(seconds for _, seconds in self._stages):.1f}")
+        self._console.print(table)
+
+    def _show_doors(self) -> None:
+        airflow = self._stack.airflow
+        for door in (
+            f"Airflow     {airflow.url}",
+            f"            user {airflow.login.user}, password {airflow.login.password}",
+            f"dbt docs    {airflow.url}/cosmos/millrace/dbt_docs_index.html",
+            f"sheets      {self._stack.sheets.url}",
+            f"warehouse   {self._stack.warehouse}",
+            f"shell       set -a; . {self._stack.env_file}; set +a; .venv/bin/millrace list",
+            "stop        make down",
+        ):
+            self._console.print(door, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self._console.print(f"[bold]{name}[/bold]", highlight=False)
+        began = time.monotonic()
+        yield
+        self._stages.append((name, time.monotonic() - began))

@@ -1,0 +1,233 @@
+"""The whole local stack: MariaDB, S3, Google Sheets and Airflow.
+
+The production code is wired to it by environment variables only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from millrace_sandbox.airflow import Airflow
+from millrace_sandbox.mariadb import MariaDB
+from millrace_sandbox.mysql import MySQL, MySQLService
+from millrace_sandbox.paths import REPOSITORY, write_private
+from millrace_sandbox.processes import SandboxError
+from millrace_sandbox.s3 import S3Server
+from sheets_standin.server import GoogleSheetsServer
+
+if TYPE_CHECKING:
+    from millrace_sandbox.paths import SandboxPaths
+    from redshift_standin.launcher import RedshiftServer
+
+BUCKET = "millrace-landing"
+WAREHOUSE_POOL = "warehouse"
+DAGS = REPOSITORY / "dags"
+
+
+class Stack:
+    """Everything that `make up` starts.
+
+    Args:
+        paths: The sandbox.
+        target: The dbt target that is the warehouse: ``dev`` (DuckDB) or ``redshift``.
+        source: The server to read from: ``mariadb``, or a real ``mysql``.
+    """
+
+    def __init__(self, paths: SandboxPaths, target: str = "dev", source: str = "mariadb") -> None:
+        if target not in ("dev", "redshift"):
+            raise SandboxError(f"There is no local {target}. Set TARGET to dev or redshift.")
+        if source not in ("mariadb", "mysql"):
+            raise SandboxError(f"There is no local {source}. Set SOURCE to mariadb or mysql.")
+        self.paths = paths
+        self.target = target
+        self.mysql: MySQLService = MySQL(paths) if source == "mysql" else MariaDB(paths)
+        self.s3 = S3Server(paths)
+        self.sheets = GoogleSheetsServer(paths)
+        self.airflow = Airflow(paths, DAGS)
+
+    @property
+    def redshift(self) -> RedshiftServer:
+        """The Redshift stand-in, which copies from the S3 server."""
+        # Imported here: the demo on DuckDB does without PostgreSQL's client.
+        from redshift_standin.launcher import RedshiftServer
+
+        return RedshiftServer(self.paths, self.s3.endpoint)
+
+    @property
+    def _redshift_as_it_is(self) -> RedshiftServer:
+        """The stand-in, to look at and to stop: it may have been started without an S3 server."""
+        from redshift_standin.launcher import RedshiftServer
+
+        return RedshiftServer(self.paths)
+
+    @property
+    def duckdb(self) -> Path:
+        """The file of the DuckDB warehouse."""
+        return self.paths.root / "millrace.duckdb"
+
+    @property
+    def warehouse(self) -> str:
+        """Where the warehouse is, for a person."""
+        if self.target == "dev":
+            return str(self.duckdb)
+        endpoint = self.redshift.endpoint
+        return f"redshift://{endpoint.user}@{endpoint.host}:{endpoint.port}/{endpoint.database}"
+
+    @property
+    def docs(self) -> Path:
+        """The generated dbt docs."""
+        return self.paths.root / "dbt_docs"
+
+    @property
+    def env_file(self) -> Path:
+        """What a shell reads to act on this stack."""
+        return self.paths.root / "env"
+
+    def start_services(self) -> None:
+        """Start MariaDB, S3, Google Sheets and the warehouse, and make the bucket.
+
+        Raises:
+            SandboxError: one of them does not come up.
+        """
+        self.paths.create()
+        with ThreadPoolExecutor(3) as pool:
+            mysql, s3 = pool.submit(self.mysql.start), pool.submit(self.s3.start)
+            pool.submit(self.sheets.start).result()
+            mysql.result()
+            s3.result()
+        if self.target == "redshift":
+            self.redshift.start()
+        self.s3.create_bucket(BUCKET)
+        write_private(self.env_file, _shell(self.environment()))
+
+    def start_airflow(self) -> None:
+        """Start Airflow with the DAGs and the warehouse's pool.
+
+        Raises:
+            SandboxError: it does not come up, or a DAG file cannot be imported.
+        """
+        self.docs.mkdir(mode=0o700, exist_ok=True)
+        self.airflow.env = self.environment()
+        self.airflow.start()
+        # DuckDB has one writer.
+        slots = 1 if self.target == "dev" else 4
+        self.airflow.client().ensure_pool(WAREHOUSE_POOL, slots=slots)
+        write_private(self.env_file, _shell(self.environment() | self.airflow.environment()))
+
+    def stop(self) -> None:
+        """Stop what runs."""
+        # Whichever of the two servers was started, for whatever the stack is now.
+        services: list[Any] = [self.airflow, MariaDB(self.paths), MySQL(self.paths)]
+        services += [self.s3, self.sheets]
+        if self._has_redshift():
+            services.append(self._redshift_as_it_is)
+        with ThreadPoolExecutor(len(services)) as pool:
+            for stopped in [pool.submit(service.stop) for service in services]:
+                stopped.result()
+
+    def status(self) -> dict[str, str]:
+        """One line a service."""
+        airflow = f"running on {self.airflow.url}" if self.airflow.is_running() else "stopped"
+        return {
+            **{
+                server.title: server.status
+                for server in (MariaDB(self.paths), MySQL(self.paths))
+                if server.name == self.mysql.name or server.is_running()
+            },
+            "S3": self.s3.status,
+            "Sheets": self.sheets.status,
+            **({"Redshift": self._redshift_as_it_is.status} if self._has_redshift() else {}),
+            "Airflow": airflow,
+        }
+
+    def reset(self) -> None:
+        """Forget what was loaded: the landing, the warehouse and Airflow's runs.
+
+        S3 must run, Airflow must not.
+        """
+        client = self.s3.endpoint.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            for found in page.get("Contents", []):
+                client.delete_object(Bucket=BUCKET, Key=found["Key"])
+        if self.target == "redshift":
+            self.redshift.reset()
+        else:
+            for file in (self.duckdb, self.duckdb.with_name(f"{self.duckdb.name}.wal")):
+                file.unlink(missing_ok=True)
+        shutil.rmtree(self.docs, ignore_errors=True)
+        self.airflow.reset()
+
+    def environment(self) -> dict[str, str]:
+        """What the production code needs to reach this stack; it holds secrets."""
+        docs = {"millrace": {"name": "Data model (dbt docs)", "dir": str(self.docs)}}
+        return {
+            "AIRFLOW_CONN_MYSQL_PROD": self.mysql.server.reader_uri(),
+            "AIRFLOW_CONN_AWS_LANDING": json.dumps(self.s3.endpoint.airflow_connection()),
+            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(self.sheets.airflow_connection()),
+            "AIRFLOW__COSMOS__DBT_DOCS_PROJECTS": json.dumps(docs),
+            "LANDING_URL": f"s3://{BUCKET}",
+            "DUCKDB_PATH": str(self.duckdb),
+            "MILLRACE_PII_SALT": self._salt(),
+            "TARGET": self.target,
+            **(self.redshift.endpoint.environment() if self.target == "redshift" else {}),
+        }
+
+    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Ask the warehouse, to show something: the columns' names and the rows."""
+        if self.target == "redshift":
+            connection: Any = self.redshift.endpoint.connect()
+            connection.autocommit = True
+        else:
+            connection = duckdb.connect(str(self.duckdb), read_only=True)
+        with closing(connection), closing(connection.cursor()) as cursor:
+            cursor.execute(sql)
+            names = [column[0] for column in cursor.description or ()]
+            return names, [tuple(row) for row in cursor.fetchall()] if names else []
+
+    def dbt(self, *arguments: str) -> None:
+        """Run dbt against this stack's warehouse.
+
+        Raises:
+            SandboxError: dbt fails; carries what it said.
+        """
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors"),
+                *("--log-path", str(self.paths.logs), *arguments),
+                *("--project-dir", str(REPOSITORY / "dbt_project")),
+                *("--profiles-dir", str(REPOSITORY)),
+            ],
+            env={**os.environ, **self.environment()},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SandboxError(f"dbt {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+
+    def _has_redshift(self) -> bool:
+        """Whether the stand-in was ever started here, for whichever target the stack is now."""
+        return (self.paths.root / "redshift").exists()
+
+    def _salt(self) -> str:
+        file = self.paths.root / "pii_salt"
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(32))
+        return file.read_text()
+
+
+def _shell(environment: dict[str, str]) -> str:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))

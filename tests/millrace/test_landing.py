@@ -1,0 +1,683 @@
+import hashlib
+import json
+import os
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from millrace.batch import Batch, Interval
+from millrace.connections import Connection
+from millrace.errors import (
+    LandingError,
+    LandingRefused,
+    LandingUnavailable,
+    ManifestCorrupt,
+    ManifestNotFound,
+    PartCorrupt,
+    SchemaConflict,
+)
+from millrace.landing.landing import Landing
+from millrace.manifest import Manifest
+from millrace_sandbox.processes import LOOPBACK, free_port
+from tests.millrace.tables import batches_of
+from tests.proxy import FaultProxy
+
+BATCH = Batch("mysql.nps", Interval(None, datetime(2026, 10, 2, tzinfo=UTC)))
+ROWS = pa.table({"id": pa.array(range(10_000)), "text": [f"{n:08x}" * 4 for n in range(10_000)]})
+
+
+@pytest.fixture
+def landing(tmp_path):
+    return Landing(f"file://{tmp_path}/landing")
+
+
+def files(tmp_path: Path) -> list[str]:
+    root = tmp_path / "landing"
+    return sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file())
+
+
+def local_path(url: str) -> Path:
+    return Path(url.removeprefix("file://"))
+
+
+def test_a_batch_lands_as_parts_and_a_manifest(landing, tmp_path):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    (part,) = manifest.parts
+    data = local_path(part.url).read_bytes()
+    assert pq.read_table(local_path(part.url)) == ROWS
+    assert (part.rows, part.size) == (10_000, len(data))
+    assert part.sha256 == hashlib.sha256(data).hexdigest()
+    assert landing.read_manifest(manifest.url) == manifest
+    folder = "mysql/nps/beginning_20261002T000000Z"
+    assert [file.rsplit("/", 2)[0] for file in files(tmp_path)] == [folder, folder]
+
+
+def test_the_manifest_is_one_that_redshift_copy_reads(landing):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    value = json.loads(local_path(manifest.url).read_text())
+    (entry,) = value["entries"]
+    assert entry["url"] == manifest.parts[0].url
+    assert entry["mandatory"] is True
+    assert entry["meta"]["content_length"] == manifest.parts[0].size
+    assert value["schema"]["elements"][0] == {
+        "name": "id",
+        "type": {"base": "bigint", "arrow": "int64"},
+    }
+    assert value["meta"]["record_count"] == 10_000
+
+
+def test_parts_are_bounded_and_together_hold_every_row_in_order(landing):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=5_000)
+    assert len(manifest.parts) > 3
+    read = pa.concat_tables(pq.read_table(local_path(part.url)) for part in manifest.parts)
+    assert read.combine_chunks() == ROWS.combine_chunks()
+
+
+def test_a_batch_without_rows_is_a_manifest_alone(landing, tmp_path):
+    manifest = landing.write(BATCH, ROWS.schema, [])
+    assert manifest.parts == ()
+    assert landing.read_manifest(manifest.url) == manifest
+    assert len(files(tmp_path)) == 1
+
+
+def test_every_attempt_has_a_prefix_of_its_own(landing):
+    first = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    second = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    assert first.url != second.url
+    assert landing.read_manifest(first.url) == first
+
+
+def test_a_source_that_breaks_off_leaves_no_part_and_no_manifest(landing, tmp_path):
+    def breaking():
+        yield from batches_of(ROWS)
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):
+        landing.write(BATCH, ROWS.schema, breaking())
+    assert files(tmp_path) == []
+
+
+def test_too_few_rows_leave_the_attempt_uncommitted(landing, tmp_path):
+    def refuse(rows):
+        raise ValueError(f"{rows} are too few")
+
+    with pytest.raises(ValueError, match="10000 are too few"):
+        landing.write(BATCH, ROWS.schema, batches_of(ROWS), min_rows=refuse)
+    assert [file for file in files(tmp_path) if file.endswith("manifest.json")] == []
+
+
+def test_streams_are_read_at_the_same_time_and_make_parts_of_their_own(landing):
+    batches = batches_of(ROWS)
+    both_began = threading.Barrier(2, timeout=10)
+
+    def stream(own):
+        both_began.wait()
+        yield from own
+
+    manifest = landing.write(BATCH, ROWS.schema, stream(batches[:4]), stream(batches[4:]))
+    assert [part.rows for part in manifest.parts] == [4_000, 6_000]
+    read = pa.concat_tables(pq.read_table(local_path(part.url)) for part in manifest.parts)
+    assert read.combine_chunks() == ROWS.combine_chunks()
+
+
+def test_a_stream_that_fails_stops_the_others_and_leaves_no_file(landing, tmp_path):
+    began = threading.Event()
+
+    def endless():
+        while True:
+            began.set()
+            yield batches_of(ROWS)[0]
+
+    def failing():
+        assert began.wait(10)
+        yield batches_of(ROWS)[0]
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError, match="gone"):
+        landing.write(BATCH, ROWS.schema, endless(), failing(), part_bytes=2**40)
+    assert files(tmp_path) == []
+
+
+def test_what_workers_land_is_one_attempt_once_it_is_merged(landing, tmp_path):
+    batches = batches_of(ROWS)
+    attempt = landing.new_attempt(BATCH)
+    shares = [
+        landing.write(BATCH, ROWS.schema, own, attempt=attempt)
+        for own in (batches[:4], [], batches[4:])
+    ]
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
+    merged = landing.merge(attempt, shares)
+    assert merged.url.endswith(f"{attempt}/manifest.json")
+    assert landing.read_manifest(merged.url) == merged
+    assert merged.rows == 10_000
+    assert merged.parts == shares[0].parts + shares[2].parts
+    assert merged.extracted_at == shares[0].extracted_at
+
+
+def test_workers_that_saw_different_columns_are_not_merged(landing, tmp_path):
+    attempt = landing.new_attempt(BATCH)
+    wider = ROWS.append_column("more", pa.array(range(10_000)))
+    shares = [
+        landing.write(BATCH, rows.schema, batches_of(rows), attempt=attempt)
+        for rows in (ROWS, wider)
+    ]
+    with pytest.raises(SchemaConflict, match="changed while its partitions were read"):
+        landing.merge(attempt, shares)
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
+
+
+def test_a_merge_of_too_few_rows_leaves_the_attempt_uncommitted(landing, tmp_path):
+    def refuse(rows):
+        raise ValueError(f"{rows} are too few")
+
+    attempt = landing.new_attempt(BATCH)
+    shares = [
+        landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt) for _ in range(2)
+    ]
+    with pytest.raises(ValueError, match="20000 are too few"):
+        landing.merge(attempt, shares, refuse)
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
+
+
+def test_only_columns_that_repeat_get_a_dictionary(landing):
+    rows = pa.table({"few": [n % 7 for n in range(10_000)], "many": list(range(10_000))})
+    (part,) = landing.write(BATCH, rows.schema, batches_of(rows)).parts
+    group = pq.ParquetFile(local_path(part.url)).metadata.row_group(0)
+    encodings = {group.column(at).path_in_schema: group.column(at).encodings for at in range(2)}
+    assert any("DICTIONARY" in name for name in encodings["few"])
+    assert not any("DICTIONARY" in name for name in encodings["many"])
+
+
+def test_progress_is_told_over_all_parts(landing):
+    told = []
+    landing.write(
+        BATCH,
+        ROWS.schema,
+        batches_of(ROWS),
+        part_bytes=5_000,
+        progress=lambda rows, size: told.append((rows, size)),
+    )
+    assert sorted({rows for rows, _ in told}) == list(range(1000, 10_001, 1000))
+    assert told == sorted(told)
+    assert [size for _, size in told] == sorted(size for _, size in told)
+
+
+def test_an_attempt_without_a_manifest_was_never_committed(landing, tmp_path):
+    with pytest.raises(ManifestNotFound, match="never committed"):
+        landing.read_manifest(f"file://{tmp_path}/landing/mysql/nps/x/y/manifest.json")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"entries": [{"url": "x"}]}'])
+def test_a_foreign_manifest_is_refused(text):
+    with pytest.raises(ManifestNotFound, match="not a manifest that Millrace wrote"):
+        Manifest.from_json(text, "file:///x/manifest.json")
+
+
+def twice(value):
+    value["entries"] *= 2
+    for key in ("content_length", "record_count"):
+        value["meta"][key] *= 2
+
+
+def with_part(url):
+    def change(value):
+        value["entries"][0]["url"] = url.format(value["entries"][0]["url"])
+
+    return change
+
+
+def with_sum(key):
+    def change(value):
+        value["meta"][key] += 1
+
+    return change
+
+
+FORGERIES = {
+    "a part listed twice": (twice, "more than once"),
+    "no parts": (lambda value: value["entries"].clear(), "promises 10,000 rows"),
+    "more rows promised": (with_sum("record_count"), "promises 10,001 rows"),
+    "more bytes promised": (with_sum("content_length"), "promises 10,000 rows in"),
+    "another bucket": (with_part("s3://elsewhere/part-00000.parquet"), "not below"),
+    "another table's part": (with_part("file:///landing/mysql/users/full/x/part"), "not below"),
+    "a way out of the folder": (with_part("{0}/../../../part"), "not below"),
+}
+
+
+@pytest.mark.parametrize(("change", "what"), FORGERIES.values(), ids=FORGERIES)
+def test_a_manifest_that_was_changed_is_refused(landing, change, what):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    value = json.loads(manifest.to_json())
+    change(value)
+    local_path(manifest.url).write_text(json.dumps(value))
+    with pytest.raises(ManifestCorrupt, match=what) as refused:
+        landing.read_manifest(manifest.url)
+    assert manifest.url in refused.value.message
+
+
+def test_a_worker_is_merged_once_and_into_its_own_attempt_alone(landing, tmp_path):
+    attempt = landing.new_attempt(BATCH)
+    share = landing.write(BATCH, ROWS.schema, batches_of(ROWS), attempt=attempt)
+    elsewhere = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    another_day = replace(share, batch=Batch("mysql.nps", Interval(None, datetime.now(UTC))))
+    another_table = replace(share, batch=Batch("mysql.users", BATCH.interval))
+    for other, what in (
+        (share, "more than once"),
+        (elsewhere, "not below"),
+        (another_day, "is to be loaded"),
+        (another_table, "is to be loaded"),
+    ):
+        with pytest.raises(ManifestCorrupt, match=what):
+            landing.merge(attempt, [share, other])
+    assert f"{attempt}/manifest.json" not in files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "its manifest says"),
+        (lambda path: path.write_bytes(b"X" + path.read_bytes()[1:]), "its checksum differs"),
+        (lambda path: path.unlink(), "is gone"),
+    ],
+    ids=["truncated", "altered", "deleted"],
+)
+def test_a_damaged_part_is_refused(landing, damage, what):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    damage(local_path(manifest.parts[0].url))
+    with pytest.raises(PartCorrupt, match=what), landing.local_copy(manifest.parts[0]):
+        pytest.fail("a damaged part was handed out")
+
+
+def test_a_manifest_of_another_landing_is_refused(landing):
+    with pytest.raises(LandingError, match="is not under the landing"):
+        landing.read_manifest("s3://elsewhere/mysql/nps/manifest.json")
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "s3://", "file:", "landing"])
+def test_an_unknown_kind_of_landing_is_refused(url):
+    with pytest.raises(LandingUnavailable, match="neither s3"):
+        Landing(url)
+
+
+# The real S3 server.
+
+
+@pytest.fixture
+def s3_landing(s3_server, bucket):
+    return Landing(f"s3://{bucket}/some/prefix", s3_connection(s3_server))
+
+
+def s3_connection(server, **changes):
+    endpoint = server.endpoint
+    given = {
+        "login": endpoint.access_key_id,
+        "password": endpoint.secret_access_key,
+        "extra": {"endpoint_url": endpoint.endpoint_url, "region_name": endpoint.region},
+    }
+    return Connection(conn_id="aws_landing", conn_type="aws", **(given | changes))
+
+
+def keys(s3_server, bucket):
+    listed = s3_server.endpoint.client().list_objects_v2(Bucket=bucket)
+    return sorted(found["Key"] for found in listed.get("Contents", []))
+
+
+@pytest.mark.service
+def test_s3_holds_what_was_written(s3_landing, s3_server, bucket):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=50_000)
+    assert s3_landing.read_manifest(manifest.url) == manifest
+    assert all(key.startswith("some/prefix/mysql/nps/") for key in keys(s3_server, bucket))
+    tables = []
+    for part in manifest.parts:
+        with s3_landing.local_copy(part) as path:
+            tables.append(pq.read_table(path))
+        assert not path.exists()
+    assert pa.concat_tables(tables).combine_chunks() == ROWS.combine_chunks()
+
+
+@pytest.mark.service
+def test_s3_takes_a_part_of_many_uploads(s3_landing):
+    noise = pa.table(
+        {"noise": [hashlib.sha512(bytes([n % 251, n // 251])).digest() * 300 for n in range(1500)]}
+    )
+    varied = pa.table(
+        {
+            "noise": [
+                bytes(b ^ (n % 256) for b in value[:20_000])
+                for n, value in enumerate(noise["noise"].to_pylist())
+            ]
+        }
+    )
+    manifest = s3_landing.write(BATCH, varied.schema, batches_of(varied, 100))
+    assert manifest.size > 0
+    with s3_landing.local_copy(manifest.parts[0]) as path:
+        assert pq.read_table(path) == varied
+
+
+@pytest.mark.service
+def test_s3_keeps_nothing_of_a_broken_attempt(s3_landing, s3_server, bucket):
+    def breaking():
+        yield from batches_of(ROWS)
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):
+        s3_landing.write(BATCH, ROWS.schema, breaking())
+    assert keys(s3_server, bucket) == []
+    uploads = s3_server.endpoint.client().list_multipart_uploads(Bucket=bucket)
+    assert uploads.get("Uploads", []) == []
+
+
+@pytest.mark.service
+def test_s3_damage_is_noticed(s3_landing, s3_server, bucket):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    key = manifest.parts[0].url.removeprefix(f"s3://{bucket}/")
+    client = s3_server.endpoint.client()
+    data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=data[:-7])
+    with (
+        pytest.raises(PartCorrupt, match="its manifest says"),
+        s3_landing.local_copy(manifest.parts[0]),
+    ):
+        pytest.fail("a truncated part was handed out")
+    client.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(PartCorrupt, match="is gone"), s3_landing.local_copy(manifest.parts[0]):
+        pytest.fail("a deleted part was handed out")
+
+
+@pytest.mark.service
+def test_s3_tells_an_object_that_was_replaced_without_reading_it(s3_landing, s3_server, bucket):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    s3_landing.verify(manifest)
+    client = s3_server.endpoint.client()
+    (part,) = manifest.parts
+    key = part.url.removeprefix(f"s3://{bucket}/")
+    data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=data[:-1] + b"x")
+    with pytest.raises(PartCorrupt, match="its ETag is"):
+        s3_landing.verify(manifest)
+    client.put_object(Bucket=bucket, Key=key, Body=data[:-1])
+    with pytest.raises(PartCorrupt, match="its manifest says"):
+        s3_landing.verify(manifest)
+    client.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(PartCorrupt, match="is gone"):
+        s3_landing.verify(manifest)
+
+
+@pytest.mark.service
+def test_s3_verifies_no_part_whose_etag_nobody_knows(s3_landing):
+    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    with pytest.raises(PartCorrupt, match="its manifest says None"):
+        s3_landing.verify(without_etag(s3_landing, manifest))
+
+
+def without_etag(landing, manifest):
+    """The manifest as it would be by somebody who leaves out what tells the objects apart."""
+    stripped = replace(manifest, parts=tuple(replace(part, etag=None) for part in manifest.parts))
+    path = manifest.url.removeprefix(f"{landing.url}/")
+    obstore.put(landing._store, path, stripped.to_json().encode())
+    return stripped
+
+
+@pytest.mark.service
+def test_s3_check_works_and_leaves_nothing(s3_landing, s3_server, bucket):
+    s3_landing.check()
+    assert keys(s3_server, bucket) == []
+
+
+@pytest.mark.service
+def test_s3_without_the_bucket_is_refused(s3_server):
+    with pytest.raises(LandingUnavailable, match=r"bucket 'no-such-bucket' .* does not exist"):
+        Landing("s3://no-such-bucket", s3_connection(s3_server)).check()
+
+
+@pytest.mark.service
+def test_s3_with_wrong_keys_is_refused(s3_server, bucket):
+    with pytest.raises(LandingUnavailable, match="refuses these credentials"):
+        Landing(f"s3://{bucket}", s3_connection(s3_server, password="wrong")).check()
+
+
+# S3 that answers what the real server does not on demand.
+
+
+class Answer(NamedTuple):
+    """What S3 answers to every request but the one that begins an upload."""
+
+    status: int
+    code: str = ""
+
+
+BEGUN = b"<InitiateMultipartUploadResult><UploadId>a403</UploadId></InitiateMultipartUploadResult>"
+
+
+@contextmanager
+def s3_that_answers(answer):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, body = answer.status, f"<Error><Code>{answer.code}</Code></Error>".encode()
+            if self.command == "POST" and "uploads" in self.path:
+                status, body = 200, BEGUN
+            if self.command == "PUT" and "uploadId" in self.path:
+                status, body = 200, b""
+            self.send_response(status)
+            self.send_header("etag", '"1"')
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST = do_DELETE = answer
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            landing = Landing("s3://b-403/2026-04-03/Forbidden", keys_for(server.server_port))
+            landing.port = server.server_port
+            yield landing
+        finally:
+            server.shutdown()
+
+
+def keys_for(port):
+    extra = {"endpoint_url": f"http://{LOOPBACK}:{port}", "region_name": "us-east-1"}
+    return Connection("aws_landing", "aws", login="NoSuchBucket", password="s3cret", extra=extra)
+
+
+def check(landing):
+    landing.check()
+
+
+def read(landing):
+    landing.read_manifest(f"{landing.url}/manifest.json")
+
+
+def write_small(landing):
+    landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+
+
+def write_large(landing):
+    noise = pa.table({"noise": [os.urandom(1_000_000) for _ in range(12)]})
+    landing.write(BATCH, noise.schema, batches_of(noise, 1))
+
+
+OUTAGES = [Answer(500, "InternalError"), Answer(503, "SlowDown"), Answer(429), Answer(409)]
+REFUSALS = [
+    *(Answer(403, "AccessDenied"), Answer(403, "RequestTimeTooSkewed"), Answer(401)),
+    *(Answer(400, "ExpiredToken"), Answer(404, "NoSuchBucket"), Answer(301)),
+]
+
+
+@pytest.mark.parametrize("act", [check, read, write_small, write_large])
+@pytest.mark.parametrize("answer", OUTAGES, ids=str)
+def test_s3_has_an_outage_whatever_its_names_are(answer, act, monkeypatch):
+    monkeypatch.setattr("millrace.landing.landing._RETRIES", 0)
+    with (
+        s3_that_answers(answer) as landing,
+        pytest.raises(LandingUnavailable, match=str(answer.status)) as caught,
+    ):
+        act(landing)
+    assert caught.value.may_pass
+
+
+@pytest.mark.parametrize("act", [check, read, write_small, write_large])
+@pytest.mark.parametrize("answer", REFUSALS, ids=str)
+def test_what_s3_refuses_is_not_tried_again(answer, act):
+    with s3_that_answers(answer) as landing, pytest.raises(LandingRefused) as caught:
+        act(landing)
+    assert not caught.value.may_pass
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("act", [check, write_small, write_large])
+def test_an_upload_that_s3_no_longer_knows_is_an_outage(act):
+    with (
+        s3_that_answers(Answer(404, "NoSuchUpload")) as landing,
+        pytest.raises(LandingUnavailable, match=r"404 Not Found: .*NoSuchUpload") as caught,
+    ):
+        act(landing)
+    assert caught.value.may_pass
+
+
+def test_what_lies_nowhere_is_a_manifest_that_was_never_committed():
+    with (
+        s3_that_answers(Answer(404, "NoSuchKey")) as landing,
+        pytest.raises(ManifestNotFound, match="never committed"),
+    ):
+        read(landing)
+
+
+def test_the_secrets_of_an_endpoint_are_not_told(monkeypatch):
+    monkeypatch.setattr("millrace.landing.landing._RETRIES", 0)
+    extra = {"endpoint_url": f"http://key:s3cret@{LOOPBACK}:{free_port(0)}"}
+    connection = Connection("aws_landing", "aws", login="a", password="b", extra=extra)
+    with pytest.raises(LandingUnavailable) as caught:
+        Landing("s3://bucket", connection).check()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_landing_with_secrets_in_its_url_is_refused():
+    with pytest.raises(LandingRefused, match="neither") as caught:
+        Landing("s3://key:s3cret@bucket/prefix")
+    assert "s3cret" not in str(caught.value)
+
+
+# What gives the credentials.
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [("s3://bucket", {}), ("s3://bucket/prefix", {"region_name": "eu-west-1"})],
+)
+def test_without_an_endpoint_it_is_amazons_own(url, extra):
+    connection = Connection("aws_landing", "aws", login="k", password="s", extra=extra)
+    store = Landing(url, connection)._store
+    assert "endpoint" not in store.config
+    assert store.config["region"] == extra.get("region_name", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(403, "AccessDenied"), LandingRefused),
+        (Answer(400, "MalformedPolicyDocument"), LandingRefused),
+        (Answer(500, "InternalFailure"), LandingUnavailable),
+        (None, LandingUnavailable),
+    ],
+    ids=str,
+)
+def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatch, answer, kind):
+    monkeypatch.setattr("millrace.landing.landing._RETRIES", 0)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with s3_that_answers(answer or Answer(200)) as there:
+        port = there.port if answer else free_port(0)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://{LOOPBACK}:{port}")
+        extra = {"role_arn": "arn:aws:iam::123456789012:role/landing"}
+        connection = Connection("aws_landing", "aws", login="k", password="s3cret", extra=extra)
+        with pytest.raises(LandingUnavailable) as caught:
+            Landing("s3://bucket", connection).check()
+    assert type(caught.value) is kind
+    assert "s3cret" not in str(caught.value)
+
+
+# A line to S3 that is slow, or dead.
+
+
+@pytest.fixture
+def line(s3_server):
+    address = urlsplit(s3_server.endpoint.endpoint_url)
+    with FaultProxy(address.hostname, address.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far_landing(s3_server, bucket, line):
+    """A landing at the end of that line."""
+    there = s3_connection(s3_server)
+    extra = {**there.extra, "endpoint_url": f"http://{line.host}:{line.port}"}
+    return Landing(f"s3://{bucket}", replace(there, extra=extra))
+
+
+def noise(size):
+    return pa.table({"noise": [os.urandom(100_000) for _ in range(size // 100_000)]})
+
+
+@pytest.mark.service
+def test_a_slow_uplink_takes_its_time(far_landing, line):
+    """As long as it used to be given, half a minute a request, and then some."""
+    rows = noise(5_000_000)
+    line.throttle(150_000)
+    manifest = far_landing.write(BATCH, rows.schema, batches_of(rows))
+    line.heal()
+    with far_landing.local_copy(manifest.parts[0]) as path:
+        assert pq.read_table(path) == rows
+
+
+@pytest.mark.service
+def test_a_slow_downlink_takes_its_time(far_landing, line, monkeypatch):
+    monkeypatch.setattr("millrace.landing.landing._SILENCE_SECONDS", 1)
+    rows = noise(3_000_000)
+    manifest = far_landing.write(BATCH, rows.schema, batches_of(rows))
+    line.throttle(1_000_000, towards="client")
+    with far_landing.local_copy(manifest.parts[0]) as path:
+        assert pq.read_table(path) == rows
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("after", [0, 300_000], ids=["at once", "in the middle"])
+@pytest.mark.parametrize("fault", ["stall", "half_open", "reset"])
+@pytest.mark.parametrize("towards", ["server", "client"])
+def test_a_dead_line_is_given_up(s3_server, bucket, line, monkeypatch, fault, after, towards):
+    monkeypatch.setattr("millrace.landing.landing._SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("millrace.landing.landing._SLOWEST_BYTES_A_SECOND", 10**9)
+    monkeypatch.setattr("millrace.landing.landing._RETRIES", 1)
+    there = s3_connection(s3_server)
+    extra = {**there.extra, "endpoint_url": f"http://{line.host}:{line.port}"}
+    landing = Landing(f"s3://{bucket}", replace(there, extra=extra))
+    rows = noise(1_000_000)
+    (part,) = landing.write(BATCH, rows.schema, batches_of(rows)).parts
+    getattr(line, fault)(after, towards=towards)
+    act = {
+        "server": lambda: landing.write(BATCH, rows.schema, batches_of(rows)),
+        "client": lambda: landing.local_copy(part).__enter__(),
+    }[towards]
+    began = time.monotonic()
+    with pytest.raises(LandingUnavailable) as caught:
+        act()
+    assert caught.value.may_pass
+    assert time.monotonic() - began < 30

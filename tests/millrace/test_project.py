@@ -1,0 +1,251 @@
+"""Whether a manifest is what dbt would make of the project now, and which warehouse is meant."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from millrace.catalog import load_catalog
+from millrace.dbt.project import Project
+from millrace.errors import ProjectError
+
+PROJECT = """
+name: shop
+version: "1.0"
+profile: shop
+flags: {send_anonymous_usage_stats: false}
+vars: {suffix: a}
+"""
+PROFILES = """
+shop:
+  target: "{{ env_var('CHOSEN', 'dev') }}"
+  outputs:
+    dev: {type: duckdb, path: "NAME_dev.duckdb", schema: "{{ env_var('MARTS', 'marts') }}"}
+    prod: {type: duckdb, path: "NAME_prod.duckdb", schema: marts}
+other:
+  target: dev
+  outputs:
+    dev: {type: duckdb, path: NAME_other.duckdb, schema: marts}
+"""
+SOURCE = """
+sources:
+  - name: NAME
+    schema: "raw_{{ target.name }}_{{ env_var('RAW', 'x') }}"
+    config: {meta: {ingest: {kind: mysql, connection: mysql_prod}}}
+    tables:
+      - {name: orders, config: {meta: {ingest: {table: orders, primary_key: [id]}}}}
+"""
+WHERE = "{% macro where() %}{{ print(target.path) }}{% endmacro %}"
+LONG_AGO = (1_000_000_000, 1_000_000_000)
+
+
+def variables() -> list[str]:
+    return [name for name in os.environ if name.startswith("DBT_")] + ["CHOSEN", "MARTS", "RAW"]
+
+
+@pytest.fixture(scope="session")
+def parsed_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shop")
+    folder = root / "dbt_project"
+    (folder / "models").mkdir(parents=True)
+    (folder / "macros").mkdir()
+    (folder / "seeds").mkdir()
+    (root / "profiles.yml").write_text(PROFILES.replace("NAME", "shop"))
+    (folder / "dbt_project.yml").write_text(PROJECT)
+    (folder / "models" / "_shop.yml").write_text(SOURCE.replace("NAME", "shop"))
+    (folder / "models" / "_bank.yml").write_text(SOURCE.replace("NAME", "bank"))
+    (folder / "seeds" / "plans.csv").write_text("id\n1\n")
+    (folder / "macros" / "where.sql").write_text(WHERE)
+    with pytest.MonkeyPatch.context() as environment:
+        for name in variables():
+            environment.delenv(name, raising=False)
+        Project.find(root).parse()
+    return root
+
+
+@pytest.fixture
+def shop(parsed_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of a project that was parsed a moment ago; the working directory."""
+    for name in variables():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    root = tmp_path / "shop"
+    shutil.copytree(parsed_shop, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def models(root: Path) -> Path:
+    return root / "dbt_project" / "models"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that looks old, as one from an archive or another branch may."""
+    path.write_text(text)
+    os.utime(path, LONG_AGO)
+
+
+def overwrite(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    write(path, text.replace(before, after))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a declaration is deleted": lambda root: (models(root) / "_bank.yml").unlink(),
+    "a declaration is edited": lambda root: overwrite(models(root) / "_shop.yml", "[id]", "[no]"),
+    "a declaration is added": lambda root: write(models(root) / "_new.yml", SOURCE),
+    "a declaration is renamed": lambda root: (models(root) / "_bank.yml").rename(
+        models(root) / "_post.yml"
+    ),
+    "a variable of the project is edited": lambda root: overwrite(
+        root / "dbt_project" / "dbt_project.yml", "suffix: a", "suffix: b"
+    ),
+    "the profile is edited": lambda root: overwrite(root / "profiles.yml", "shop_dev", "shop_de"),
+    "a seed is deleted": lambda root: (root / "dbt_project" / "seeds" / "plans.csv").unlink(),
+    "the manifest is deleted": lambda root: Project.find(root).manifest_path.unlink(),
+    "the manifest is cut short": lambda root: Project.find(root).manifest_path.write_text("{"),
+    "the manifest is of another target": lambda root: overwrite(
+        Project.find(root).manifest_path, "raw_dev_x", "raw_prod_x"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_manifest_is_stale_when(shop: Path, change: Callable[[Path], object]) -> None:
+    assert not Project.find().is_stale()
+    change(shop)
+    assert Project.find().is_stale()
+
+
+@pytest.mark.parametrize(
+    "name", ["CHOSEN", "MARTS", "RAW", "DBT_TARGET", "DBT_ENGINE_TARGET", "DBT_PROFILE"]
+)
+def test_a_manifest_is_stale_when_a_variable_changes(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "prod")
+    assert Project.find().is_stale()
+
+
+def test_a_manifest_is_of_one_target(shop: Path) -> None:
+    assert Project.find(target="prod").is_stale()
+
+
+def test_where_any_variable_may_be_meant_all_of_them_count(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(models(shop) / "_shop.yml", SOURCE.replace("'RAW'", "'R' ~ 'AW'"))
+    project = Project.find()
+    before = project._inputs_digest()
+    monkeypatch.setenv("SOMETHING", "else")
+    assert project._inputs_digest() != before
+
+
+def test_a_manifest_stays_fresh_through_what_does_not_change_it(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMETHING", "else")
+    for path in models(shop).iterdir():
+        os.utime(path)
+    (shop / "dbt_project" / "seeds" / "plans.csv").write_text("id\n2\n")
+    assert not Project.find().is_stale()
+    # As every start of dbt does, which writes other times and, here, another working directory.
+    dbt("parse", cwd=shop / "dbt_project")
+    assert not Project.find().is_stale()
+
+
+def dbt(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dbt.cli.main", "--quiet", *arguments]
+        + (["--profiles-dir", ".."] if cwd.name == "dbt_project" else []),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def declared() -> dict[str, str]:
+    """The tables' schemas, as the command line would see them."""
+    project = Project.find()
+    project.ensure_manifest()
+    return {table.key: table.schema for table in load_catalog(project.manifest_path).tables}
+
+
+def test_what_is_declared_follows_every_change(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (models(shop) / "_bank.yml").unlink()
+    assert declared() == {"shop.orders": "raw_dev_x"}
+    monkeypatch.setenv("RAW", "y")
+    assert declared() == {"shop.orders": "raw_dev_y"}
+    dbt("parse", "--target", "prod", cwd=shop / "dbt_project")
+    assert declared() == {"shop.orders": "raw_dev_y"}
+    monkeypatch.setenv("DBT_TARGET", "prod")
+    assert declared() == {"shop.orders": "raw_prod_y"}
+
+
+def elsewhere(root: Path) -> Path:
+    folder = root.parent / "elsewhere"
+    folder.mkdir(exist_ok=True)
+    (folder / "profiles.yml").write_text(PROFILES.replace("NAME", "elsewhere"))
+    return folder
+
+
+CHOICES: dict[str, tuple[dict[str, str], list[str], str]] = {
+    "the profile": ({}, [], "shop_dev"),
+    "the profile, by its own variable": ({"CHOSEN": "prod"}, [], "shop_prod"),
+    "DBT_TARGET": ({"DBT_TARGET": "prod"}, [], "shop_prod"),
+    "DBT_ENGINE_TARGET before DBT_TARGET": (
+        {"DBT_TARGET": "nowhere", "DBT_ENGINE_TARGET": "prod"},
+        [],
+        "shop_prod",
+    ),
+    "--target before both": ({"DBT_TARGET": "nowhere"}, ["--target", "prod"], "shop_prod"),
+    "DBT_PROFILE": ({"DBT_PROFILE": "other"}, [], "shop_other"),
+    "DBT_PROFILES_DIR": ({"DBT_PROFILES_DIR": "../elsewhere"}, [], "elsewhere_dev"),
+    "--profiles-dir": ({}, ["--profiles-dir", "../elsewhere"], "elsewhere_dev"),
+}
+
+
+@pytest.mark.parametrize(("variables", "options", "name"), CHOICES.values(), ids=CHOICES)
+def test_the_warehouse_is_the_one_that_dbt_takes(
+    shop: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    options: list[str],
+    name: str,
+) -> None:
+    elsewhere(shop)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    said = dbt("run-operation", "where", "--project-dir", "dbt_project", *options, cwd=shop)
+    named = dict(zip(options[::2], options[1::2], strict=True))
+    found = Project.find(target=named.get("--target"), profiles_dir=named.get("--profiles-dir"))
+    credentials = found.credentials()
+    assert Path(said).name == Path(credentials.path).name == f"{name}.duckdb"
+    assert Path(credentials.path).is_absolute()
+
+
+def test_without_a_profile_beside_the_project_it_is_the_users(shop: Path) -> None:
+    home = Path(os.environ["HOME"]) / ".dbt"
+    home.mkdir(parents=True)
+    (shop / "profiles.yml").rename(home / "profiles.yml")
+    assert Project.find().profiles_folder == home
+
+
+def test_a_target_that_the_profile_lacks_is_refused(shop: Path) -> None:
+    with pytest.raises(ProjectError, match="does not have a target named 'nowhere'"):
+        Project.find(target="nowhere").credentials()
+
+
+def test_a_profile_that_is_nowhere_is_refused(shop: Path) -> None:
+    (shop / "profiles.yml").unlink()
+    with pytest.raises(ProjectError, match=r"profiles\.yml"):
+        Project.find().credentials()
