@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import measure as measuring
-from benchmarks.declared import SOURCE, declaration, write_project
+from benchmarks.declared import SOURCE, copy_dags, declaration, write_project
 from benchmarks.incremental import dbt_build
 from benchmarks.peers import METHODS
 from benchmarks.progress import Progress
@@ -17,7 +17,7 @@ from benchmarks.results import Result, ResultFile, Run
 from benchmarks.workspace import Workspace, clean_environment, leaving_on_sigterm
 from millrace_sandbox import sample_data, sample_sheets
 from millrace_sandbox.paths import REPOSITORY, SandboxPaths
-from millrace_sandbox.stack import DAGS, Stack
+from millrace_sandbox.stack import Stack
 
 SECTION = "orchestration"
 TRANSFORM, PARSE = "transform", "parse"
@@ -56,12 +56,10 @@ def _measure_parsing(
     workspace: Workspace, result: Result, file: ResultFile, progress: Progress
 ) -> None:
     with progress.step(f"a dbt project of {_TABLES} tables and {_MODELS} models"):
-        project = _large_project(workspace)
+        dags = copy_dags(_large_project(workspace))
     environment = {
         **clean_environment(),
-        "DBT_PROJECT_DIR": str(project),
         "DBT_PROFILES_DIR": str(REPOSITORY),
-        "PYTHONPATH": f"{REPOSITORY}:{DAGS}",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_HOME": str(workspace.scratch / "airflow_home"),
         "AIRFLOW__COSMOS__CACHE_DIR": str(workspace.scratch / "airflow_home" / "cosmos"),
@@ -77,7 +75,7 @@ def _measure_parsing(
                 tempfile.TemporaryDirectory(dir=workspace.scratch) as folder,
             ):
                 usage = measuring.run(
-                    [sys.executable, METHODS / "parse_dag.py", DAGS / name],
+                    [sys.executable, METHODS / "parse_dag.py", dags / name],
                     environment=environment,
                     folder=Path(folder),
                 )
@@ -125,7 +123,6 @@ def _start(stack: Stack) -> None:
                 **clean_environment(),
                 **stack.environment(),
                 "DBT_PROJECT_DIR": str(REPOSITORY / "dbt_project"),
-                "PYTHONPATH": str(REPOSITORY),
             },
             folder=Path(folder),
         )
