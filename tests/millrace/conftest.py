@@ -28,13 +28,12 @@ from millrace.pipeline import Pipeline
 from millrace.settings import Settings
 from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.source import MySQLSource
+from millrace.testing import Place, declared
 from millrace.warehouses.sql import quote
 from millrace_sandbox.mysql import MySQLServer
 from millrace_sandbox.paths import SandboxPaths
 from sheets_standin.server import GoogleSheetsServer
-from tests.millrace.places import Place
 from tests.millrace.sheets import Workbook
-from tests.millrace.tables import declared
 
 ROOT = Path(__file__).parents[2]
 

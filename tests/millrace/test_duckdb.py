@@ -20,8 +20,8 @@ from millrace.errors import (
     WarehouseRefused,
 )
 from millrace.landing.landing import Landing
+from millrace.testing import batches_of, declared, ledger
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
-from tests.millrace.tables import batches_of, declared, ledger
 
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
 INTERVAL = Interval(DAY, DAY + timedelta(days=1))

@@ -3,8 +3,8 @@ import pytest
 
 from millrace.catalog import Pii
 from millrace.errors import SchemaConflict
+from millrace.testing import declared
 from millrace.warehouses.evolution import Evolution, plan_evolution
-from tests.millrace.tables import declared
 
 EXISTING = {"id": pa.int32(), "score": pa.int16()}
 

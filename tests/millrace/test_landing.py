@@ -29,8 +29,8 @@ from millrace.errors import (
 )
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest
+from millrace.testing import batches_of
 from millrace_sandbox.processes import LOOPBACK, free_port
-from tests.millrace.tables import batches_of
 from tests.proxy import FaultProxy
 
 BATCH = Batch("mysql.nps", Interval(None, datetime(2026, 10, 2, tzinfo=UTC)))

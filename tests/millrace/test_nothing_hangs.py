@@ -22,10 +22,10 @@ from urllib3.util import Retry
 from millrace.errors import SheetUnavailable, WarehouseBusy, WarehouseUnavailable
 from millrace.google_sheets import client
 from millrace.google_sheets.client import GoogleSheets
+from millrace.testing import Place, ids
 from millrace.warehouses.redshift import warehouse as redshift
 from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 from sheets_standin.server import GoogleSheetsServer
-from tests.millrace.places import Place, ids
 from tests.millrace.sheets import Workbook
 from tests.millrace.test_redshift import Interrupted
 from tests.proxy import FaultProxy

@@ -7,7 +7,7 @@ import pytest
 from millrace.catalog import Pii
 from millrace.errors import DeclarationError, SettingError
 from millrace.pii import protect, protected_schema
-from tests.millrace.tables import declared
+from millrace.testing import declared
 
 ROWS = pa.record_batch({"id": [1, 2, 3], "email": ["a@b.c", None, "a@b.c"], "phone": [5, None, 7]})
 

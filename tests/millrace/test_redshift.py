@@ -29,12 +29,11 @@ from millrace.errors import (
     WarehouseUnavailable,
 )
 from millrace.manifest import Manifest
+from millrace.testing import DAY, INTERVAL, Place, ids, ledger
 from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 from millrace.warehouses.sql import raw
 from millrace_sandbox.processes import LOOPBACK, poll
 from redshift_standin.launcher import RedshiftServer
-from tests.millrace.places import DAY, INTERVAL, Place, ids
-from tests.millrace.tables import ledger
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

@@ -8,9 +8,8 @@ import pytest
 
 from millrace.batch import Interval
 from millrace.errors import CountMismatch, DeclarationError
+from millrace.testing import DAY, declared
 from millrace.warehouses.redshift.options import RedshiftOptions
-from tests.millrace.places import DAY
-from tests.millrace.tables import declared
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

@@ -10,6 +10,11 @@
 It needs pytest: ``pip install 'millrace[testing]'``.
 """
 
+import pytest
+
+# Before they are imported, so that a failing assertion shows what it compared.
+pytest.register_assert_rewrite("millrace.testing.source", "millrace.testing.warehouse")
+
 from millrace.testing.place import DAY, INTERVAL, Place, batches_of, declared, ids, ledger
 from millrace.testing.source import CursorContract, Served, SourceContract
 from millrace.testing.warehouse import WarehouseContract
@@ -17,8 +22,8 @@ from millrace.testing.warehouse import WarehouseContract
 __all__ = [
     "DAY",
     "INTERVAL",
-    "Place",
     "CursorContract",
+    "Place",
     "Served",
     "SourceContract",
     "WarehouseContract",

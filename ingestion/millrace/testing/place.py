@@ -18,7 +18,8 @@ from millrace.warehouses.base import LedgerRow, Warehouse
 from millrace.warehouses.sql import SqlWarehouse, quote, raw
 
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
-INTERVAL = Interval(DAY, DAY + timedelta(days=1))
+NEXT_DAY = DAY + timedelta(days=1)
+INTERVAL = Interval(DAY, NEXT_DAY)
 
 
 @dataclass
@@ -109,6 +110,7 @@ def declared(
         options: Other keys of its ingest block.
     """
     block = {"column": cursor} if isinstance(cursor, str) else cursor
+    checked = Cursor.model_validate(block) if block else None
     return IngestTable(
         source="mysql",
         name="nps",
@@ -118,7 +120,7 @@ def declared(
             kind="mysql",
             connection="mysql_prod",
             primary_key=("id",),
-            cursor=block and Cursor.model_validate(block),
+            cursor=checked,
             **options,
         ),
         pii=pii or {},

@@ -52,9 +52,11 @@ class Served:
         ) as extraction:
             return pa.Table.from_batches(extraction.batches, schema=extraction.schema)
 
-    def ids(self, interval: Interval = WHOLE_TABLE, **options: Sequence[KeyRange]) -> list[int]:
+    def ids(
+        self, interval: Interval = WHOLE_TABLE, *, ranges: Sequence[KeyRange] = (EVERY_KEY,)
+    ) -> list[int]:
         """The ids of the rows of an interval, in order."""
-        return sorted(self.read(interval, **options)["id"].to_pylist())
+        return sorted(self.read(interval, ranges=ranges)["id"].to_pylist())
 
 
 def rows(*moments: datetime) -> list[Row]:

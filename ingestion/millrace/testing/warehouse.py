@@ -19,7 +19,7 @@ from millrace.errors import (
     SchemaConflict,
     WarehouseError,
 )
-from millrace.testing.place import DAY, INTERVAL, Place, ids, ledger
+from millrace.testing.place import DAY, INTERVAL, NEXT_DAY, Place, ids, ledger
 from millrace.warehouses.sql import quote, raw
 
 SEEN = {
@@ -34,7 +34,7 @@ SEEN = {
 
 
 class WarehouseContract:
-    """What every warehouse passes; a subclass has the fixture ``place``, with an empty raw table."""
+    """What every warehouse passes; a subclass has the fixture ``place``, without a raw table."""
 
     def test_a_batch_arrives_with_its_ledger_row(self, place: Place) -> None:
         manifest = place.land(ids(1, 2, 3))
@@ -108,12 +108,12 @@ class WarehouseContract:
         place = place.with_options(cursor=cursor)
         hour = timedelta(hours=1)
 
-        def rows(**at):
+        def rows(**at: datetime) -> pa.Table:
             moments = pa.array([shown(moment) for moment in at.values()], type_)
             return pa.table({"id": pa.array(at.keys(), pa.string()), "at": moments})
 
         place.load(rows(old=DAY + hour, edge=DAY + 18 * hour, gone=DAY + 20 * hour))
-        again = Interval(INTERVAL.end - 6 * hour, INTERVAL.end + 6 * hour)
+        again = Interval(NEXT_DAY - 6 * hour, NEXT_DAY + 6 * hour)
         for _ in range(2):
             place.load(rows(edge=DAY + 18 * hour, late=DAY + 23 * hour, new=DAY + 25 * hour), again)
             assert place.rows() == [("edge",), ("late",), ("new",), ("old",)]
@@ -143,7 +143,7 @@ class WarehouseContract:
     def test_the_raw_table_grows_with_the_source(self, place: Place) -> None:
         place.load(ids(1))
         wider = pa.table({"id": pa.array([2**40], pa.int64()), "note": ["new"]})
-        place.load(wider, Interval(INTERVAL.end, INTERVAL.end + timedelta(days=1)))
+        place.load(wider, Interval(NEXT_DAY, NEXT_DAY + timedelta(days=1)))
         assert place.rows("id", "note") == [(1, None), (2**40, "new")]
 
     @pytest.mark.parametrize(

@@ -49,6 +49,21 @@ class Session(Protocol):
 class SqlWarehouse(ABC):
     """A warehouse that speaks SQL."""
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What no other warehouse is called; see ``Warehouse.name``."""
+
+    @abstractmethod
+    def check(self) -> str:
+        """Connect; see ``Warehouse.check``."""
+
+    @abstractmethod
+    def read(
+        self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
+    ) -> pa.Table:
+        """The rows of a mart; see ``Warehouse.read``."""
+
     def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
         """The ledgers of tables, in one query; see ``Warehouse.ledgers``."""
         found: dict[str, list[LedgerRow]] = {table.key: [] for table in tables}

@@ -1,0 +1,63 @@
+"""The contracts of a source, on MySQL and MariaDB and on Google Sheets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from millrace.sources.google_sheets.source import GoogleSheetSource
+from millrace.testing import CursorContract, Served, SourceContract
+from sheets_standin.server import TabSpec
+from tests.millrace.sheets import Workbook
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from millrace.testing.source import Row
+    from sheets_standin.server import GoogleSheetsServer
+    from tests.millrace.conftest import Database
+
+pytestmark = pytest.mark.service
+
+
+@pytest.mark.both_servers
+class TestMySQL(CursorContract):
+    @pytest.fixture
+    def served(self, mysql: Database) -> Served:
+        mysql.execute(
+            "CREATE TABLE served (id INT PRIMARY KEY, at TIMESTAMP NOT NULL, note VARCHAR(20))"
+        )
+        mysql.execute("SET time_zone = '+00:00'")
+
+        def insert(rows: Sequence[Row]) -> None:
+            mysql.insert("served", [(id_, at.replace(tzinfo=None), note) for id_, at, note in rows])
+
+        return Served(
+            mysql.source(),
+            mysql.table("served", cursor="at"),
+            insert,
+            missing=mysql.table("nowhere", cursor="at"),
+        )
+
+
+class TestGoogleSheets(SourceContract):
+    @pytest.fixture
+    def served(self, google_sheets: GoogleSheetsServer) -> Served:
+        """A tab is made with its rows: the spreadsheet is made when they are known."""
+        workbook = Workbook(google_sheets, TabSpec("targets"))
+        columns = {"id": "integer", "at": "datetime", "note": "string"}
+        table = workbook.table(columns=columns, primary_key=["id"])
+
+        def insert(rows: Sequence[Row]) -> None:
+            values = [(id_, f"{at:%Y-%m-%d %H:%M:%S}", note) for id_, at, note in rows]
+            workbook.judge.worksheet("targets").update([list(columns), *map(list, values)])
+
+        options = table.options.model_copy(update={"tab": "nowhere"})
+        return Served(
+            GoogleSheetSource(workbook.connection()),
+            table,
+            insert,
+            missing=replace(table, options=options),
+        )
