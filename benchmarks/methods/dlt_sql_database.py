@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
 import dlt
 import job
@@ -25,7 +25,7 @@ destination = filesystem(
 )
 pipeline = dlt.pipeline(
     pipeline_name="bench",
-    pipelines_dir=os.getcwd(),
+    pipelines_dir=Path.cwd(),
     destination=destination,
     dataset_name="bench",
 )

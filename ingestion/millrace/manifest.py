@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from millrace import arrow_types
 from millrace.batch import Batch
-from millrace.errors import ManifestCorrupt, ManifestNotFound
+from millrace.errors import ManifestCorrupt
 
 _REDSHIFT_BASE_TYPES = {
     pa.bool_(): "boolean",
@@ -116,8 +116,8 @@ class Manifest:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ManifestNotFound: the file is cut short, or is not Millrace's.
-            ManifestCorrupt: it contradicts itself, or names parts of another attempt.
+            ManifestCorrupt: it is cut short, not Millrace's, contradicts itself, or names parts of
+                another attempt.
         """
         try:
             value = json.loads(text)
@@ -130,7 +130,7 @@ class Manifest:
             )
             sums = value["meta"]["content_length"], value["meta"]["record_count"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ManifestNotFound(
+            raise ManifestCorrupt(
                 f"{url} is not a manifest that Millrace wrote ({error!r}).",
                 fix="Ingest the batch again: a new attempt lands beside it.",
             ) from error

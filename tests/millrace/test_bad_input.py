@@ -343,7 +343,7 @@ def test_a_warehouse_in_a_folder_that_is_not_there_is_not_made(
     outcome = workspace.run("ingest", "mysql.nps")
     assert outcome.exit_code == 1
     assert "There is no folder" in outcome.err
-    assert "Correct DUCKDB_PATH" in outcome.err
+    assert "profiles.yml" in outcome.err
     assert not (workspace.root / "nowhere").exists()
 
 
@@ -354,13 +354,13 @@ def test_a_file_that_is_no_warehouse(workspace: Workspace) -> None:
     assert outcome.exit_code == 1
     assert outcome.errors == 1
     assert str(workspace.warehouse_file) in outcome.err
-    assert "Set DUCKDB_PATH" in outcome.err
+    assert "profiles.yml" in outcome.err
     assert workspace.warehouse_file.read_bytes() == content
 
 
 def test_a_target_without_a_loader(loaded: Workspace) -> None:
     loaded.environment.setenv("TARGET", "bigquery")
-    loaded.refuses("ingest", "mysql.nps", says=["'bigquery'", "TARGET=dev"])
+    loaded.refuses("ingest", "mysql.nps", says=["'bigquery'", "--target"])
 
 
 def test_a_target_that_the_profile_lacks(loaded: Workspace) -> None:

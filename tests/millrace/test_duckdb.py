@@ -4,6 +4,7 @@ import sys
 import tempfile
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -68,11 +69,8 @@ def test_a_part_that_is_damaged_leaves_everything_as_it_was(landing, warehouse, 
     wider = pa.table({"id": pa.array(range(5000), pa.int64()), "note": ["n"] * 5000})
     manifest = land(landing, wider, part_bytes=1)
     assert len(manifest.parts) == 5
-    last = manifest.parts[-1].url.removeprefix("file://")
-    with open(last, "rb") as file:
-        data = file.read()
-    with open(last, "wb") as file:
-        file.write(data[:-1])
+    last = Path(manifest.parts[-1].url.removeprefix("file://"))
+    last.write_bytes(last.read_bytes()[:-1])
     with pytest.raises(PartCorrupt):
         warehouse.load(TABLE, manifest, landing)
     assert content(tmp_path, EVERYTHING) == before

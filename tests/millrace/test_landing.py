@@ -26,6 +26,7 @@ from millrace.errors import (
     ManifestNotFound,
     PartCorrupt,
     SchemaConflict,
+    SettingError,
 )
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest
@@ -206,11 +207,14 @@ def test_progress_is_told_over_all_parts(landing):
         ROWS.schema,
         batches_of(ROWS),
         part_bytes=5_000,
-        progress=lambda rows, size: told.append((rows, size)),
+        expected_rows=10_000,
+        progress=lambda *so_far: told.append(so_far),
     )
-    assert sorted({rows for rows, _ in told}) == list(range(1000, 10_001, 1000))
+    assert {expected for *_, expected in told} == {10_000}
+    assert sorted({rows for rows, *_ in told}) == list(range(1000, 10_001, 1000))
     assert told == sorted(told)
-    assert [size for _, size in told] == sorted(size for _, size in told)
+    sizes = [size for _, size, _ in told]
+    assert sizes == sorted(sizes)
 
 
 def test_an_attempt_without_a_manifest_was_never_committed(landing, tmp_path):
@@ -220,7 +224,7 @@ def test_an_attempt_without_a_manifest_was_never_committed(landing, tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"entries": [{"url": "x"}]}'])
 def test_a_foreign_manifest_is_refused(text):
-    with pytest.raises(ManifestNotFound, match="not a manifest that Millrace wrote"):
+    with pytest.raises(ManifestCorrupt, match="not a manifest that Millrace wrote"):
         Manifest.from_json(text, "file:///x/manifest.json")
 
 
@@ -306,7 +310,7 @@ def test_a_manifest_of_another_landing_is_refused(landing):
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "s3://", "file:", "landing"])
 def test_an_unknown_kind_of_landing_is_refused(url):
-    with pytest.raises(LandingUnavailable, match="neither s3"):
+    with pytest.raises(SettingError, match="neither s3"):
         Landing(url)
 
 
@@ -437,13 +441,13 @@ def test_s3_check_works_and_leaves_nothing(s3_landing, s3_server, bucket):
 
 @pytest.mark.service
 def test_s3_without_the_bucket_is_refused(s3_server):
-    with pytest.raises(LandingUnavailable, match=r"bucket 'no-such-bucket' .* does not exist"):
+    with pytest.raises(LandingRefused, match=r"bucket 'no-such-bucket' .* does not exist"):
         Landing("s3://no-such-bucket", s3_connection(s3_server)).check()
 
 
 @pytest.mark.service
 def test_s3_with_wrong_keys_is_refused(s3_server, bucket):
-    with pytest.raises(LandingUnavailable, match="refuses these credentials"):
+    with pytest.raises(LandingRefused, match="refuses these credentials"):
         Landing(f"s3://{bucket}", s3_connection(s3_server, password="wrong")).check()
 
 
@@ -571,7 +575,7 @@ def test_the_secrets_of_an_endpoint_are_not_told(monkeypatch):
 
 
 def test_a_landing_with_secrets_in_its_url_is_refused():
-    with pytest.raises(LandingRefused, match="neither") as caught:
+    with pytest.raises(SettingError, match="neither") as caught:
         Landing("s3://key:s3cret@bucket/prefix")
     assert "s3cret" not in str(caught.value)
 
@@ -609,7 +613,7 @@ def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatc
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://{LOOPBACK}:{port}")
         extra = {"role_arn": "arn:aws:iam::123456789012:role/landing"}
         connection = Connection("aws_landing", "aws", login="k", password="s3cret", extra=extra)
-        with pytest.raises(LandingUnavailable) as caught:
+        with pytest.raises(kind) as caught:
             Landing("s3://bucket", connection).check()
     assert type(caught.value) is kind
     assert "s3cret" not in str(caught.value)

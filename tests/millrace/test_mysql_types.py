@@ -56,7 +56,7 @@ MATRIX: list[tuple[str, pa.DataType, list[tuple[str, Any]]]] = [
         pa.decimal128(10, 2),
         [("-99999999.99", Decimal("-99999999.99")), ("0.1", Decimal("0.10"))],
     ),
-    ("DECIMAL(5,0)", pa.decimal128(5, 0), [("99999", Decimal("99999"))]),
+    ("DECIMAL(5,0)", pa.decimal128(5, 0), [("99999", Decimal(99999))]),
     (
         "DECIMAL(38,10)",
         pa.decimal128(38, 10),

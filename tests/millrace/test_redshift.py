@@ -64,7 +64,7 @@ class Interrupted(RedshiftWarehouse):
         fault: Callable[[Any], None],
         times: int = ATTEMPTS,
     ) -> None:
-        super().__init__(warehouse._credentials)
+        super().__init__(warehouse._credentials, warehouse._iam_role, warehouse._statement_seconds)
         self.statement = statement
         self.fault = fault
         self.left = times

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
 
 
@@ -23,7 +24,7 @@ class _Explained:
     def __call__(self) -> Any:
         try:
             return super().__call__()  # type: ignore[misc]
-        except (ConnectionError, HTTPClientError) as error:
+        except (BotoConnectionError, HTTPClientError) as error:
             raise CredentialsOutage(str(error)) from None
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:

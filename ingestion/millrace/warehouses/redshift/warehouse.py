@@ -194,7 +194,7 @@ class RedshiftWarehouse(SqlWarehouse):
         place = f"{self._credentials.host}:{self._credentials.port}"
         seconds = self._statement_seconds
         connection = self._connect(place)
-        wire: socket.socket = connection._usock
+        wire: socket.socket = connection._usock  # noqa: SLF001 it tells nobody else
         try:
             # A host that is gone shows by its silence to probes, a cluster that is stuck only by
             # the time that a statement takes.
