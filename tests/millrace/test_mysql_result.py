@@ -315,10 +315,17 @@ def test_more_columns_than_bits_of_a_byte(client: Client) -> None:
     assert [value if value is None else int(value) for value in rows_of(reads(result))[0]] == values
 
 
-def test_more_bytes_than_offsets_can_count_are_refused(client: Client) -> None:
-    result = query(client, "SELECT 1")
-    with pytest.raises(ValueError, match="too many"):
-        result.read(ANY_SIZE + 1)
+@pytest.mark.parametrize("size", [0, ANY_SIZE + 1])
+def test_a_read_of_nothing_and_one_that_offsets_cannot_count_are_refused(
+    client: Client, size: int
+) -> None:
+    with pytest.raises(ValueError, match="1 byte to 1 GiB"):
+        query(client, "SELECT 1").read(size)
+
+
+def test_reads_without_rows_are_refused(client: Client) -> None:
+    with pytest.raises(ValueError, match="takes rows, not 0"):
+        query(client, "SELECT 1", rows=0)
 
 
 READ_WITHOUT_MEMORY = """

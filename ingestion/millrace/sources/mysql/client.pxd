@@ -60,7 +60,6 @@ cdef extern from "mysql.h" nogil:
     unsigned int mysql_errno(MYSQL *connection)
     const char *mysql_error(MYSQL *connection)
     const char *mysql_sqlstate(MYSQL *connection)
-    const char *mysql_get_client_info()
     unsigned long mysql_real_escape_string(
         MYSQL *connection, char *escaped, const char *text, unsigned long length
     )

@@ -1,8 +1,6 @@
 # What mypy knows of client.pyx, which documents it.
 from millrace.sources.mysql.tls import Tls
 
-LIBRARY_VERSION: str
-
 class MySQLError(Exception):
     number: int
     sqlstate: str

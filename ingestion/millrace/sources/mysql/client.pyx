@@ -22,9 +22,6 @@ cdef enum:
     CR_SERVER_GONE_ERROR = 2006
     CR_COMMANDS_OUT_OF_SYNC = 2014
 
-LIBRARY_VERSION = mysql_get_client_info().decode()
-"""The version of MariaDB's C client library at hand."""
-
 # A wheel brings the library's plugins along; elsewhere the library knows where they are.
 _PLUGINS = Path(__file__).with_name("plugins")
 

@@ -152,11 +152,13 @@ cdef class Result:
     cdef Py_ssize_t columns
     cdef Py_ssize_t rows
     cdef list types
-    # Whether no row is to come; why, where it is not the result's end.
+    # Whether no row is to come, and what went wrong.
     cdef bint is_done
     cdef object error
 
     def __cinit__(self, Client client not None, str query, types, Py_ssize_t rows):
+        if rows < 1:
+            raise ValueError(f"a read takes rows, not {rows}")
         self.client = client
         self.rows = rows
         client.enter()
@@ -197,15 +199,21 @@ cdef class Result:
             Misfit: a value that its column's type cannot hold.
             MySQLError: the connection is closed or broke, or the server gave the query up.
         """
-        if size > LARGEST_ROW:
+        if not 0 < size <= LARGEST_ROW:
             # With one row more, an offset still has 32 bits.
-            raise ValueError(f"{size:,} bytes are too many for one read")
+            raise ValueError(f"a read takes 1 byte to 1 GiB, not {size:,} bytes")
         self.client.enter()
         try:
+            if self.error is not None:
+                raise self.error
             self._read(size)
+            return [self._array(column) for column in range(self.columns)]
+        except Exception as error:
+            # Rows are lost: what comes after them must not pass for the rest.
+            self.error = error
+            raise
         finally:
             self.client.leave()
-        return [self._array(column) for column in range(self.columns)]
 
     cdef _prepare(self, MYSQL_FIELD *fields, list types):
         cdef Py_ssize_t column
@@ -230,8 +238,6 @@ cdef class Result:
 
     cdef _read(self, size_t size):
         cdef Py_ssize_t column
-        if self.error is not None:
-            raise self.error
         self.reading.connection = self.client.connection
         self.reading.rows = 0
         self.reading.taken = 0
@@ -243,9 +249,7 @@ cdef class Result:
         with nogil:
             self.is_done = self._fill(size)
         if self.reading.outcome != TAKEN:
-            self.is_done = True
-            self.error = self._failure()
-            raise self.error
+            raise self._failure()
         if self.is_done:
             self.client.is_reading = False
 
@@ -297,42 +301,43 @@ cdef object _buffer(char *start, Py_ssize_t size):
 
 cdef object _choose(Values *values, MYSQL_FIELD *field, type_):
     """How a column is read; returns the Arrow type that its values have then."""
-    values.kind, values.width, values.sent = BYTES, 0, 0
-    if field.type in (
-        MYSQL_TYPE_TINY, MYSQL_TYPE_SHORT, MYSQL_TYPE_YEAR, MYSQL_TYPE_INT24, MYSQL_TYPE_LONG,
-        MYSQL_TYPE_LONGLONG,
-    ):
-        values.kind, values.width, values.sent = INTEGER, 8, _integer_bytes(field.type)
+    cdef Py_ssize_t sent = _integer_bytes(field.type)
+    if sent:
         values.is_unsigned = (field.flags & UNSIGNED_FLAG) != 0
-        return pa.uint64() if values.is_unsigned else pa.int64()
+        return _as(values, INTEGER, 8, sent, pa.uint64() if values.is_unsigned else pa.int64())
     if field.type == MYSQL_TYPE_FLOAT:
-        values.kind, values.width, values.sent = FLOAT, 4, 4
-        return pa.float32()
+        return _as(values, FLOAT, 4, 4, pa.float32())
     if field.type == MYSQL_TYPE_DOUBLE:
-        values.kind, values.width, values.sent = DOUBLE, 8, 8
-        return pa.float64()
+        return _as(values, DOUBLE, 8, 8, pa.float64())
     if field.type == MYSQL_TYPE_NEWDECIMAL and pa.types.is_decimal128(type_):
-        values.kind, values.width = DECIMAL, 16
         values.precision, values.scale = type_.precision, type_.scale
-        return type_
+        return _as(values, DECIMAL, 16, 0, type_)
     if field.type == MYSQL_TYPE_DATE:
-        values.kind, values.width = DATE, 4
-        return pa.date32()
-    if field.type in (MYSQL_TYPE_DATETIME, MYSQL_TYPE_TIMESTAMP):
-        values.kind, values.width = TIMESTAMP, 8
+        return _as(values, DATE, 4, 0, pa.date32())
+    if field.type == MYSQL_TYPE_DATETIME or field.type == MYSQL_TYPE_TIMESTAMP:
         # The session's time zone is UTC.
-        return type_ if type_ == pa.timestamp("us", "UTC") else pa.timestamp("us")
+        moment = pa.timestamp("us", "UTC")
+        return _as(values, TIMESTAMP, 8, 0, type_ if type_ == moment else pa.timestamp("us"))
     if field.type == MYSQL_TYPE_TIME:
-        values.kind, values.scale = TIME, min(field.decimals, 6)
-    return pa.binary()
+        values.scale = min(field.decimals, 6)
+        return _as(values, TIME, 0, 0, pa.binary())
+    return _as(values, BYTES, 0, 0, pa.binary())
+
+
+cdef object _as(Values *values, Kind kind, Py_ssize_t width, Py_ssize_t sent, type_):
+    values.kind, values.width, values.sent = kind, width, sent
+    return type_
 
 
 cdef Py_ssize_t _integer_bytes(int type_) noexcept:
+    """Bytes of a whole number on its way; 0: the type is another one."""
     if type_ == MYSQL_TYPE_TINY:
         return 1
-    if type_ in (MYSQL_TYPE_SHORT, MYSQL_TYPE_YEAR):
+    if type_ == MYSQL_TYPE_SHORT or type_ == MYSQL_TYPE_YEAR:
         return 2
-    return 8 if type_ == MYSQL_TYPE_LONGLONG else 4
+    if type_ == MYSQL_TYPE_INT24 or type_ == MYSQL_TYPE_LONG:
+        return 4
+    return 8 if type_ == MYSQL_TYPE_LONGLONG else 0
 
 
 cdef void _take(void *data, unsigned int column, unsigned char **row) noexcept nogil:

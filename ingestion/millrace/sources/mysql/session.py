@@ -6,7 +6,6 @@ Nothing hangs: each wait has an end, and whoever waits can be interrupted.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -69,7 +68,7 @@ _OUTAGES = frozenset(
         # The server is stopping, or ended the connection or the query.
         *(1053, 1077, 1079, 1152, 1184, 1317, 1927, 4031),
         # The network.
-        *(1042, 1043, 1158, 1159, 1160, 1161, 2002, 2003, 2005, 2006, 2013, 2014, 2026, 2027, 2055),
+        *(1042, 1043, 1158, 1159, 1160, 1161, 2002, 2003, 2005, 2006, 2013, 2026, 2027, 2055),
         # Another transaction, or a table that is being altered.
         *(1047, 1205, 1213, 1412, 1615),
     }
@@ -124,8 +123,11 @@ class Session:
     def close(self) -> None:
         """Close the connection, whatever it is doing."""
         if self._client is not None:
-            with contextlib.suppress(MySQLError, TimeoutError):
-                self._worker.submit(self._client.close).result(_CLOSE_SECONDS)
+            closing = self._worker.submit(self._client.close)
+            try:
+                closing.result(_CLOSE_SECONDS)
+            except TimeoutError:
+                self._client.cut()
         self._worker.shutdown(wait=False)
 
     @property
