@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.workspace import Workspace
 
-_PACKAGES = ("apache-airflow", "astronomer-cosmos", "dbt-core", "duckdb", "mysqlclient", "pyarrow")
+_PACKAGES = ("apache-airflow", "astronomer-cosmos", "dbt-core", "duckdb", "pyarrow")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How the one module that is not Python is built; all else is said in pyproject.toml."""
+"""How the modules that are not Python are built; all else is said in pyproject.toml."""
 
 import os
 import shlex
@@ -7,34 +7,37 @@ import subprocess
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# mysqlclient's own order and variables: both have to be built with the same library.
-_PACKAGES = ("mysqlclient", "mariadb", "libmariadb", "perconaserverclient")
+_VARIABLES = {"--cflags": "MARIADB_CFLAGS", "--libs": "MARIADB_LDFLAGS"}
 
 
-def _client_library(variable: str, option: str) -> list[str]:
-    """The compiler's options for the MySQL client library that this machine has."""
-    if variable in os.environ:
-        return shlex.split(os.environ[variable])
-    for package in _PACKAGES:
-        found = subprocess.run(
-            ["pkg-config", option, package], capture_output=True, text=True, check=False
-        )
-        if found.returncode == 0:
-            return shlex.split(found.stdout)
-    raise SystemExit(
-        "There is no MySQL client library to build with.\n"
-        "  → On Debian: apt-get install libmariadb-dev pkg-config gcc."
+def _client_library(option: str) -> list[str]:
+    """The compiler's options for MariaDB's C client library."""
+    if value := os.environ.get(_VARIABLES[option]):
+        return shlex.split(value)
+    found = subprocess.run(
+        ["pkg-config", option, "libmariadb"], capture_output=True, text=True, check=False
     )
+    if found.returncode:
+        raise SystemExit(
+            "MariaDB's C client library, which reads MySQL too, is not there to build with.\n"
+            "  → On Debian: apt-get install libmariadb-dev pkg-config gcc.\n"
+            "  → On macOS: brew install mariadb-connector-c pkg-config.\n"
+            f"  → Elsewhere, set {' and '.join(_VARIABLES.values())}."
+        )
+    return shlex.split(found.stdout)
 
 
 setup(
     ext_modules=cythonize(
-        Extension(
-            "millrace.sources.mysql.result",
-            ["millrace/sources/mysql/result.pyx"],
-            extra_compile_args=_client_library("MYSQLCLIENT_CFLAGS", "--cflags"),
-            extra_link_args=_client_library("MYSQLCLIENT_LDFLAGS", "--libs"),
-        ),
+        [
+            Extension(
+                f"millrace.sources.mysql.{name}",
+                [f"millrace/sources/mysql/{name}.pyx"],
+                extra_compile_args=_client_library("--cflags"),
+                extra_link_args=_client_library("--libs"),
+            )
+            for name in ("client", "result")
+        ],
         build_dir="build",
     )
 )

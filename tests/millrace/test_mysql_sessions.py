@@ -347,6 +347,16 @@ def test_a_view_without_its_definer_is_not_a_wrong_password(mysql: Database) -> 
     assert "password" not in refused.value.fix
 
 
+def test_a_server_that_has_no_prepared_statement_left_says_so(mysql: Database) -> None:
+    mysql.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    with (
+        set_globally(mysql, max_prepared_stmt_count="0"),
+        pytest.raises(SourceUnavailable, match="max_prepared_stmt_count") as failed,
+    ):
+        mysql.extract(mysql.table("t"))
+    assert failed.value.may_pass
+
+
 @pytest.mark.parametrize("value", ["soon", "0", "-1", 1.5, None])
 def test_a_time_out_that_is_no_number_is_refused(mysql: Database, value: Any) -> None:
     with pytest.raises(ConnectionNotFound, match="read_timeout"):

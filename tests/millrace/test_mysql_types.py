@@ -19,6 +19,7 @@ from millrace.errors import SourceMismatch, ValueDoesNotFit
 from millrace.landing.landing import Landing
 from millrace.sources.mysql.types import column_of
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
+from tests.millrace.test_mysql_client import connect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,6 +184,55 @@ def test_every_type_arrives_exactly_and_so_does_its_null(
 
     assert rows.schema.field("v").type == arrow_type
     assert rows["v"].to_pylist() == [value for _, value in values] + [None]
+
+
+EXPRESSIONS = (
+    *("1 + 1", "-id", "id / 3", "id DIV 2", "id % 2", "id = 1", "TRUE", "NULL", "id & 3", "~id"),
+    *("d * 1.5", "d / 7", "ROUND(d, 1)", "ROUND(d, id)", "TRUNCATE(d, id)", "FLOOR(d)", "-d"),
+    *("CAST(id AS UNSIGNED)", "CAST(d AS SIGNED)", "CAST(d AS DECIMAL(30,8))", "big + 1", "-big"),
+    *("f + 0", "r / 3", "SQRT(id)", "RADIANS(id)", "CONV(id, 10, 2)", "UNIX_TIMESTAMP(at)"),
+    *("CAST(at AS DATE)", "CAST(day AS DATETIME)", "CAST(at AS TIME)", "CAST(at AS CHAR)"),
+    *("at + INTERVAL 1 MICROSECOND", "day + INTERVAL 1 MONTH", "day + INTERVAL 1 SECOND"),
+    *("SEC_TO_TIME(id)", "SEC_TO_TIME(d)", "TIMEDIFF(at, at)", "ADDTIME(t, '01:00:00.5')"),
+    *("TIME(at)", "YEAR(day)", "TO_DAYS(day)", "DATE_FORMAT(at, '%Y')", "FROM_UNIXTIME(id)"),
+    *("MAKEDATE(2024, id)", "LAST_DAY(at)", "NULLIF(at, day)", "COALESCE(day, at)"),
+    *("COALESCE(id, text)", "COALESCE(d, r)", "COALESCE(f, id)", "IF(id, day, at)"),
+    *("GREATEST(id, d)", "LEAST(d, r)", "CASE WHEN id = 1 THEN day ELSE text END"),
+    *("CONCAT(id, text)", "HEX(text)", "LENGTH(text)", "text = 'é'", "text COLLATE utf8mb4_bin"),
+    *("JSON_EXTRACT(j, '$.a')", "JSON_OBJECT('k', id)", "INET_ATON('1.2.3.4')", "bits + 0", "e"),
+    *("e + 0", "(SELECT SUM(id) FROM t)", "(SELECT AVG(d) FROM t)", "(SELECT COUNT(*) FROM t)"),
+    *("(SELECT MAX(at) FROM t)", "(SELECT GROUP_CONCAT(text) FROM t)", "(SELECT STD(r) FROM t)"),
+    *("(SELECT BIT_OR(id) FROM t)", "(SELECT SUM(r) FROM t)", "ROW_NUMBER() OVER (ORDER BY id)"),
+)
+
+
+def test_what_a_view_computes_arrives_as_the_server_writes_it(mysql: Database) -> None:
+    mysql.execute("SET SESSION sql_mode = ''")
+    mysql.execute(
+        "CREATE TABLE t (id INT PRIMARY KEY, big BIGINT, d DECIMAL(20,4), f FLOAT, r DOUBLE, "
+        "day DATE, at DATETIME(6), t TIME(3), text VARCHAR(20), j JSON, bits BIT(10), "
+        "e ENUM('a','b'))"
+    )
+    mysql.execute(
+        "INSERT INTO t VALUES (1, 9000000000, 12345.6789, 0.1, 1e100 / 3, '2024-02-29', "
+        "'2024-02-29 01:02:03.000004', '-12:34:56.789', 'é', JSON_OBJECT('a', 1), 513, 'b'), "
+        "(2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), "
+        "(3, -1, -0.5, 16777216, -0.1, '1000-01-01', '9999-12-31 23:59:59.999999', '00:00:00', '', "
+        "'2', 0, 'a')"
+    )
+    names = [f"v{at}" for at in range(len(EXPRESSIONS))]
+    computed = ", ".join(f"{one} AS {name}" for one, name in zip(EXPRESSIONS, names, strict=True))
+    mysql.execute(f"CREATE VIEW v AS SELECT id, {computed} FROM t")
+
+    found = mysql.extract(mysql.table("v")).sort_by("id").drop_columns("id")
+
+    client = connect(mysql.server, database=mysql.name)
+    client.rows("SET SESSION time_zone = '+00:00', sql_mode = ''")
+    _, rows = client.rows(f"SELECT {', '.join(names)} FROM v ORDER BY id")
+    client.close()
+    for at, expression in enumerate(EXPRESSIONS):
+        texts = pa.array([row[at] for row in rows], pa.string())
+        assert found[names[at]].combine_chunks() == texts.cast(found[names[at]].type), expression
 
 
 def test_a_timestamp_is_the_moment_that_another_time_zone_wrote(mysql: Database) -> None:

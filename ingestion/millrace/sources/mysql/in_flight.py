@@ -16,8 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import MySQLdb
-
+from millrace.sources.mysql.client import MySQLError
 from millrace.sources.mysql.ranges import Condition, where_clause
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import quote
@@ -88,8 +87,8 @@ def writers(processes: Processes, newcomer: Session) -> Writers:
     """
     try:
         is_fresh, open_ones = _open_transactions(newcomer)
-    except MySQLdb.Error as error:
-        if error.args[0] != _NOT_PERMITTED:
+    except MySQLError as error:
+        if error.number != _NOT_PERMITTED:
             raise
         return Writers(may_be_seen=False)
     running = [

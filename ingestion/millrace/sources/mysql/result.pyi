@@ -1,11 +1,18 @@
-# What mypy knows of mysql_result.pyx, which documents it.
+# What mypy knows of result.pyx, which documents it.
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 
-class Result:
-    def __init__(self, client: Any, types: Sequence[pa.DataType], rows: int) -> None: ...
-    def read(self, size: int) -> list[pa.Array]: ...
+from millrace.sources.mysql.client import Client
 
-def socket_of(client: Any) -> int: ...
+class Misfit(Exception):
+    column: int
+    value: str
+
+class Result:
+    def __init__(
+        self, client: Client, query: str, types: Sequence[pa.DataType], rows: int
+    ) -> None: ...
+    @property
+    def without_date(self) -> list[int]: ...
+    def read(self, size: int) -> list[pa.Array]: ...

@@ -1,52 +1,56 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""A result of MySQL's text protocol, read into the buffers of Arrow arrays.
+"""A result of MySQL's binary protocol, read into the buffers of Arrow arrays.
 
-In C, because a Python object for every value costs more than all the rest of a landing. It reads
-from a connection that mysqlclient made, without Python's lock. Whole numbers, decimals, dates and
-times are parsed from the server's text, in the one form in which the server writes them; any other
-form, and every other type, is left as the bytes that came.
+In C, because a Python object for every value costs more than all the rest of a landing, and without
+Python's lock. The library hands over each value as the server sent it, in the one form that its
+type has: none is rounded on its way.
 """
 
 import pyarrow as pa
-from MySQLdb import InterfaceError, OperationalError, _mysql, get_client_info
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport INT16_MAX, INT32_MAX, INT64_MAX
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from millrace.sources.mysql.client cimport (
+    MYSQL,
+    MYSQL_FIELD,
+    MYSQL_NO_DATA,
+    MYSQL_TYPE_DATE,
+    MYSQL_TYPE_DATETIME,
+    MYSQL_TYPE_DOUBLE,
+    MYSQL_TYPE_FLOAT,
+    MYSQL_TYPE_INT24,
+    MYSQL_TYPE_LONG,
+    MYSQL_TYPE_LONGLONG,
+    MYSQL_TYPE_NEWDECIMAL,
+    MYSQL_TYPE_SHORT,
+    MYSQL_TYPE_TIME,
+    MYSQL_TYPE_TIMESTAMP,
+    MYSQL_TYPE_TINY,
+    MYSQL_TYPE_YEAR,
+    STMT_ATTR_CB_RESULT,
+    STMT_ATTR_CB_USER_DATA,
+    UNSIGNED_FLAG,
+    Client,
+    mariadb_stmt_fetch_fields,
+    mysql_stmt_attr_set,
+    mysql_stmt_fetch,
+    mysql_stmt_field_count,
+)
 
-cdef extern from "mysql.h" nogil:
-    ctypedef struct MYSQL:
-        pass
-    ctypedef struct MYSQL_RES:
-        pass
-    MYSQL_RES *mysql_use_result(MYSQL *connection)
-    char **mysql_fetch_row(MYSQL_RES *result)
-    unsigned long *mysql_fetch_lengths(MYSQL_RES *result)
-    unsigned int mysql_num_fields(MYSQL_RES *result)
-    void mysql_free_result(MYSQL_RES *result)
-    unsigned int mysql_errno(MYSQL *connection)
-    const char *mysql_error(MYSQL *connection)
-    unsigned long mysql_thread_id(MYSQL *connection)
-    const char *mysql_get_client_info()
+from millrace.sources.mysql.client import MySQLError
 
 
 cdef extern from *:
     """
-    /* How mysqlclient's connection object begins (its src/MySQLdb/_mysql.c). */
-    typedef struct { PyObject_HEAD MYSQL connection; } MillraceClient;
-    /* mysqlclient's fileno() reads a field that MariaDB's library leaves empty. */
-    #ifdef MARIADB_PACKAGE_VERSION
-    #define millrace_socket(mysql) ((int)mysql_get_socket(mysql))
-    #else
-    #define millrace_socket(mysql) ((int)(mysql)->net.fd)
+    #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    #error "Values are taken as the protocol has them: with their lowest byte first."
     #endif
     """
-    ctypedef struct MillraceClient:
-        MYSQL connection
-    int millrace_socket(MYSQL *connection) nogil
     # Cython knows no integers of 128 bits, but the C compiler does.
     ctypedef long long int128_t "__int128"
 
@@ -56,21 +60,41 @@ cdef enum:
     KEPT_BYTES = 2 * 1024 * 1024
     # MySQL's largest packet.
     LARGEST_ROW = 1024 * 1024 * 1024
+    # The most bytes of a TIME, or of a time in a message, as text.
+    TIME_BYTES = 64
+    CR_MALFORMED_PACKET = 2027
+    CR_NO_STMT_METADATA = 2052
 
 
 cdef enum Kind:
     BYTES
     INTEGER
+    FLOAT
+    DOUBLE
     DECIMAL
     DATE
     TIMESTAMP
+    TIME
+
+
+cdef enum Outcome:
+    TAKEN
+    # '0000-00-00', '2024-00-10', '2024-05-00': MySQL keeps dates that no calendar has.
+    NO_DATE
+    MISFIT
+    NO_MEMORY
+    MALFORMED
+    LOST
 
 
 cdef struct Values:
-    # One column of the rows at hand, in Arrow's layout: values of `width` bytes, or for BYTES
+    # One column of the rows at hand, in Arrow's layout: values of `width` bytes, or where it is 0
     # values of any length between two offsets.
     Kind kind
     Py_ssize_t width
+    # Bytes of a value on its way; 0: its length comes before it.
+    Py_ssize_t sent
+    bint is_unsigned
     int precision
     int scale
     char *data
@@ -78,72 +102,88 @@ cdef struct Values:
     int32_t *offsets
     uint8_t *validity
     bint has_nulls
+    int64_t without_date
+
+
+cdef struct Reading:
+    # What the library's callback gets and leaves.
+    MYSQL *connection
+    Values *values
+    Py_ssize_t rows
+    size_t taken
+    Outcome outcome
+    # The value that does not fit.
+    unsigned int column
+    const uint8_t *refused
+    size_t length
+
+
+class Misfit(Exception):
+    """A value that its column's type cannot hold.
+
+    Attributes:
+        column: The column's position.
+        value: The value as text.
+    """
+
+    def __init__(self, column, value):
+        super().__init__(column, value)
+        self.column = column
+        self.value = value
 
 
 cdef class Result:
-    """The rows of the query that a connection has just sent.
+    """The rows of a query.
 
-    It has to outlive its connection: to free a result before its end is to read the rest of it.
+    To read another one with the same connection, read this one to its end.
 
     Args:
-        client: A connection of mysqlclient, after ``client.query(…)``.
+        client: The connection.
+        query: What to ask.
         types: The Arrow types that the columns shall have.
         rows: The most rows of a read.
 
     Raises:
-        OperationalError: the server refused the query.
-        RuntimeError: mysqlclient was built with another library, or is built differently.
+        MySQLError: the server refused the query, or it has no rows.
     """
 
-    cdef object client
-    cdef MYSQL *connection
-    cdef MYSQL_RES *result
+    cdef Client client
+    cdef Reading reading
     cdef Py_ssize_t columns
     cdef Py_ssize_t rows
-    cdef Values *values
     cdef list types
-    # A row that was fetched but not taken, for this column is parsed no more.
-    cdef char **left
-    cdef Py_ssize_t refused
+    # Whether no row is to come, and what went wrong.
+    cdef bint is_done
+    cdef object error
 
-    def __cinit__(self, client not None, types, Py_ssize_t rows):
-        cdef Py_ssize_t column
-        cdef Values *values
+    def __cinit__(self, Client client not None, str query, types, Py_ssize_t rows):
+        if rows < 1:
+            raise ValueError(f"a read takes rows, not {rows}")
         self.client = client
-        self.connection = _connection_of(client)
-        with nogil:
-            self.result = mysql_use_result(self.connection)
-        if self.result == NULL:
-            self._raise()
-        self.columns = mysql_num_fields(self.result)
         self.rows = rows
-        self.values = <Values *>calloc(self.columns, sizeof(Values))
-        if self.values == NULL:
-            raise MemoryError
-        self.types = list(types)
-        if len(self.types) != self.columns:
-            raise ValueError(f"{len(self.types)} types for {self.columns} columns")
-        for column in range(self.columns):
-            values = &self.values[column]
-            _choose(values, self.types[column])
-            values.capacity = rows * values.width
-            values.data = <char *>malloc(max(values.capacity, 1))
-            values.offsets = <int32_t *>calloc(rows + 1, sizeof(int32_t))
-            values.validity = <uint8_t *>calloc((rows + 7) // 8, 1)
-            if values.data == NULL or values.offsets == NULL or values.validity == NULL:
-                raise MemoryError
+        client.enter()
+        try:
+            client.execute(query)
+            self.columns = mysql_stmt_field_count(client.statement)
+            if not self.columns:
+                raise MySQLError(CR_NO_STMT_METADATA, "HY000", "The statement has no rows")
+            self._prepare(mariadb_stmt_fetch_fields(client.statement), list(types))
+        finally:
+            client.leave()
 
     def __dealloc__(self):
         cdef Py_ssize_t column
-        if self.values != NULL:
+        if self.reading.values != NULL:
             for column in range(self.columns):
-                free(self.values[column].data)
-                free(self.values[column].offsets)
-                free(self.values[column].validity)
-            free(self.values)
-        if self.result != NULL:
-            with nogil:
-                mysql_free_result(self.result)
+                free(self.reading.values[column].data)
+                free(self.reading.values[column].offsets)
+                free(self.reading.values[column].validity)
+            free(self.reading.values)
+
+    @property
+    def without_date(self):
+        """How many dates that no calendar has became NULL so far, by column."""
+        return [self.reading.values[column].without_date for column in range(self.columns)]
 
     def read(self, size_t size):
         """Read on.
@@ -152,113 +192,240 @@ cdef class Result:
             size: Bytes of values after which no other row is taken, at most 1 GiB.
 
         Returns:
-            An array a column, all of the same length; of no rows at the end. It has the column's
-            type where its values were parsed; else it is binary, as the server wrote them.
+            An array a column, all of the same length; of no rows at the end. Its type is the one in
+            which the server sends the column: the wished one, or one to cast to it.
 
         Raises:
-            InterfaceError: the connection is closed.
-            OperationalError: the connection broke, or the server gave the query up.
+            Misfit: a value that its column's type cannot hold.
+            MySQLError: the connection is closed or broke, or the server gave the query up.
         """
-        cdef Py_ssize_t count, column
-        if size > LARGEST_ROW:
+        if not 0 < size <= LARGEST_ROW:
             # With one row more, an offset still has 32 bits.
-            raise ValueError(f"{size:,} bytes are too many for one read")
-        if not self.client.open:
-            raise InterfaceError(0, "the connection is closed")
-        with nogil:
-            count = self._fill(size)
-            while count == 0 and self.left != NULL:
-                count = self._fill(size)
-        if count == -1:
-            self._raise()
-        if count == -2:
-            raise MemoryError
-        arrays = [self._array(column, count) for column in range(self.columns)]
-        for column in range(self.columns):
-            if self.values[column].kind == BYTES and self.values[column].capacity > KEPT_BYTES:
-                free(self.values[column].data)
-                self.values[column].data = NULL
-                self.values[column].capacity = 0
-        return arrays
+            raise ValueError(f"a read takes 1 byte to 1 GiB, not {size:,} bytes")
+        self.client.enter()
+        try:
+            if self.error is not None:
+                raise self.error
+            self._read(size)
+            return [self._array(column) for column in range(self.columns)]
+        except Exception as error:
+            # Rows are lost: what comes after them must not pass for the rest.
+            self.error = error
+            raise
+        finally:
+            self.client.leave()
 
-    cdef Py_ssize_t _fill(self, size_t size) noexcept nogil:
-        """How many rows were read; -1: the connection failed, -2: no memory."""
-        cdef Py_ssize_t column, count = 0
-        cdef size_t taken = 0, end
-        cdef char **row
-        cdef unsigned long *lengths
+    cdef _prepare(self, MYSQL_FIELD *fields, list types):
+        cdef Py_ssize_t column
         cdef Values *values
-        if self.left != NULL:
-            self.values[self.refused].kind = BYTES
+        if len(types) != self.columns:
+            raise ValueError(f"{len(types)} types for {self.columns} columns")
+        self.types = []
+        self.reading.values = <Values *>calloc(max(self.columns, 1), sizeof(Values))
+        if self.reading.values == NULL:
+            raise MemoryError
         for column in range(self.columns):
-            self.values[column].has_nulls = False
-            memset(self.values[column].validity, 0xFF, (self.rows + 7) // 8)
-        while count < self.rows and taken < size:
-            row = self.left if self.left != NULL else mysql_fetch_row(self.result)
-            self.left = NULL
-            if row == NULL:
-                return -1 if mysql_errno(self.connection) else count
-            lengths = mysql_fetch_lengths(self.result)
-            for column in range(self.columns):
-                values = &self.values[column]
-                if values.kind == BYTES:
-                    end = values.offsets[count]
-                    if row[column] != NULL:
-                        if end + lengths[column] > values.capacity and not _grow(
-                            values, end + lengths[column]
-                        ):
-                            return -2
-                        memcpy(values.data + end, row[column], lengths[column])
-                        end += lengths[column]
-                    values.offsets[count + 1] = <int32_t>end
-                elif row[column] == NULL:
-                    memset(values.data + count * values.width, 0, values.width)
-                elif not _parse(values, count, row[column], lengths[column]):
-                    self.left = row
-                    self.refused = column
-                    return count
-                if row[column] == NULL:
-                    values.has_nulls = True
-                    values.validity[count // 8] &= ~(1 << (count % 8))
-                taken += lengths[column]
-            count += 1
-        return count
+            values = &self.reading.values[column]
+            self.types.append(_choose(values, &fields[column], types[column]))
+            values.capacity = self.rows * values.width
+            values.data = <char *>malloc(values.capacity + 1)
+            values.offsets = <int32_t *>calloc(self.rows + 1, sizeof(int32_t))
+            values.validity = <uint8_t *>calloc((self.rows + 7) // 8, 1)
+            if values.data == NULL or values.offsets == NULL or values.validity == NULL:
+                raise MemoryError
+        mysql_stmt_attr_set(self.client.statement, STMT_ATTR_CB_USER_DATA, &self.reading)
+        mysql_stmt_attr_set(self.client.statement, STMT_ATTR_CB_RESULT, <const void *>_take)
 
-    cdef object _array(self, Py_ssize_t column, Py_ssize_t count):
-        cdef Values *values = &self.values[column]
+    cdef _read(self, size_t size):
+        cdef Py_ssize_t column
+        self.reading.connection = self.client.connection
+        self.reading.rows = 0
+        self.reading.taken = 0
+        for column in range(self.columns):
+            self.reading.values[column].has_nulls = False
+            memset(self.reading.values[column].validity, 0xFF, (self.rows + 7) // 8)
+        if self.is_done:
+            return
+        with nogil:
+            self.is_done = self._fill(size)
+        if self.reading.outcome != TAKEN:
+            raise self._failure()
+        if self.is_done:
+            self.client.is_reading = False
+
+    cdef bint _fill(self, size_t size) noexcept nogil:
+        """Whether the result is at its end."""
+        cdef int status
+        while self.reading.rows < self.rows and self.reading.taken < size:
+            status = mysql_stmt_fetch(self.client.statement)
+            if status == MYSQL_NO_DATA:
+                return True
+            if status:
+                self.reading.outcome = LOST
+            if self.reading.outcome != TAKEN:
+                return False
+            self.reading.rows += 1
+        return False
+
+    cdef object _failure(self):
+        cdef Reading *reading = &self.reading
+        if reading.outcome == NO_MEMORY:
+            return MemoryError()
+        if reading.outcome == MALFORMED:
+            return MySQLError(CR_MALFORMED_PACKET, "HY000", "Malformed packet")
+        if reading.outcome == MISFIT:
+            return Misfit(reading.column, _shown(reading))
+        return self.client.error()
+
+    cdef object _array(self, Py_ssize_t column):
+        cdef Values *values = &self.reading.values[column]
+        cdef Py_ssize_t count = self.reading.rows
         validity = None
         if values.has_nulls:
             validity = _buffer(<char *>values.validity, (count + 7) // 8)
-        if values.kind != BYTES:
+        if values.width:
             data = _buffer(values.data, count * values.width)
             return pa.Array.from_buffers(self.types[column], count, [validity, data])
         offsets = _buffer(<char *>values.offsets, (count + 1) * sizeof(int32_t))
         data = _buffer(values.data, values.offsets[count])
+        if values.capacity > KEPT_BYTES:
+            free(values.data)
+            values.data = NULL
+            values.capacity = 0
         return pa.Array.from_buffers(pa.binary(), count, [validity, offsets, data])
 
-    cdef _raise(self):
-        text = mysql_error(self.connection).decode("utf-8", "replace")
-        raise OperationalError(mysql_errno(self.connection), text or "the statement has no rows")
+
+cdef object _buffer(char *start, Py_ssize_t size):
+    return pa.py_buffer(PyBytes_FromStringAndSize(start, size))
 
 
-def socket_of(client not None):
-    """The file descriptor of a connection of mysqlclient."""
-    return millrace_socket(_connection_of(client))
+cdef object _choose(Values *values, MYSQL_FIELD *field, type_):
+    """How a column is read; returns the Arrow type that its values have then."""
+    cdef Py_ssize_t sent = _integer_bytes(field.type)
+    if sent:
+        values.is_unsigned = (field.flags & UNSIGNED_FLAG) != 0
+        return _as(values, INTEGER, 8, sent, pa.uint64() if values.is_unsigned else pa.int64())
+    if field.type == MYSQL_TYPE_FLOAT:
+        return _as(values, FLOAT, 4, 4, pa.float32())
+    if field.type == MYSQL_TYPE_DOUBLE:
+        return _as(values, DOUBLE, 8, 8, pa.float64())
+    if field.type == MYSQL_TYPE_NEWDECIMAL and pa.types.is_decimal128(type_):
+        values.precision, values.scale = type_.precision, type_.scale
+        return _as(values, DECIMAL, 16, 0, type_)
+    if field.type == MYSQL_TYPE_DATE:
+        return _as(values, DATE, 4, 0, pa.date32())
+    if field.type == MYSQL_TYPE_DATETIME or field.type == MYSQL_TYPE_TIMESTAMP:
+        # The session's time zone is UTC.
+        moment = pa.timestamp("us", "UTC")
+        return _as(values, TIMESTAMP, 8, 0, type_ if type_ == moment else pa.timestamp("us"))
+    if field.type == MYSQL_TYPE_TIME:
+        values.scale = min(field.decimals, 6)
+        return _as(values, TIME, 0, 0, pa.binary())
+    return _as(values, BYTES, 0, 0, pa.binary())
 
 
-cdef MYSQL *_connection_of(client) except NULL:
-    if not isinstance(client, _mysql.connection):
-        raise TypeError(f"not a connection of mysqlclient: {client!r}")
-    cdef MYSQL *connection = &(<MillraceClient *><void *>client).connection
-    if (
-        mysql_get_client_info().decode() != get_client_info()
-        or mysql_thread_id(connection) != client.thread_id()
-    ):
-        raise RuntimeError(
-            "mysqlclient is built with another library than Millrace, or keeps its connections "
-            "in another way: install the locked versions (make setup)."
-        )
-    return connection
+cdef object _as(Values *values, Kind kind, Py_ssize_t width, Py_ssize_t sent, type_):
+    values.kind, values.width, values.sent = kind, width, sent
+    return type_
+
+
+cdef Py_ssize_t _integer_bytes(int type_) noexcept:
+    """Bytes of a whole number on its way; 0: the type is another one."""
+    if type_ == MYSQL_TYPE_TINY:
+        return 1
+    if type_ == MYSQL_TYPE_SHORT or type_ == MYSQL_TYPE_YEAR:
+        return 2
+    if type_ == MYSQL_TYPE_INT24 or type_ == MYSQL_TYPE_LONG:
+        return 4
+    return 8 if type_ == MYSQL_TYPE_LONGLONG else 0
+
+
+cdef void _take(void *data, unsigned int column, unsigned char **row) noexcept nogil:
+    """Called by the library for every value: take it, and step over it."""
+    cdef Reading *reading = <Reading *>data
+    cdef Values *values = &reading.values[column]
+    cdef const uint8_t *value
+    cdef size_t length
+    if reading.outcome != TAKEN:
+        return
+    if row == NULL:
+        _take_null(values, reading.rows)
+        return
+    if not _length(values, row, reading.connection.net.buff_end, &length):
+        reading.outcome = MALFORMED
+        return
+    value = row[0]
+    row[0] += length
+    reading.taken += length
+    reading.outcome = _take_value(values, reading.rows, value, length)
+    if reading.outcome == NO_DATE:
+        _take_null(values, reading.rows)
+        values.without_date += 1
+        reading.outcome = TAKEN
+    elif reading.outcome == MISFIT:
+        reading.column, reading.refused, reading.length = column, value, length
+
+
+cdef bint _length(
+    Values *values, unsigned char **row, const uint8_t *end, size_t *length
+) noexcept nogil:
+    """How many bytes a value has; False: more than the library's buffer, as in a broken packet."""
+    cdef size_t left = end - row[0], size = 0
+    if values.sent:
+        length[0] = values.sent
+        return length[0] <= left
+    if left < 1:
+        return False
+    length[0] = row[0][0]
+    if length[0] > 250:
+        size = 2 if length[0] == 252 else 3 if length[0] == 253 else 8
+        if left < 1 + size:
+            return False
+        length[0] = 0
+        memcpy(length, row[0] + 1, size)
+    row[0] += 1 + size
+    return length[0] <= left - 1 - size
+
+
+cdef void _take_null(Values *values, Py_ssize_t at) noexcept nogil:
+    values.has_nulls = True
+    values.validity[at // 8] &= ~(1 << (at % 8))
+    if values.width:
+        memset(values.data + at * values.width, 0, values.width)
+    else:
+        values.offsets[at + 1] = values.offsets[at]
+
+
+cdef Outcome _take_value(
+    Values *values, Py_ssize_t at, const uint8_t *value, size_t length
+) noexcept nogil:
+    cdef char text[TIME_BYTES]
+    if values.kind == BYTES:
+        return _append(values, at, <const char *>value, length)
+    if values.kind == INTEGER:
+        return _integer(values, value, &(<int64_t *>values.data)[at])
+    if values.kind == FLOAT or values.kind == DOUBLE:
+        memcpy(values.data + at * values.width, value, length)
+        return TAKEN
+    if values.kind == DECIMAL:
+        return _decimal(values, <const char *>value, length, &(<int128_t *>values.data)[at])
+    if values.kind == DATE:
+        return _date(value, length, &(<int32_t *>values.data)[at])
+    if values.kind == TIMESTAMP:
+        return _microseconds(value, length, &(<int64_t *>values.data)[at])
+    length = _time_text(value, length, values.scale, text)
+    return _append(values, at, text, length) if length else MALFORMED
+
+
+cdef Outcome _append(
+    Values *values, Py_ssize_t at, const char *text, size_t length
+) noexcept nogil:
+    cdef size_t start = values.offsets[at], end = start + length
+    if end > values.capacity and not _grow(values, end):
+        return NO_MEMORY
+    memcpy(values.data + start, text, length)
+    values.offsets[at + 1] = <int32_t>end
+    return TAKEN
 
 
 cdef bint _grow(Values *values, size_t needed) noexcept nogil:
@@ -271,139 +438,104 @@ cdef bint _grow(Values *values, size_t needed) noexcept nogil:
     return True
 
 
-cdef object _buffer(char *start, Py_ssize_t size):
-    return pa.py_buffer(PyBytes_FromStringAndSize(start, size))
-
-
-cdef _choose(Values *values, type_):
-    """How a column of an Arrow type is parsed."""
-    values.kind = BYTES
-    if type_ in (pa.int16(), pa.int32(), pa.int64()):
-        values.kind = INTEGER
-    elif pa.types.is_decimal128(type_):
-        values.kind = DECIMAL
-        values.precision = type_.precision
-        values.scale = type_.scale
-    elif type_ == pa.date32():
-        values.kind = DATE
-    elif pa.types.is_timestamp(type_) and type_.unit == "us":
-        # The session's time zone is UTC.
-        values.kind = TIMESTAMP
-    values.width = 0 if values.kind == BYTES else type_.bit_width // 8
-
-
-cdef bint _parse(
-    Values *values, Py_ssize_t row, const char *text, unsigned long length
-) noexcept nogil:
-    """Put a value into its place; False: it is not in the form that the server gives its type."""
-    cdef int64_t whole
-    cdef int128_t decimal
-    if values.kind == INTEGER:
-        if not _integer(text, length, &whole):
-            return False
-        if values.width == 8:
-            (<int64_t *>values.data)[row] = whole
-        elif values.width == 4 and -INT32_MAX - 1 <= whole <= INT32_MAX:
-            (<int32_t *>values.data)[row] = <int32_t>whole
-        elif values.width == 2 and -INT16_MAX - 1 <= whole <= INT16_MAX:
-            (<int16_t *>values.data)[row] = <int16_t>whole
-        else:
-            return False
-    elif values.kind == DECIMAL:
-        if not _decimal(text, length, values.precision, values.scale, &decimal):
-            return False
-        (<int128_t *>values.data)[row] = decimal
-    elif values.kind == DATE:
-        if length != 10 or not _days(text, &whole):
-            return False
-        (<int32_t *>values.data)[row] = <int32_t>whole
+cdef Outcome _integer(Values *values, const uint8_t *value, int64_t *whole) noexcept nogil:
+    if values.sent == 8:
+        memcpy(whole, value, 8)
+    elif values.sent == 4:
+        whole[0] = _uint32(value)
+        if not values.is_unsigned:
+            whole[0] = <int32_t>whole[0]
+    elif values.sent == 2:
+        whole[0] = _uint16(value)
+        if not values.is_unsigned:
+            whole[0] = <int16_t>whole[0]
     else:
-        if not _microseconds(text, length, &whole):
-            return False
-        (<int64_t *>values.data)[row] = whole
-    return True
+        whole[0] = value[0]
+        if not values.is_unsigned:
+            whole[0] = <int8_t>whole[0]
+    return TAKEN
 
 
-cdef bint _integer(const char *text, unsigned long length, int64_t *value) noexcept nogil:
-    cdef bint is_negative = length > 0 and text[0] == c"-"
-    cdef unsigned long at = is_negative
-    cdef uint64_t number = 0
-    # As many digits as an unsigned one holds for sure.
-    if length - at < 1 or length - at > 19:
-        return False
-    while at < length:
-        if not c"0" <= text[at] <= c"9":
-            return False
-        number = number * 10 + <uint64_t>(text[at] - c"0")
-        at += 1
-    if number > <uint64_t>INT64_MAX:
-        return False
-    value[0] = -<int64_t>number if is_negative else <int64_t>number
-    return True
+cdef uint16_t _uint16(const uint8_t *value) noexcept nogil:
+    cdef uint16_t whole
+    memcpy(&whole, value, 2)
+    return whole
 
 
-cdef bint _decimal(
-    const char *text, unsigned long length, int precision, int scale, int128_t *value
+cdef uint32_t _uint32(const uint8_t *value) noexcept nogil:
+    cdef uint32_t whole
+    memcpy(&whole, value, 4)
+    return whole
+
+
+cdef Outcome _decimal(
+    Values *values, const char *text, size_t length, int128_t *value
 ) noexcept nogil:
-    """A number with exactly as many decimals as the scale, in units of the last one."""
+    """A number as text, in units of the scale's last decimal."""
     cdef bint is_negative = length > 0 and text[0] == c"-"
-    cdef unsigned long at = is_negative, point = length
-    cdef int digits = 0
+    cdef size_t at = is_negative
+    cdef int digits = 0, decimals = -1
     cdef uint64_t low = 0
     cdef int128_t number = 0
-    if scale:
-        if length < <unsigned long>scale + 2 + is_negative:
-            return False
-        point = length - scale - 1
-        if text[point] != c".":
-            return False
-    elif length == at:
-        return False
-    while at < length:
-        if at != point:
-            if not c"0" <= text[at] <= c"9":
-                return False
-            # Leading zeros are none of its digits.
-            if digits or text[at] != c"0":
-                digits += 1
-            if digits <= 18:
-                low = low * 10 + <uint64_t>(text[at] - c"0")
-            else:
-                if digits == 19:
-                    number = low
-                number = number * 10 + (text[at] - c"0")
+    cdef char digit
+    if length == at:
+        return MISFIT
+    while at < length or decimals < values.scale:
+        # A server may leave zeros at the end out.
+        digit = text[at] if at < length else c"." if decimals < 0 else c"0"
         at += 1
-    if digits > precision:
-        return False
+        if digit == c"." and decimals < 0:
+            decimals = 0
+            continue
+        if not c"0" <= digit <= c"9":
+            return MISFIT
+        if decimals >= 0:
+            decimals += 1
+        if decimals > values.scale:
+            if digit != c"0":
+                return MISFIT
+            continue
+        # Leading zeros are none of its digits.
+        if digits or digit != c"0":
+            digits += 1
+        if digits <= 18:
+            low = low * 10 + <uint64_t>(digit - c"0")
+        else:
+            if digits == 19:
+                number = low
+            number = number * 10 + (digit - c"0")
+        if digits > values.precision:
+            return MISFIT
     if digits <= 18:
         number = low
     value[0] = -number if is_negative else number
-    return True
+    return TAKEN
 
 
-cdef bint _digits(const char *text, int count, int *value) noexcept nogil:
-    cdef int at
-    value[0] = 0
-    for at in range(count):
-        if not c"0" <= text[at] <= c"9":
-            return False
-        value[0] = value[0] * 10 + (text[at] - c"0")
-    return True
+cdef Outcome _date(const uint8_t *value, size_t length, int32_t *days) noexcept nogil:
+    cdef int64_t whole = 0
+    cdef Outcome outcome
+    if length != 0 and length != 4:
+        return MALFORMED
+    outcome = _days(value, length, &whole)
+    days[0] = <int32_t>whole
+    return outcome
 
 
-cdef bint _days(const char *text, int64_t *days) noexcept nogil:
-    """YYYY-MM-DD as days since 1970, by the Gregorian calendar; False: it has no such day."""
+cdef Outcome _days(const uint8_t *value, size_t length, int64_t *days) noexcept nogil:
+    """Year, month and day as days since 1970, by the Gregorian calendar."""
     cdef int year, month, day, longest = 31
-    if text[4] != c"-" or text[7] != c"-" or not (
-        _digits(text, 4, &year) and _digits(text + 5, 2, &month) and _digits(text + 8, 2, &day)
-    ):
-        return False
+    if length == 0:
+        return NO_DATE
+    year, month, day = _uint16(value), value[2], value[3]
+    if month == 0 or day == 0:
+        return NO_DATE
     if month in (4, 6, 9, 11):
         longest = 30
     elif month == 2:
         longest = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    if not (1 <= month <= 12 and 1 <= day <= longest):
-        return False
+    if month > 12 or day > longest:
+        return MISFIT
     # A year that begins in March has its leap day at its end.
     if month <= 2:
         year -= 1
@@ -415,30 +547,60 @@ cdef bint _days(const char *text, int64_t *days) noexcept nogil:
         + (153 * (month - 3) + 2) // 5 + day - 1
         - 719468 - 146097
     )
-    return True
+    return TAKEN
 
 
-cdef bint _microseconds(const char *text, unsigned long length, int64_t *value) noexcept nogil:
-    """YYYY-MM-DD HH:MM:SS[.ffffff], without a zone, as microseconds since 1970."""
-    cdef int64_t days
-    cdef int hour, minute, second, fraction = 0
-    cdef int decimals = <int>length - 20
-    if length != 19 and not (1 <= decimals <= 6):
-        return False
-    if text[10] != c" " or text[13] != c":" or text[16] != c":" or not (
-        _days(text, &days)
-        and _digits(text + 11, 2, &hour)
-        and _digits(text + 14, 2, &minute)
-        and _digits(text + 17, 2, &second)
-    ):
-        return False
-    if hour > 23 or minute > 59 or second > 59:
-        return False
-    if length > 19:
-        if text[19] != c"." or not _digits(text + 20, decimals, &fraction):
-            return False
-        while decimals < 6:
-            fraction *= 10
-            decimals += 1
-    value[0] = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000000 + fraction
-    return True
+cdef Outcome _microseconds(const uint8_t *value, size_t length, int64_t *moment) noexcept nogil:
+    """A date and a time of day, without a zone, as microseconds since 1970."""
+    cdef int64_t days = 0, seconds = 0
+    cdef Outcome outcome
+    if length not in (0, 4, 7, 11):
+        return MALFORMED
+    outcome = _days(value, length, &days)
+    if outcome != TAKEN:
+        return outcome
+    if length >= 7:
+        if value[4] > 23 or value[5] > 59 or value[6] > 59:
+            return MISFIT
+        seconds = (value[4] * 60 + value[5]) * 60 + value[6]
+    moment[0] = (days * 24 * 60 * 60 + seconds) * 1000000
+    if length == 11:
+        moment[0] += _uint32(value + 7)
+    return TAKEN
+
+
+cdef size_t _time_text(
+    const uint8_t *value, size_t length, int decimals, char *text
+) noexcept nogil:
+    """A TIME as the server writes it; its length, 0 where it is none."""
+    cdef uint32_t hours = 0, minutes = 0, seconds = 0, micros = 0
+    cdef const char *sign = b""
+    cdef int size, _
+    if length not in (0, 8, 12):
+        return 0
+    if length:
+        sign = b"-" if value[0] else b""
+        hours = 24 * _uint32(value + 1) + value[5]
+        minutes, seconds = value[6], value[7]
+    if length == 12:
+        micros = _uint32(value + 8)
+    size = snprintf(text, TIME_BYTES, b"%s%02u:%02u:%02u", sign, hours, minutes, seconds)
+    if decimals == 0:
+        return size
+    for _ in range(6 - decimals):
+        micros //= 10
+    return size + snprintf(text + size, TIME_BYTES - size, b".%0*u", decimals, micros)
+
+
+cdef object _shown(Reading *reading):
+    """A value that does not fit, as text."""
+    cdef Kind kind = reading.values[reading.column].kind
+    cdef const uint8_t *value = reading.refused
+    cdef Py_ssize_t length = reading.length
+    if kind == DECIMAL:
+        return value[:length].decode("utf-8", "replace")
+    date = f"{_uint16(value):04}-{value[2]:02}-{value[3]:02}"
+    if length < 7:
+        return date
+    time = f"{date} {value[4]:02}:{value[5]:02}:{value[6]:02}"
+    return f"{time}.{_uint32(value + 7):06}" if length == 11 else time

@@ -1,18 +1,18 @@
-"""Rows of MySQL's text protocol as Arrow record batches.
+"""Rows of MySQL as Arrow record batches.
 
-``result`` parses what it can; one vectorised cast a column gives the rest its type.
+``result`` reads them as the server sends them; one vectorised cast a column gives them their type.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import pyarrow as pa
 
-from millrace.sources.mysql.types import Column, to_array
+from millrace.sources.mysql.result import Misfit
+from millrace.sources.mysql.types import Column, does_not_fit, to_array
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,10 @@ class Rows(Protocol):
 
     def read(self, size: int) -> list[pa.Array]:
         """The next rows, of about so many bytes; of no rows at the end."""
+
+    @property
+    def without_date(self) -> list[int]:
+        """How many dates that no calendar has became NULL so far, by column."""
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
@@ -50,21 +54,24 @@ def record_batches(
     Raises:
         ValueDoesNotFit: a value that its column's type cannot hold.
     """
-    no_dates: Counter[str] = Counter()
     while True:
-        values = result.read(_BATCH_BYTES)
+        values = _read(result, columns, relation)
         if not len(values[0]):
             break
-        arrays = []
-        for column in columns:
-            # Each column's bytes are gone before the next one's values come.
-            array, count = to_array(values.pop(0), column, relation)
-            arrays.append(array)
-            no_dates[column.name] += count
+        # Each column's values are gone before the next one's are cast.
+        arrays = [to_array(values.pop(0), column, relation) for column in columns]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-    for name, count in no_dates.items():
+    for column, count in zip(columns, result.without_date, strict=True):
         if count:
             log.warning(
                 "%s: column %s: %s dates that no calendar has (0000-00-00) are landed as NULL",
-                *(relation, name, f"{count:,}"),
+                *(relation, column.name, f"{count:,}"),
             )
+
+
+def _read(result: Rows, columns: Sequence[Column], relation: str) -> list[pa.Array]:
+    try:
+        return result.read(_BATCH_BYTES)
+    except Misfit as misfit:
+        column = columns[misfit.column]
+        raise does_not_fit(relation, column, f"'{misfit.value}'") from None

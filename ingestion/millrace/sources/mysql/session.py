@@ -6,16 +6,12 @@ Nothing hangs: each wait has an end, and whoever waits can be interrupted.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import MySQLdb
 import pyarrow as pa
 
 from millrace.errors import (
@@ -25,8 +21,10 @@ from millrace.errors import (
     SourceRefused,
     SourceUnavailable,
 )
-from millrace.sources.mysql.result import Result, socket_of
+from millrace.sources.mysql.client import Client, MySQLError
+from millrace.sources.mysql.result import Result
 from millrace.sources.mysql.rows import BATCH_ROWS
+from millrace.sources.mysql.tls import Tls
 
 if TYPE_CHECKING:
     from millrace.connections import Connection
@@ -65,12 +63,12 @@ SETTINGS = {
 # Of the errors that a server or its client gives, those that pass without anybody mending anything.
 _OUTAGES = frozenset(
     {
-        # Memory, disk and connections that are used up.
-        *(3, 20, 1021, 1026, 1037, 1040, 1041, 1114, 1135, 1203, 1226),
+        # Memory, disk, connections and prepared statements that are used up.
+        *(3, 20, 1021, 1026, 1037, 1040, 1041, 1114, 1135, 1203, 1226, 1461, 2008),
         # The server is stopping, or ended the connection or the query.
         *(1053, 1077, 1079, 1152, 1184, 1317, 1927, 4031),
         # The network.
-        *(1042, 1043, 1158, 1159, 1160, 1161, 2002, 2003, 2005, 2006, 2013, 2026, 2055),
+        *(1042, 1043, 1158, 1159, 1160, 1161, 2002, 2003, 2005, 2006, 2013, 2026, 2027, 2055),
         # Another transaction, or a table that is being altered.
         *(1047, 1205, 1213, 1412, 1615),
     }
@@ -88,17 +86,19 @@ class Session:
     and whoever is interrupted meanwhile ends the connection under it.
     """
 
-    def __init__(self, connect: Callable[[], Any]) -> None:
+    def __init__(self, connect: Callable[[], Client]) -> None:
         self._worker = ThreadPoolExecutor(1, "millrace-mysql")
-        self._client: Any = None
-        self._result: Result | None = None
+        self._client: Client | None = None
         self._client = self._wait(connect)
-        # Asked now: later the connection is the worker's.
-        self._socket = socket_of(self._client)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether nobody on the way can read along."""
+        return self._connected.cipher is not None
 
     def run(self, statement: str) -> None:
         """Run a statement."""
-        self._wait(self._run, statement)
+        self._wait(self._rows, statement)
 
     def rows(self, query: str, arguments: Sequence[str] = ()) -> list[tuple[str | None, ...]]:
         """A small result, as text."""
@@ -114,9 +114,7 @@ class Session:
 
     def stream(self, query: str, arguments: Sequence[str], types: Sequence[pa.DataType]) -> Rows:
         """A large result, of which the server sends what is read."""
-        # Kept until the connection is closed: to free it before is to read the rest of it.
-        self._result = self._wait(self._stream, query, arguments, types)
-        return Rows(self, self._result)
+        return Rows(self, self._wait(self._stream, query, arguments, types))
 
     def read(self, result: Result, size: int) -> list[pa.Array]:
         """The next rows of a result, a column an array."""
@@ -125,51 +123,42 @@ class Session:
     def close(self) -> None:
         """Close the connection, whatever it is doing."""
         if self._client is not None:
-            with contextlib.suppress(MySQLdb.Error, TimeoutError):
-                self._worker.submit(self._client.close).result(_CLOSE_SECONDS)
+            closing = self._worker.submit(self._client.close)
+            try:
+                closing.result(_CLOSE_SECONDS)
+            except TimeoutError:
+                self._client.cut()
         self._worker.shutdown(wait=False)
 
-    def _run(self, statement: str) -> None:
-        with self._client.cursor() as cursor:
-            # Without parameters, too: names have their percent signs doubled.
-            cursor.execute(statement, ())
+    @property
+    def _connected(self) -> Client:
+        if self._client is None:
+            raise ValueError("a session is asked before it is connected")
+        return self._client
 
     def _rows(
-        self, query: str, arguments: Sequence[str]
+        self, query: str, arguments: Sequence[str] = ()
     ) -> tuple[list[str], list[tuple[str | None, ...]]]:
-        with self._client.cursor() as cursor:
-            cursor.execute(query, arguments)
-            names = [column[0] for column in cursor.description]
-            rows = [
-                tuple(None if value is None else value.decode() for value in row)
-                for row in cursor.fetchall()
-            ]
-        return names, rows
+        return self._connected.rows(self._bound(query, arguments))
 
     def _stream(self, query: str, arguments: Sequence[str], types: Sequence[pa.DataType]) -> Result:
-        with self._client.cursor() as cursor:
-            statement = cursor.mogrify(query, arguments)
-        self._client.query(statement.encode())
-        return Result(self._client, types, BATCH_ROWS)
+        return Result(self._connected, self._bound(query, arguments), types, BATCH_ROWS)
+
+    def _bound(self, query: str, arguments: Sequence[str]) -> str:
+        """A query with its arguments in the place of each ``%s``.
+
+        Done without arguments, too: names have their percent signs doubled.
+        """
+        return query % tuple(map(self._connected.literal, arguments))
 
     def _wait(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         running = self._worker.submit(call, *args, **kwargs)
         try:
             return running.result()
         except BaseException:
-            if not running.done():
-                self._cut()
+            if not running.done() and self._client is not None:
+                self._client.cut()
             raise
-
-    def _cut(self) -> None:
-        """End the connection under a client that waits for it."""
-        if self._client is None:
-            return
-        with (
-            contextlib.suppress(OSError, MySQLdb.Error),
-            socket.socket(fileno=os.dup(self._socket)) as wire,
-        ):
-            wire.shutdown(socket.SHUT_RDWR)
 
 
 class Rows:
@@ -183,14 +172,19 @@ class Rows:
         """The next rows, of about so many bytes; of no rows at the end."""
         return self._session.read(self._result, size)
 
+    @property
+    def without_date(self) -> list[int]:
+        """How many dates that no calendar has became NULL so far, by column."""
+        return self._result.without_date
+
 
 class Server:
     """A server and the account that reads it.
 
     Args:
         connection: Host, port, login, password and default database (``schema``); the extras
-            ``ssl`` (a mapping, or its JSON), ``ssl_mode``, ``unix_socket`` and ``read_timeout``
-            are mysqlclient's own.
+            ``ssl`` and ``ssl_mode`` (``tls.Tls``), ``unix_socket``, and ``read_timeout`` in
+            seconds.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -209,55 +203,59 @@ class Server:
     @property
     def address(self) -> str:
         """Where the server is, for a person."""
-        arguments = self._arguments()
-        return str(arguments.get("unix_socket") or f"{arguments['host']}:{arguments['port']}")
+        return self._unix_socket or f"{self._host}:{self._port}"
 
     def _opened(self) -> Session:
+        tls = Tls.of(self.connection)
         try:
-            session = Session(lambda: MySQLdb.connect(**self._arguments()))
-        except MySQLdb.Error as error:
-            if _code(error) in _NOT_LET_IN:
+            session = Session(partial(self._connect, tls))
+        except MySQLError as error:
+            if error.number in _NOT_LET_IN:
                 raise SourceRefused(
                     f"MySQL at {self.address} refuses the user '{self.connection.login}' of the "
-                    f"connection '{self.connection.conn_id}': {_text(error)}.",
+                    f"connection '{self.connection.conn_id}': {error.text}.",
                     fix=f"Correct the user name or password in '{self.connection.conn_id}'.",
                 ) from None
             raise
         try:
-            self._check_encryption(session)
+            if tls and tls.is_demanded:
+                self._check_encryption(session)
             _settle(session)
         except BaseException:
             session.close()
             raise
         return session
 
-    def _arguments(self) -> dict[str, Any]:
-        connection, extra = self.connection, self.connection.extra
-        host = connection.host or "localhost"
-        if "unix_socket" in extra:
+    def _connect(self, tls: Tls | None) -> Client:
+        return Client(
+            host=self._host,
+            port=self._port,
+            user=self.connection.login,
+            password=self.connection.password,
+            database=self.connection.schema,
+            unix_socket=self._unix_socket,
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=self._seconds("read_timeout", _READ_SECONDS),
+            write_timeout=_READ_SECONDS,
+            tls=tls,
+        )
+
+    @property
+    def _host(self) -> str:
+        if self._unix_socket:
             # The client takes the socket for this name only.
-            host = "localhost"
-        elif host == "localhost" and connection.port:
-            # The client would take the default socket, whatever server that is, not the port.
-            host = "127.0.0.1"
-        arguments = {
-            "host": host,
-            "port": connection.port or 3306,
-            "user": connection.login,
-            "passwd": connection.password,
-            "db": connection.schema,
-            "charset": "utf8mb4",
-            "use_unicode": False,
-            # No conversions: every value stays bytes.
-            "conv": {},
-            "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": self._seconds("read_timeout", _READ_SECONDS),
-            "write_timeout": _READ_SECONDS,
-            "ssl": self._ssl,
-            "ssl_mode": extra.get("ssl_mode"),
-            "unix_socket": extra.get("unix_socket"),
-        }
-        return {name: value for name, value in arguments.items() if value is not None}
+            return "localhost"
+        host = self.connection.host or "localhost"
+        # The client would take the default socket, whatever server that is, not the port.
+        return "127.0.0.1" if host == "localhost" and self.connection.port else host
+
+    @property
+    def _port(self) -> int:
+        return self.connection.port or 3306
+
+    @property
+    def _unix_socket(self) -> str | None:
+        return self.connection.extra.get("unix_socket")
 
     def _seconds(self, name: str, default: int) -> int:
         value = self.connection.extra.get(name, default)
@@ -269,27 +267,9 @@ class Server:
             )
         return int(value)
 
-    @property
-    def _ssl(self) -> Any:
-        ssl = self.connection.extra.get("ssl")
-        if not isinstance(ssl, str):
-            return ssl
-        try:
-            return json.loads(ssl)
-        except ValueError:
-            raise ConnectionNotFound(
-                f"The connection '{self.connection.conn_id}' cannot be read: its extra `ssl` "
-                "is not JSON.",
-                fix='Write a mapping, for example {"ca": "/path/to/ca.pem"}.',
-            ) from None
-
     def _check_encryption(self, session: Session) -> None:
         """MariaDB's client falls back to plain text without a word where the server has no TLS."""
-        mode = self.connection.extra.get("ssl_mode", "REQUIRED" if self._ssl else "PREFERRED")
-        if str(mode).upper() in ("DISABLED", "PREFERRED"):
-            return
-        ((_, cipher),) = session.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
-        if not cipher:
+        if not session.is_encrypted:
             raise SourceUnavailable(
                 f"MySQL at {self.address} does not encrypt, and the connection "
                 f"'{self.connection.conn_id}' demands it.",
@@ -302,8 +282,8 @@ class Server:
         """Turn the client's errors into ours, with the server's address and the way out."""
         try:
             yield
-        except MySQLdb.Error as error:
-            code, text = _code(error), _text(error)
+        except MySQLError as error:
+            code, text = error.number, error.text
             if code == _ACCESS_DENIED:
                 raise SourceRefused(
                     f"MySQL at {self.address} cannot open a view for "
@@ -325,7 +305,7 @@ class Server:
                 f"MySQL at {self.address} (connection '{self.connection.conn_id}') cannot be read: "
                 f"{text} ({code})."
             )
-            if code in _OUTAGES or isinstance(error, MySQLdb.InterfaceError):
+            if code in _OUTAGES:
                 raise SourceUnavailable(
                     what,
                     fix="Check that the server runs and is reached from here, then run the batch "
@@ -348,11 +328,3 @@ def _settle(session: Session) -> None:
     values = [f"{name} = {value}" for name, value in SETTINGS.items() if name in has]
     session.run(f"SET SESSION {', SESSION '.join(values)}")
     session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-
-
-def _code(error: MySQLdb.Error) -> Any:
-    return error.args[0] if error.args else None
-
-
-def _text(error: MySQLdb.Error) -> str:
-    return str(error.args[1] if len(error.args) > 1 else error)

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-import MySQLdb
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
 from millrace.batch import EVERY_KEY, Interval, KeyRange
@@ -22,6 +21,7 @@ from millrace.catalog import Cursor, IngestTable
 from millrace.cursor import CursorClock
 from millrace.errors import DeclarationError, SourceMismatch, SourceRefused
 from millrace.sources.base import Closing, Extraction
+from millrace.sources.mysql.client import MySQLError
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
 from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.ranges import Condition, in_range, split, where_clause
@@ -247,8 +247,8 @@ class MySQLSource:
     def _lock(self, session: Session, relation: Relation) -> None:
         try:
             session.run(f"LOCK TABLES {relation.quoted} READ")
-        except MySQLdb.Error as error:
-            if error.args[0] not in _DENIED:
+        except MySQLError as error:
+            if error.number not in _DENIED:
                 raise
             raise SourceRefused(
                 f"MySQL at {self._server.address} does not let '{self._server.connection.login}' "
@@ -324,4 +324,4 @@ def _options(table: IngestTable) -> MySQLOptions:
 
 
 def _is_lock_timeout(error: BaseException) -> bool:
-    return isinstance(error, MySQLdb.Error) and error.args[0] == _LOCK_WAIT_TIMEOUT
+    return isinstance(error, MySQLError) and error.number == _LOCK_WAIT_TIMEOUT

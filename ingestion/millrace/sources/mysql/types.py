@@ -1,7 +1,7 @@
 """MySQL's and MariaDB's column types as Arrow types: how each is selected, and how it is read.
 
-The text protocol brings every value as bytes; ``result`` parses the plain ones, and one
-vectorised cast a column turns the rest into Arrow. docs/type-mapping.md shows the whole table.
+``result`` reads values as the server sends them; one vectorised cast a column makes them what is
+said here. docs/type-mapping.md shows the whole table.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from millrace.errors import SourceMismatch, ValueDoesNotFit
 
@@ -49,9 +48,6 @@ _TEMPORALS = {
     "timestamp": pa.timestamp("us", "UTC"),
 }
 _MAX_ARROW_DECIMAL = 38
-
-# '0000-00-00', '2024-00-10', '2024-05-00': MySQL keeps dates that no calendar has.
-_NO_DATE = "-00-|-00(?: |$)"
 
 
 @dataclass(frozen=True)
@@ -110,8 +106,7 @@ def column_of(
         wide = precision is None or precision > _MAX_ARROW_DECIMAL
         return column(pa.string() if wide else pa.decimal128(precision, scale or 0))
     if data_type == "float":
-        # As text, MySQL prints a FLOAT with six digits; as a double it prints all of them.
-        return column(pa.float32(), f"{quoted}+0e0")
+        return column(pa.float32())
     if data_type == "double":
         return column(pa.float64())
     if data_type == "year":
@@ -140,43 +135,30 @@ def quote(identifier: str) -> str:
     return "`" + identifier.replace("`", "``").replace("%", "%%") + "`"
 
 
-def to_array(raw: pa.Array, column: Column, where: str) -> tuple[pa.Array, int]:
-    """One column's values, cast from the text protocol's bytes.
+def to_array(raw: pa.Array, column: Column, where: str) -> pa.Array:
+    """One column's values in its type.
 
     Args:
-        raw: What was read: binary, or already of the column's type.
+        raw: What was read; binary where the server sends texts.
         column: How to read it.
         where: The table, for the message.
-
-    Returns:
-        The array, and how many dates that no calendar has became NULL in it.
 
     Raises:
         ValueDoesNotFit: a value that the column's type cannot hold; the message shows it.
     """
     if raw.type == column.type:
-        return raw, 0
+        return raw
     try:
-        text = raw.cast(pa.string())
-        try:
-            return _cast(text, column.type), 0
-        except pa.ArrowInvalid:
-            if not pa.types.is_temporal(column.type):
-                raise
-        is_no_date = pc.match_substring_regex(text, _NO_DATE)
-        cleaned = pc.if_else(is_no_date, pa.scalar(None, pa.string()), text)
-        return _cast(cleaned, column.type), pc.sum(is_no_date).as_py() or 0
-    except pa.ArrowInvalid as error:
-        raise ValueDoesNotFit(
-            f"{where}: column {column.name} has a value that {column.type} cannot hold: {error}.",
-            fix="Correct the value in MySQL, or read the table through a view that casts it.",
-        ) from None
+        if pa.types.is_binary(raw.type):
+            raw = raw.cast(pa.string())
+        return raw.cast(column.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise does_not_fit(where, column, str(error)) from None
 
 
-def _cast(text: pa.Array, type_: pa.DataType) -> pa.Array:
-    if pa.types.is_string(type_):
-        return text
-    if pa.types.is_timestamp(type_) and type_.tz:
-        # The session's time zone is UTC, and the text names none.
-        return text.cast(pa.timestamp("us")).cast(type_)
-    return text.cast(type_)
+def does_not_fit(where: str, column: Column, what: str) -> ValueDoesNotFit:
+    """The error of a value that its column's type cannot hold."""
+    return ValueDoesNotFit(
+        f"{where}: column {column.name} has a value that {column.type} cannot hold: {what}.",
+        fix="Correct the value in MySQL, or read the table through a view that casts it.",
+    )

@@ -1,0 +1,96 @@
+"""How a connection to a MySQL server is encrypted, as its extras ``ssl`` and ``ssl_mode`` say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from millrace.errors import ConnectionNotFound
+
+if TYPE_CHECKING:
+    from millrace.connections import Connection
+
+_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
+_FILES = ("ca", "capath", "cert", "key", "cipher")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What the client library is told.
+
+    Attributes:
+        ca: File with the authorities that are believed.
+        capath: Folder with them.
+        cert: File with the client's own certificate.
+        key: File with its key.
+        cipher: Ciphers that are allowed.
+        is_demanded: Whether a server that does not encrypt is refused.
+        is_verified: Whether the server has to prove who it is, by a certificate of such an
+            authority that names its host.
+    """
+
+    ca: str | None = None
+    capath: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    cipher: str | None = None
+    is_demanded: bool = True
+    is_verified: bool = False
+
+    @classmethod
+    def of(cls, connection: Connection) -> Tls | None:
+        """What a connection asks for; None: no encryption.
+
+        Raises:
+            ConnectionNotFound: its extras cannot be read.
+        """
+        files = _files(connection)
+        mode = str(connection.extra.get("ssl_mode") or _default_mode(files)).upper()
+        if mode not in _MODES:
+            raise _unreadable(
+                connection,
+                f"its extra `ssl_mode` is {mode!r}",
+                f"Write one of {', '.join(_MODES)}.",
+            )
+        if mode == "DISABLED":
+            return None
+        return cls(
+            **(files or {}),
+            is_demanded=mode != "PREFERRED",
+            is_verified=mode.startswith("VERIFY"),
+        )
+
+
+def _default_mode(files: Mapping[str, str] | None) -> str:
+    if files is None:
+        return "DISABLED"
+    # Who names authorities wants them asked.
+    return "VERIFY_IDENTITY" if {"ca", "capath"} & files.keys() else "REQUIRED"
+
+
+def _files(connection: Connection) -> dict[str, str] | None:
+    """What `ssl` names: a mapping, or its JSON; `true` names nothing, and still asks for TLS."""
+    ssl: Any = connection.extra.get("ssl")
+    if isinstance(ssl, str):
+        try:
+            ssl = json.loads(ssl)
+        except ValueError:
+            raise _unreadable(connection, "its extra `ssl` is not JSON", _MAPPING) from None
+    if not ssl:
+        return None
+    if ssl is True:
+        return {}
+    if not isinstance(ssl, Mapping) or set(ssl) - set(_FILES):
+        raise _unreadable(connection, f"its extra `ssl` is {ssl!r}", _MAPPING)
+    return {name: str(value) for name, value in ssl.items() if value is not None}
+
+
+_MAPPING = f'Write a mapping with {", ".join(_FILES)}, for example {{"ca": "/path/to/ca.pem"}}.'
+
+
+def _unreadable(connection: Connection, why: str, fix: str) -> ConnectionNotFound:
+    return ConnectionNotFound(
+        f"The connection '{connection.conn_id}' cannot be read: {why}.", fix=fix
+    )
