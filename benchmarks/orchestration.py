@@ -7,6 +7,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import REPOSITORY
 from benchmarks import measure as measuring
 from benchmarks.declared import SOURCE, declaration, write_project
 from benchmarks.incremental import dbt_build
@@ -16,8 +17,8 @@ from benchmarks.report import Report, Table, Target, megabytes, ratio, seconds, 
 from benchmarks.results import Result, ResultFile, Run
 from benchmarks.workspace import Workspace, clean_environment, leaving_on_sigterm
 from millrace_sandbox import sample_data, sample_sheets
-from millrace_sandbox.paths import REPOSITORY, SandboxPaths
-from millrace_sandbox.stack import DAGS, Stack
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.stack import Stack
 
 SECTION = "orchestration"
 TRANSFORM, PARSE = "transform", "parse"
@@ -61,7 +62,7 @@ def _measure_parsing(
         **clean_environment(),
         "DBT_PROJECT_DIR": str(project),
         "DBT_PROFILES_DIR": str(REPOSITORY),
-        "PYTHONPATH": f"{REPOSITORY}:{DAGS}",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'dags'}",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_HOME": str(workspace.scratch / "airflow_home"),
         "AIRFLOW__COSMOS__CACHE_DIR": str(workspace.scratch / "airflow_home" / "cosmos"),
@@ -77,7 +78,7 @@ def _measure_parsing(
                 tempfile.TemporaryDirectory(dir=workspace.scratch) as folder,
             ):
                 usage = measuring.run(
-                    [sys.executable, METHODS / "parse_dag.py", DAGS / name],
+                    [sys.executable, METHODS / "parse_dag.py", REPOSITORY / "dags" / name],
                     environment=environment,
                     folder=Path(folder),
                 )
@@ -116,7 +117,7 @@ def _start(stack: Stack) -> None:
     server = stack.mysql.server
     sample_data.create_schema(server)
     sample_data.fill_history(server, responses=40_000, users=3_000)
-    sample_sheets.create_sheets(stack.sheets)
+    sample_sheets.create_sheets(stack.sheets.endpoint)
     stack.dbt("parse")
     with tempfile.TemporaryDirectory() as folder:
         measuring.run(

@@ -29,7 +29,7 @@ from millrace.sources.mysql.source import MySQLSource
 from millrace.warehouses.sql import quote
 from millrace_sandbox.mysql import MySQLServer
 from millrace_sandbox.paths import SandboxPaths
-from sheets_standin.server import GoogleSheetsServer
+from sheets_standin import GoogleSheetsServer
 from tests.millrace.places import Place
 from tests.millrace.sheets import Workbook
 from tests.millrace.tables import declared
@@ -352,7 +352,7 @@ def workspace(
 @pytest.fixture(scope="session")
 def google_sheets(sandbox_paths: SandboxPaths) -> Iterator[GoogleSheetsServer]:
     """A running stand-in for the Google Sheets API."""
-    server = GoogleSheetsServer(sandbox_paths, port=0)
+    server = GoogleSheetsServer(sandbox_paths.root / "google_sheets")
     try:
         server.start()
         yield server

@@ -23,13 +23,8 @@ from millrace.connections import Connection
 from millrace.destinations.base import Published
 from millrace.destinations.google_sheets import REQUEST_BYTES, GoogleSheetDestination
 from millrace.sources.google_sheets import GoogleSheetSource
-from sheets_standin.server import (
-    CellValue,
-    GoogleSheetsServer,
-    SheetsAdmin,
-    TabSpec,
-    TabState,
-)
+from sheets_standin import GoogleSheetsServer, SheetsAdmin, TabSpec, TabState
+from sheets_standin.admin import CellValue
 
 SCOPE = "https://www.googleapis.com/auth/spreadsheets"
 

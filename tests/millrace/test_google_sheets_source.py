@@ -26,10 +26,9 @@ from millrace.landing.landing import Landing
 from millrace.sources.base import open_source
 from millrace.sources.google_sheets import GoogleSheetSource
 from millrace.warehouses.duckdb import DuckDBWarehouse
+from sheets_standin import Fault, GoogleSheetsServer, TabSpec
 from sheets_standin.accounts import new_key
 from sheets_standin.cells import ErrorType
-from sheets_standin.faults import Fault
-from sheets_standin.server import GoogleSheetsServer, TabSpec
 from tests.millrace.sheets import Workbook, targets
 
 pytestmark = pytest.mark.service

@@ -29,7 +29,7 @@ from millrace.errors import (
 )
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest
-from millrace_sandbox.processes import LOOPBACK, free_port
+from redshift_standin.ports import LOOPBACK, free_port
 from tests.millrace.tables import batches_of
 from tests.proxy import FaultProxy
 

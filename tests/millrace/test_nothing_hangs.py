@@ -24,7 +24,7 @@ from millrace.google_sheets import client
 from millrace.google_sheets.client import GoogleSheets
 from millrace.warehouses import redshift
 from millrace.warehouses.redshift import TIMEOUT_VARIABLE, RedshiftWarehouse
-from sheets_standin.server import GoogleSheetsServer
+from sheets_standin import GoogleSheetsServer
 from tests.millrace.places import Place, ids
 from tests.millrace.sheets import Workbook
 from tests.millrace.test_redshift import Interrupted

@@ -31,7 +31,7 @@ from millrace.manifest import Manifest
 from millrace.warehouses.redshift import ROLE_VARIABLE, RedshiftWarehouse
 from millrace.warehouses.sql import raw
 from millrace_sandbox.processes import LOOPBACK, poll
-from redshift_standin.launcher import RedshiftServer
+from redshift_standin import RedshiftServer
 from tests.millrace.places import DAY, INTERVAL, Place, ids
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
