@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from contextlib import closing
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
@@ -33,7 +34,7 @@ class _Endpoint(Protocol):
 Endpoint = TypeVar("Endpoint", bound=_Endpoint)
 
 
-class _StandIn(Generic[Endpoint]):
+class _StandIn(ABC, Generic[Endpoint]):
     """A stand-in on a folder of the sandbox.
 
     Args:
@@ -58,9 +59,9 @@ class _StandIn(Generic[Endpoint]):
         return self._kind.read(self.folder)
 
     @property
+    @abstractmethod
     def address(self) -> str:
         """Where it listens, for a person."""
-        raise NotImplementedError
 
     @property
     def status(self) -> str:

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option("--no-s3", is_flag=True, help="SQL alone, without COPY and UNLOAD.")
 @click.option("--parent", type=int, metavar="PID", help="End when this parent process ends.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say how to connect: that has a password.")
 @click.option("-v", "--verbose", is_flag=True, help="Say who comes and goes.")
 def cli(
     folder: Path,
@@ -77,6 +78,7 @@ def cli(
     s3_region: str,
     no_s3: bool,
     parent: int | None,
+    quiet: bool,
     verbose: bool,
 ) -> None:
     r"""Run a stand-in for Amazon Redshift until Ctrl-C or SIGTERM.
@@ -98,7 +100,12 @@ def cli(
     if s3_endpoint_url and not no_s3:
         s3 = _given_s3(s3_endpoint_url, s3_access_key_id, s3_region)
     own_s3 = s3 is None and not no_s3 and _can_run_s3()
-    serve(Options(folder.absolute(), port, s3, iam_roles, tls, parent, own_s3), _say_how_to_connect)
+
+    def announce(endpoint: RedshiftEndpoint) -> None:
+        click.echo("Ready." if quiet else _how_to_connect(endpoint, s3))
+        sys.stdout.flush()
+
+    serve(Options(folder.absolute(), port, s3, iam_roles, tls, parent, own_s3), announce)
 
 
 def _given_s3(url: str, key_id: str | None, region: str) -> S3Endpoint:
@@ -115,12 +122,7 @@ def _can_run_s3() -> bool:
     return find_spec("boto3") is not None and SEAWEEDFS.exists()
 
 
-def _say_how_to_connect(endpoint: RedshiftEndpoint) -> None:
-    click.echo(_how_to_connect(endpoint))
-    sys.stdout.flush()
-
-
-def _how_to_connect(endpoint: RedshiftEndpoint) -> str:
+def _how_to_connect(endpoint: RedshiftEndpoint, given_s3: S3Endpoint | None) -> str:
     libpq, driver, trust = "sslmode=disable", "ssl=False", ""
     if endpoint.ca_file:
         libpq = f"sslmode=verify-full sslrootcert={endpoint.ca_file}"
@@ -129,7 +131,7 @@ def _how_to_connect(endpoint: RedshiftEndpoint) -> str:
     return f"""\
 Redshift   host={endpoint.host} port={endpoint.port} dbname={endpoint.database} \
 user={endpoint.user} password={endpoint.password} {libpq}{trust}
-{_how_to_copy(endpoint.s3, endpoint.iam_role)}
+{_how_to_copy(endpoint, given_s3)}
 
 redshift_connector.connect(host="{endpoint.host}", port={endpoint.port}, \
 database="{endpoint.database}", user="{endpoint.user}", password="{endpoint.password}", {driver})
@@ -137,15 +139,20 @@ database="{endpoint.database}", user="{endpoint.user}", password="{endpoint.pass
 Ready. Ctrl-C stops it."""
 
 
-def _how_to_copy(s3: S3Endpoint | None, role: str) -> str:
-    if s3 is None:
+def _how_to_copy(endpoint: RedshiftEndpoint, given_s3: S3Endpoint | None) -> str:
+    if given_s3:
+        return f"S3         {given_s3.endpoint_url}, by IAM role {endpoint.iam_role}"
+    if endpoint.s3 is None:
         return """\
 S3         none: COPY and UNLOAD are refused. Name a server with --s3-endpoint-url, or run
            pip install 'redshift-standin[s3]' for one of its own"""
-    keys = f"AWS_ACCESS_KEY_ID={s3.access_key_id} AWS_SECRET_ACCESS_KEY={s3.secret_access_key}"
+    keys = (
+        f"AWS_ACCESS_KEY_ID={endpoint.s3.access_key_id} "
+        f"AWS_SECRET_ACCESS_KEY={endpoint.s3.secret_access_key}"
+    )
     return f"""\
-S3         {s3.endpoint_url}   {keys}
-           copy t from 's3://{BUCKET}/prefix' iam_role '{role}' format as parquet;"""
+S3         {endpoint.s3.endpoint_url}   {keys}
+           copy t from 's3://{BUCKET}/prefix' iam_role '{endpoint.iam_role}' format as parquet;"""
 
 
 def main() -> None:

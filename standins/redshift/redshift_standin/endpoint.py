@@ -26,7 +26,7 @@ class RedshiftEndpoint:
         iam_role: The role that COPY and UNLOAD may name.
         postgres_port: PostgreSQL itself, without the proxy: for measuring and for a look inside.
         ca_file: What a client that verifies the server has to trust; None without TLS.
-        s3: The S3 server that COPY reads and UNLOAD writes; None where there is none.
+        s3: The S3 server of its own, for COPY and UNLOAD; None where it has none.
     """
 
     pid: int

@@ -106,6 +106,8 @@ def command(options: Options) -> list[str]:
         words.append("--no-s3")
     if options.tls:
         words.append("--tls")
+    # What it says has its password; who starts it reads endpoint.json.
+    words.append("--quiet")
     if options.parent is not None:
         words += ["--parent", str(options.parent)]
     return words

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,10 +91,10 @@ def serve(options: Options, announce: Callable[[RedshiftEndpoint], None]) -> Non
         StandinError: It does not come up, or PostgreSQL ends by itself.
     """
     make_folder(options.folder)
-    with lock(options.folder) as held, _s3(options) as s3:
+    with lock(options.folder) as held, _own_s3(options) as own_s3:
         # Of a server that was killed.
         (options.folder / ENDPOINT_FILE).unlink(missing_ok=True)
-        server = _Server(replace(options, s3=s3), keeps=held.fileno())
+        server = _Server(options, own_s3, keeps=held.fileno())
         try:
             server.start()
             asyncio.run(server.serve(announce))
@@ -103,9 +103,9 @@ def serve(options: Options, announce: Callable[[RedshiftEndpoint], None]) -> Non
 
 
 @contextmanager
-def _s3(options: Options) -> Iterator[S3Endpoint | None]:
+def _own_s3(options: Options) -> Iterator[S3Endpoint | None]:
     if not options.own_s3:
-        yield options.s3
+        yield None
         return
     # Imported here: it needs the extra.
     from redshift_standin.s3 import S3Server
@@ -120,11 +120,13 @@ class _Server:
 
     Args:
         options: What is served.
+        own_s3: The S3 server of its own.
         keeps: The open file that locks the folder: it stays locked while PostgreSQL runs.
     """
 
-    def __init__(self, options: Options, keeps: int) -> None:
+    def __init__(self, options: Options, own_s3: S3Endpoint | None, keeps: int) -> None:
         self._options = options
+        self._own_s3 = own_s3
         self._folder = options.folder
         self._data = self._folder / "data"
         self._version_file = self._folder / "version"
@@ -195,7 +197,8 @@ class _Server:
             postgres_port=postgres_port,
             superuser_password=passwords[SUPERUSER],
             ca_file=str(self._folder / CA_FILE) if self._options.tls else None,
-            s3=self._options.s3,
+            # Somebody else's keys are not ours to write down.
+            s3=self._own_s3,
         )
 
     def _choose_ports(self) -> tuple[int, int]:
@@ -222,7 +225,7 @@ class _Server:
             database=DATABASE,
             superuser=SUPERUSER,
             superuser_password=self._endpoint.superuser_password,
-            s3=self._options.s3,
+            s3=self._own_s3 or self._options.s3,
             iam_roles=self._options.iam_roles,
             certificate=str(self._folder / SERVER_FILE) if self._options.tls else None,
         )

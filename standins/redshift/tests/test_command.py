@@ -121,6 +121,7 @@ def test_an_s3_server_of_somebody_elses_is_named_by_awss_variables(
 ):
     start("--iam-role", "arn:aws:iam::1:role/mine", **s3_server.endpoint.environment())
     assert s3_server.endpoint.endpoint_url in said_in(tmp_path)
+    assert s3_server.endpoint.secret_access_key not in said_in(tmp_path)
     s3_server.endpoint.client().put_object(Bucket=bucket, Key="rows", Body=b"7\n")
     with closing(connect(tmp_path)) as connection:
         run(connection, "create table t (n int)")
@@ -176,6 +177,14 @@ def test_postgresql_that_is_not_installed_is_one_clear_error(tmp_path: Path):
     assert done.returncode == 1
     assert "apt-get install postgresql" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_quiet_it_keeps_its_password_to_the_file(start: Start, tmp_path: Path):
+    start("--quiet", "--no-s3")
+    endpoint = RedshiftEndpoint.read(tmp_path / ".redshift-standin")
+    assert said_in(tmp_path) == "Ready.\n"
+    with closing(endpoint.connect()) as connection:
+        assert run(connection, "select 1") == [(1,)]
 
 
 def test_help_teaches(tmp_path: Path):

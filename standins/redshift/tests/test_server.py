@@ -18,6 +18,7 @@ import redshift_connector
 
 from redshift_standin import RedshiftServer, StandinError, postgres
 from redshift_standin.ports import LOOPBACK
+from redshift_standin.s3 import S3Server
 from standins.redshift.tests.conftest import poll, run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
@@ -63,15 +64,20 @@ def test_secrets_are_private_and_stay_out_of_the_repr(redshift: RedshiftServer):
     assert (redshift.folder / "data").stat().st_mode & 0o777 == 0o700
 
 
-def test_keys_are_on_no_command_line(redshift: RedshiftServer):
+def test_secrets_are_on_no_command_line_and_those_of_another_server_in_no_file(
+    redshift: RedshiftServer, s3_server: S3Server
+):
     endpoint = redshift.endpoint
+    s3_secret = s3_server.endpoint.secret_access_key
     server = psutil.Process(endpoint.pid)
     words = " ".join(
         word for process in (server, *server.children(recursive=True)) for word in process.cmdline()
     )
-    assert endpoint.s3
-    for secret in (endpoint.password, endpoint.superuser_password, endpoint.s3.secret_access_key):
+    for secret in (endpoint.password, endpoint.superuser_password, s3_secret):
         assert secret not in words
+    for file in (file for file in redshift.folder.iterdir() if file.is_file()):
+        assert s3_secret not in file.read_text()
+    assert endpoint.password not in (redshift.folder / "server.log").read_text()
 
 
 def test_both_ports_are_on_loopback(redshift: RedshiftServer):
