@@ -14,8 +14,9 @@ from benchmarks.report import Report, Table, ratio, seconds
 from benchmarks.results import Result, ResultFile, Run
 from benchmarks.workspace import Services, Workspace, running_services
 from millrace.batch import Interval
-from millrace.catalog import IngestTable, MySQLOptions
+from millrace.catalog import IngestTable
 from millrace.connections import Connection
+from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.source import MySQLSource
 
 SECTION = "closing"

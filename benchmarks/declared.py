@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -46,7 +47,6 @@ class DeclaredTable:
             "DBT_PROJECT_DIR": str(self.root / "dbt_project"),
             "DBT_PROFILES_DIR": str(REPOSITORY),
             "DUCKDB_PATH": str(self.duckdb),
-            "PYTHONPATH": str(REPOSITORY),
         }
 
 
@@ -104,6 +104,18 @@ def write_project(
     for name, sql in (models or {}).items():
         (folder / "models" / f"{name}.sql").write_text(sql)
     Project(folder, REPOSITORY).parse()
+
+
+def copy_dags(project: Path) -> Path:
+    """Put this project's DAG files beside another dbt project; returns their folder."""
+    folder = project.parent / "dags"
+    shutil.copytree(
+        REPOSITORY / "dags",
+        folder,
+        ignore=shutil.ignore_patterns("__pycache__"),
+        dirs_exist_ok=True,
+    )
+    return folder
 
 
 def _declared_name(table: str, partitions: int | None) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from benchmarks import REPOSITORY
-from benchmarks.declared import SCHEMA, SOURCE, declaration, write_project
+from benchmarks.declared import SCHEMA, SOURCE, copy_dags, declaration, write_project
 from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, seconds
 from benchmarks.results import Result, ResultFile, Run
@@ -75,11 +75,8 @@ def _start(workspace: Workspace, stack: Stack) -> AirflowClient:
     stack.start_services()
     stack.reset()
     _fill(stack.mysql.server)
-    stack.airflow.env = {
-        **stack.environment(),
-        "DBT_PROJECT_DIR": str(folder),
-        "DBT_PROFILES_DIR": str(REPOSITORY),
-    }
+    stack.airflow.env = {**stack.environment(), "DBT_PROFILES_DIR": str(REPOSITORY)}
+    stack.airflow.dags_folder = copy_dags(folder)
     stack.airflow.start()
     client = stack.airflow.client()
     client.wait_for_dags(_dag_ids())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import REPOSITORY
 from benchmarks import measure as measuring
-from benchmarks.declared import SOURCE, declaration, write_project
+from benchmarks.declared import SOURCE, copy_dags, declaration, write_project
 from benchmarks.incremental import dbt_build
 from benchmarks.peers import METHODS
 from benchmarks.progress import Progress
@@ -57,12 +57,10 @@ def _measure_parsing(
     workspace: Workspace, result: Result, file: ResultFile, progress: Progress
 ) -> None:
     with progress.step(f"a dbt project of {_TABLES} tables and {_MODELS} models"):
-        project = _large_project(workspace)
+        dags = copy_dags(_large_project(workspace))
     environment = {
         **clean_environment(),
-        "DBT_PROJECT_DIR": str(project),
         "DBT_PROFILES_DIR": str(REPOSITORY),
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'dags'}",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_HOME": str(workspace.scratch / "airflow_home"),
         "AIRFLOW__COSMOS__CACHE_DIR": str(workspace.scratch / "airflow_home" / "cosmos"),
@@ -78,7 +76,7 @@ def _measure_parsing(
                 tempfile.TemporaryDirectory(dir=workspace.scratch) as folder,
             ):
                 usage = measuring.run(
-                    [sys.executable, METHODS / "parse_dag.py", REPOSITORY / "dags" / name],
+                    [sys.executable, METHODS / "parse_dag.py", dags / name],
                     environment=environment,
                     folder=Path(folder),
                 )
@@ -126,7 +124,6 @@ def _start(stack: Stack) -> None:
                 **clean_environment(),
                 **stack.environment(),
                 "DBT_PROJECT_DIR": str(REPOSITORY / "dbt_project"),
-                "PYTHONPATH": str(REPOSITORY),
             },
             folder=Path(folder),
         )

@@ -1,10 +1,7 @@
-"""An Airflow DAG a source table that the dbt project declares an ``ingest`` block for."""
+"""A DAG for each source table that the dbt project declares an ``ingest`` block for."""
 
-from __future__ import annotations
+from pathlib import Path
 
-from millrace.airflow.orchestration import ingest_dag, ingest_dag_id, is_wanted, project
-from millrace.catalog import load_catalog
+from millrace.airflow import AirflowProject, ingest_dags
 
-for table in load_catalog(project().manifest_path).tables:
-    if is_wanted(ingest_dag_id(table)):
-        globals()[ingest_dag_id(table)] = ingest_dag(table)
+ingest_dags(AirflowProject(Path(__file__).parents[1] / "dbt_project"))

@@ -6,12 +6,13 @@ import os
 
 import job
 
-from millrace import connections
 from millrace.batch import Batch
-from millrace.dbt.project import Project
+from millrace.landing.memory import keep_no_freed_memory
 from millrace.pipeline import Pipeline
+from millrace.settings import Settings
 
-pipeline = Pipeline(Project.find(), connections.from_environment)
+keep_no_freed_memory()
+pipeline = Pipeline.find(Settings.read(os.environ))
 table = pipeline.catalog.table(os.environ["BENCH_DECLARED"])
 # The start-up: opening them imports their clients.
 _ = pipeline.landing, pipeline.source(table)

@@ -6,15 +6,14 @@ import os
 
 import job
 
-from millrace import connections
-from millrace.dbt.project import Project
 from millrace.pipeline import Pipeline
+from millrace.settings import Settings
 
-pipeline = Pipeline(Project.find(), connections.from_environment)
+pipeline = Pipeline.find(Settings.read(os.environ))
 table = pipeline.catalog.table(os.environ["BENCH_DECLARED"])
 # The start-up: reading the profile costs the import of dbt.
 _ = pipeline.warehouse, pipeline.landing
 manifest = pipeline.landing.read_manifest(os.environ["BENCH_MANIFEST"])
 began = job.ready()
-pipeline.load(table, manifest.url, manifest.batch)
+pipeline.load(table, manifest)
 job.done(began)

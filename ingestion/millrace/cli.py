@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from millrace import connections, progress
 from millrace.batch import Interval, gaps, parse_time
-from millrace.catalog import IngestTable, Publication
-from millrace.dbt.project import Project
 from millrace.errors import MillraceError
-from millrace.pipeline import Pipeline
-from millrace.warehouses.base import LedgerRow
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
-_FILE_COLUMNS = 500
+# All else is imported by the command that needs it: `--help` is to be there at once.
+if TYPE_CHECKING:
+    from millrace.catalog import IngestTable, Publication
+    from millrace.pipeline import Pipeline
+    from millrace.warehouses.base import LedgerRow
 
 
 class _Time(click.ParamType[datetime]):
@@ -46,6 +40,33 @@ class _Time(click.ParamType[datetime]):
         if parsed is None:
             self.fail("a time is needed", param, ctx)
         return parsed
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The project that the options name; it is opened by the command that needs it."""
+
+    project_dir: str | None
+    profiles_dir: str | None
+    target: str | None
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of the project, whose manifest is fresh."""
+        from millrace.pipeline import Pipeline
+        from millrace.settings import Settings
+        from millrace.terminal import working
+
+        pipeline = Pipeline.find(
+            Settings.read(os.environ),
+            project_dir=self.project_dir,
+            profiles_dir=self.profiles_dir,
+            target=self.target,
+        )
+        project = pipeline.project
+        with working("parsing the dbt project") if project.is_stale() else nullcontext():
+            project.ensure_manifest()
+        return pipeline
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,56 +101,55 @@ def cli(
         format="%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s",
         stream=sys.stderr,
     )
-    project = Project.find(project_dir=project_dir, profiles_dir=profiles_dir, target=target)
-    with _working("parsing the dbt project") if project.is_stale() else nullcontext():
-        project.ensure_manifest()
-    ctx.obj = Pipeline(project, connections.from_environment)
+    ctx.obj = Chosen(project_dir, profiles_dir, target)
 
 
 @cli.command("list")
 @click.pass_obj
-def list_tables(pipeline: Pipeline) -> None:
+def list_tables(chosen: Chosen) -> None:
     """Show every declared source table with its last batch, and every publication."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE", "LAST BATCH", "ROWS", "LOADED"):
-        table.add_column(
-            heading,
-            justify="right" if heading == "ROWS" else "left",
-            no_wrap=heading == "TABLE",
+    from millrace.terminal import out, print_table
+
+    pipeline = chosen.pipeline
+    tables = pipeline.catalog.tables
+    ledgers = pipeline.warehouse.ledgers(tables)
+    print_table(
+        ["TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE", "LAST BATCH", "ROWS", "LOADED"],
+        [
+            (
+                table.key,
+                table.options.kind,
+                ", ".join(table.options.primary_key),
+                table.cursor_column or "full refresh",
+                table.options.schedule,
+                *_last_batch(next(reversed(ledgers[table.key]), None)),
+            )
+            for table in tables
+        ],
+        numbers={"ROWS"},
+    )
+    for table in tables:
+        for gap in gaps(row.covers for row in ledgers[table.key]):
+            out.print(
+                f"{table.key}: {gap} is missing; the next ingestion reads it.", soft_wrap=True
+            )
+    if pipeline.catalog.publications:
+        print_table(
+            ["PUBLICATION", "KIND", "MART", "PUBLISHED TO"],
+            [
+                (found.name, found.options.kind, found.mart, found.options.where)
+                for found in pipeline.catalog.publications
+            ],
         )
-    missing = []
-    for declared in pipeline.catalog.tables:
-        ledger = pipeline.warehouse.batches(declared)
-        last = next(reversed(ledger), None)
-        missing += [(declared.key, gap) for gap in gaps(row.covers for row in ledger)]
-        table.add_row(
-            declared.key,
-            declared.options.kind,
-            ", ".join(declared.options.primary_key),
-            declared.cursor_column or "full refresh",
-            declared.options.schedule,
-            *_last_batch(last),
-        )
-    # A line a table where another program reads it; a person's terminal may wrap the cells.
-    console = out if out.is_terminal else Console(highlight=False, width=_FILE_COLUMNS)
-    console.print(table)
-    for key, gap in missing:
-        console.print(f"{key}: {gap} is missing; the next ingestion reads it.", soft_wrap=True)
-    if not pipeline.catalog.publications:
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("PUBLICATION", "KIND", "MART", "TAB", "SPREADSHEET"):
-        table.add_column(heading, no_wrap=heading == "PUBLICATION")
-    for found in pipeline.catalog.publications:
-        options = found.options
-        table.add_row(found.name, options.kind, found.mart, options.tab, options.spreadsheet)
-    console.print(table)
 
 
 @cli.command()
 @click.pass_obj
-def check(pipeline: Pipeline) -> None:
+def check(chosen: Chosen) -> None:
     """Try each connection, the landing and the warehouse: works, or why not."""
+    from millrace.terminal import out, print_error
+
+    pipeline = chosen.pipeline
     # One table or publication stands for its connection.
     checks: dict[str, Callable[[], str]] = {}
     for table in pipeline.catalog.tables:
@@ -151,7 +171,7 @@ def check(pipeline: Pipeline) -> None:
         except MillraceError as error:
             failed = True
             out.print(f"[red]✗[/red] {name}")
-            _print_error(error, out)
+            print_error(error, out)
         else:
             out.print(f"[green]✓[/green] {name}: {reached}", soft_wrap=True)
     if failed:
@@ -165,7 +185,7 @@ def check(pipeline: Pipeline) -> None:
 @click.option("--all", "everything", is_flag=True, help="The table from its beginning.")
 @click.pass_obj
 def ingest(
-    pipeline: Pipeline,
+    chosen: Chosen,
     tables: tuple[str, ...],
     start: datetime | None,
     end: datetime | None,
@@ -187,30 +207,36 @@ def ingest(
         raise click.UsageError("--all takes the whole table: leave out --from and --to")
     if start and end and start >= end:
         raise click.UsageError("--from must be before --to")
-    chosen = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
+    from millrace.landing.memory import keep_no_freed_memory
+    from millrace.progress import in_bytes
+    from millrace.terminal import out, rows_landed
+
+    keep_no_freed_memory()
+    pipeline = chosen.pipeline
+    named = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
 
     def ingest_one(table: IngestTable) -> None:
         interval = _interval(table, start, end, everything)
         began = time.monotonic()
-        with _rows_landed(table.key) as landed:
+        with rows_landed(table.key) as landed:
             row = pipeline.ingest(table, interval, landed)
         took = time.monotonic() - began
         if row is None:
             out.print(f"[green]✓[/green] {table.key}: up to date", soft_wrap=True)
             return
         out.print(
-            f"[green]✓[/green] {table.key}: {row.rows:,} rows ({progress.in_bytes(row.size)}), "
+            f"[green]✓[/green] {table.key}: {row.rows:,} rows ({in_bytes(row.size)}), "
             f"{Interval(row.start, row.end)}, {took:.1f} s",
             soft_wrap=True,
         )
 
-    _run_each({table.key: partial(ingest_one, table) for table in chosen})
+    _run_each({table.key: partial(ingest_one, table) for table in named})
 
 
 @cli.command()
 @click.argument("publications", nargs=-1, metavar="[PUBLICATION]…")
 @click.pass_obj
-def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
+def publish(chosen: Chosen, publications: tuple[str, ...]) -> None:
     """Publish the mart of each PUBLICATION (all that are declared, unless named).
 
     A publication is an exposure with a `publish` block in its meta. Readers see the whole new
@@ -220,11 +246,14 @@ def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
     \b
       millrace publish nps_summary_sheet
     """  # noqa: D301 click wants the backspace
-    chosen = [pipeline.catalog.publication(name) for name in publications]
+    from millrace.terminal import out, working
+
+    pipeline = chosen.pipeline
+    named = [pipeline.catalog.publication(name) for name in publications]
 
     def publish_one(publication: Publication) -> None:
         began = time.monotonic()
-        with _working(f"publishing {publication.name}"):
+        with working(f"publishing {publication.name}"):
             published = pipeline.publish(publication, run="millrace publish")
         took = time.monotonic() - began
         out.print(
@@ -236,7 +265,7 @@ def publish(pipeline: Pipeline, publications: tuple[str, ...]) -> None:
     _run_each(
         {
             publication.name: partial(publish_one, publication)
-            for publication in chosen or pipeline.catalog.publications
+            for publication in named or pipeline.catalog.publications
         }
     )
 
@@ -246,12 +275,16 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except MillraceError as error:
-        _print_error(error, err)
+        from millrace.terminal import err, print_error
+
+        print_error(error, err)
         sys.exit(1)
 
 
 def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
     """Run each, whatever becomes of the others; which ones failed is told again at the end."""
+    from millrace.terminal import err, print_error
+
     failed = []
     for name, run in runs.items():
         try:
@@ -261,7 +294,7 @@ def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
                 raise
             failed.append(name)
             err.print(f"[red]✗[/red] {name}")
-            _print_error(error, err)
+            print_error(error, err)
     if failed:
         err.print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", soft_wrap=True)
         sys.exit(1)
@@ -285,34 +318,6 @@ def _last_batch(row: LedgerRow | None) -> tuple[str, str, str]:
     if row is None:
         return "never", "", ""
     return str(Interval(row.start, row.end)), f"{row.rows:,}", f"{row.loaded_at:%Y-%m-%d %H:%M}"
-
-
-def _print_error(error: MillraceError, console: Console) -> None:
-    # Markup would swallow square brackets of a message.
-    console.print("Error:", style="bold red", end=" ")
-    console.print(error.message, markup=False, soft_wrap=True)
-    console.print(f"  → {error.fix}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _working(what: str) -> Iterator[None]:
-    with err.status(what):
-        yield
-
-
-@contextmanager
-def _rows_landed(key: str) -> Iterator[progress.Progress]:
-    """A live line with what has been landed so far, on a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as line:
-        task = line.add_task(key)
-        began = time.monotonic()
-
-        def landed(rows: int, size: int, expected_rows: int | None) -> None:
-            said = progress.describe(rows, size, expected_rows, time.monotonic() - began)
-            line.update(task, description=f"{key}: {said}")
-
-        yield landed
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """Credentials, kept where Airflow users keep them.
 
 Off Airflow the same ``AIRFLOW_CONN_<ID>`` environment variables are read, as a URI or as JSON;
-inside Airflow, ``dags/`` passes a resolver that asks Airflow itself.
+inside Airflow, ``millrace.airflow`` passes a resolver that asks Airflow itself.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -40,20 +40,24 @@ Resolver = Callable[[str], Connection]
 """Finds a connection by its id; raises ``ConnectionNotFound``."""
 
 
-def from_environment(conn_id: str) -> Connection:
+def in_environment(environ: Mapping[str, str]) -> Resolver:
+    """Finds connections in the ``AIRFLOW_CONN_<ID>`` variables of an environment."""
+    return partial(from_environment, environ)
+
+
+def from_environment(environ: Mapping[str, str], conn_id: str) -> Connection:
     """The connection in ``AIRFLOW_CONN_<ID>``.
 
     Raises:
         ConnectionNotFound: the variable is not set, or is neither a URI nor JSON.
     """
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    text = os.environ.get(variable)
+    text = environ.get(variable)
     if not text:
         raise ConnectionNotFound(
             f"There is no connection '{conn_id}': {variable} is not set.",
             fix=f"Set {variable} to the JSON of an Airflow connection, or to a URI such as "
-            "mysql://user:password@host:3306/database (docs/adding-a-source.md). "
-            "For the local stack: make up, then `set -a; . .sandbox/env; set +a`.",
+            "mysql://user:password@host:3306/database.",
         )
     try:
         fields = _json_fields(text) if text.lstrip()[:1] in ("{", "[") else _uri_fields(text)

@@ -3,36 +3,40 @@
     MillraceError
     ├── DeclarationError         what the dbt project declares does not make sense
     ├── ProjectError             the dbt project or its manifest cannot be read
+    ├── SettingError             a setting of the environment is missing or unfit
+    ├── NotInstalled             a declared kind needs a package that is not installed
     ├── ConnectionNotFound       no credentials under that connection id
     ├── SourceError
-    │   ├── SourceUnavailable    the server is down
-    │   │   └── SourceRefused    it refuses our account
+    │   ├── SourceUnavailable ↻  the server is down
+    │   ├── SourceRefused        it refuses our account
     │   ├── SourceFailed         the server gives an error that somebody has to mend
     │   ├── SourceMismatch       what is declared is not there: table, column, key
-    │   ├── IntervalOpen         transactions at the source can still write into the interval
-    │   ├── RowsMissing          other rows were read than the source counts
+    │   ├── IntervalOpen ↻       transactions at the source can still write into the interval
+    │   ├── RowsMissing ↻        other rows were read than the source counts
     │   ├── TooFewRows           less came than the declaration allows
     │   └── ValueDoesNotFit      a value that its column's type cannot hold
     ├── SheetError
-    │   ├── SheetUnavailable     Google cannot be reached, or is busy
-    │   │   └── SheetRefused     it refuses our key
+    │   ├── SheetUnavailable ↻   Google cannot be reached, or is busy
+    │   ├── SheetRefused         it refuses our key
     │   ├── SpreadsheetNotFound  a spreadsheet is not there, or not shared with us
-    │   ├── SheetChanged         somebody changed a sheet while it was written
+    │   ├── SheetChanged ↻       somebody changed a sheet while it was written
     │   └── PublicationRefused   publishing would lose or overwrite what it must not
     ├── LandingError
-    │   ├── LandingUnavailable   the bucket or folder is not reached
-    │   │   └── LandingRefused   it is missing, or refuses our account
+    │   ├── LandingUnavailable ↻ the bucket or folder is not reached
+    │   ├── LandingRefused       it is missing, or refuses our account
     │   ├── ManifestNotFound     an attempt that was never committed
-    │   ├── ManifestCorrupt      a manifest that was changed, or is of another batch
+    │   ├── ManifestCorrupt      a manifest that is damaged, was changed, or is of another batch
     │   └── PartCorrupt          a Parquet part that is not what the manifest says
     └── WarehouseError
-        ├── WarehouseUnavailable the warehouse is down
-        │   ├── WarehouseLocked  another process holds it
-        │   ├── WarehouseBusy    another transaction was in the way, or the connection broke
-        │   └── WarehouseRefused it refuses our account
+        ├── WarehouseUnavailable ↻  the warehouse is down
+        │   ├── WarehouseLocked     another process holds it
+        │   └── WarehouseBusy       another transaction was in the way, or the connection broke
+        ├── WarehouseRefused     it refuses our account
         ├── RelationNotFound     a mart or a column of it is not there
         ├── SchemaConflict       the batch does not fit the raw table
         └── CountMismatch        loaded rows and the manifest differ
+
+↻ marks what ``MayPass``: trying again later may help without anybody mending anything.
 
 A message says what happened and where; ``fix`` says what the reader can do.
 """
@@ -44,10 +48,7 @@ class MillraceError(Exception):
     Attributes:
         message: What happened, and where.
         fix: What the reader can do about it.
-        may_pass: Whether trying again later may help without anybody mending anything.
     """
-
-    may_pass = False
 
     def __init__(self, message: str, *, fix: str) -> None:
         super().__init__(message, fix)
@@ -56,6 +57,11 @@ class MillraceError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.fix}"
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether trying again later may help without anybody mending anything."""
+        return isinstance(self, MayPass)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword arguments do not survive the default: Airflow pickles errors across processes.
@@ -66,12 +72,24 @@ def _rebuild(kind: type[MillraceError], message: str, fix: str) -> MillraceError
     return kind(message, fix=fix)
 
 
+class MayPass(MillraceError):
+    """A trait, beside an error's place in the tree: trying again later may help."""
+
+
 class DeclarationError(MillraceError):
     """What the dbt project declares does not make sense."""
 
 
 class ProjectError(MillraceError):
     """The dbt project or its manifest cannot be read."""
+
+
+class SettingError(MillraceError):
+    """A setting of the environment is missing or unfit."""
+
+
+class NotInstalled(MillraceError):
+    """A declared kind needs a package that is not installed."""
 
 
 class ConnectionNotFound(MillraceError):
@@ -82,32 +100,24 @@ class SourceError(MillraceError):
     """Reading from a source failed."""
 
 
-class SourceUnavailable(SourceError):
+class SourceUnavailable(MayPass, SourceError):
     """The server is down."""
 
-    may_pass = True
 
-
-class SourceRefused(SourceUnavailable):
+class SourceRefused(SourceError):
     """The server refuses our account."""
-
-    may_pass = False
 
 
 class SourceFailed(SourceError):
     """The server gives an error that trying again does not mend."""
 
 
-class IntervalOpen(SourceError):
+class IntervalOpen(MayPass, SourceError):
     """Transactions that are open at the source can still write into the interval."""
 
-    may_pass = True
 
-
-class RowsMissing(SourceError):
+class RowsMissing(MayPass, SourceError):
     """Other rows were read than the source itself counts."""
-
-    may_pass = True
 
 
 class SourceMismatch(SourceError):
@@ -126,26 +136,20 @@ class SheetError(MillraceError):
     """Speaking with Google Sheets failed."""
 
 
-class SheetUnavailable(SheetError):
+class SheetUnavailable(MayPass, SheetError):
     """Google cannot be reached, or is busy."""
 
-    may_pass = True
 
-
-class SheetRefused(SheetUnavailable):
+class SheetRefused(SheetError):
     """Google refuses our key."""
-
-    may_pass = False
 
 
 class SpreadsheetNotFound(SheetError):
     """A spreadsheet is not there, or not shared with us."""
 
 
-class SheetChanged(SheetError):
+class SheetChanged(MayPass, SheetError):
     """Somebody changed a sheet while it was written."""
-
-    may_pass = True
 
 
 class PublicationRefused(SheetError):
@@ -156,16 +160,12 @@ class LandingError(MillraceError):
     """Writing to or reading from the landing failed."""
 
 
-class LandingUnavailable(LandingError):
+class LandingUnavailable(MayPass, LandingError):
     """The bucket or folder is not reached."""
 
-    may_pass = True
 
-
-class LandingRefused(LandingUnavailable):
+class LandingRefused(LandingError):
     """The bucket or folder is missing, or refuses our account."""
-
-    may_pass = False
 
 
 class ManifestNotFound(LandingError):
@@ -173,7 +173,7 @@ class ManifestNotFound(LandingError):
 
 
 class ManifestCorrupt(LandingError):
-    """A manifest that was changed after it was written, or is of another batch."""
+    """A manifest that is damaged, was changed after it was written, or is of another batch."""
 
 
 class PartCorrupt(LandingError):
@@ -184,10 +184,8 @@ class WarehouseError(MillraceError):
     """Loading into the warehouse failed."""
 
 
-class WarehouseUnavailable(WarehouseError):
+class WarehouseUnavailable(MayPass, WarehouseError):
     """The warehouse is down."""
-
-    may_pass = True
 
 
 class WarehouseLocked(WarehouseUnavailable):
@@ -198,10 +196,8 @@ class WarehouseBusy(WarehouseUnavailable):
     """Another transaction was in the way, or the connection broke."""
 
 
-class WarehouseRefused(WarehouseUnavailable):
+class WarehouseRefused(WarehouseError):
     """The warehouse refuses our account."""
-
-    may_pass = False
 
 
 class RelationNotFound(WarehouseError):

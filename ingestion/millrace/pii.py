@@ -9,9 +9,8 @@ from hashlib import sha256
 import pyarrow as pa
 
 from millrace.catalog import IngestTable, Pii
-from millrace.errors import DeclarationError
+from millrace.errors import DeclarationError, SettingError
 
-SALT_VARIABLE = "MILLRACE_PII_SALT"
 MASK = "***"
 
 
@@ -44,15 +43,15 @@ def protect(
     equal, so it still joins. NULL stays NULL in either case.
 
     Raises:
-        DeclarationError: a column is to be hashed, but there is no salt.
+        SettingError: a column is to be hashed, but there is no salt.
     """
     policies: Mapping[str, Pii] = {
         name: policy for name, policy in table.pii.items() if name not in table.left_out
     }
     if Pii.HASH in policies.values() and not salt:
-        raise DeclarationError(
-            f"{table.key} has columns to hash, but {SALT_VARIABLE} is not set.",
-            fix=f"Set {SALT_VARIABLE} to a long random text, and keep it: "
+        raise SettingError(
+            f"{table.key} has columns to hash, but MILLRACE_PII_SALT is not set.",
+            fix="Set MILLRACE_PII_SALT to a long random text, and keep it: "
             "with another salt the same e-mail gets another hash.",
         )
     for batch in batches:

@@ -8,41 +8,36 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Any
-
-import pyarrow as pa
+from pathlib import Path
 
 from millrace import pii
 from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
 from millrace.catalog import Catalog, IngestTable, Publication, load_catalog
-from millrace.connections import Connection, Resolver
+from millrace.connections import Connection, Resolver, in_environment
 from millrace.dbt.project import Project
 from millrace.destinations.base import Destination, Published, open_destination
 from millrace.errors import (
     ConnectionNotFound,
     IntervalOpen,
-    LandingRefused,
     ManifestCorrupt,
     RelationNotFound,
     RowsMissing,
+    SettingError,
     SourceError,
     TooFewRows,
 )
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest
 from millrace.progress import Progress
+from millrace.settings import Settings
 from millrace.sources.base import Source, open_source
-from millrace.warehouses.base import LedgerRow, Warehouse, open_warehouse, warehouse_name
+from millrace.warehouses.base import LedgerRow, Warehouse, open_warehouse
 
 log = logging.getLogger(__name__)
-
-LANDING_VARIABLE = "LANDING_URL"
-LANDING_CONNECTION = "aws_landing"
 
 
 @dataclass(frozen=True)
@@ -51,11 +46,28 @@ class Pipeline:
 
     Attributes:
         project: The dbt project that declares everything.
+        settings: The settings.
         connection: Finds credentials.
     """
 
     project: Project
+    settings: Settings
     connection: Resolver
+
+    @classmethod
+    def find(cls, settings: Settings, start: Path | None = None, **options: str | None) -> Pipeline:
+        """The pipeline of a folder's project, with the connections of the environment.
+
+        Args:
+            settings: The settings.
+            start: Where to look for the project; default: the working directory.
+            options: ``project_dir``, ``profiles_dir`` and ``target``; see ``Project.find``.
+
+        Raises:
+            ProjectError: there is no project, or several.
+        """
+        project = Project.find(start, settings.dbt, **options)
+        return cls(project, settings, in_environment(settings.environ))
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -63,27 +75,23 @@ class Pipeline:
         return load_catalog(self.project.manifest_path)
 
     @cached_property
-    def credentials(self) -> Any:
-        """The credentials of the dbt target; see ``Project.credentials``."""
-        return self.project.credentials()
-
-    @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse of the dbt target."""
-        return open_warehouse(self.credentials)
+        return open_warehouse(self.project.credentials(), self.project.root, self.settings)
 
     @cached_property
     def landing(self) -> Landing:
-        """The landing that ``LANDING_URL`` names.
+        """The landing that the settings name.
 
         Raises:
-            LandingRefused: the variable is not set, or the landing cannot be opened.
+            SettingError: they name none, or nothing that is a landing.
+            LandingRefused: it cannot be opened.
         """
-        url = os.environ.get(LANDING_VARIABLE)
+        url = self.settings.landing_url
         if not url:
-            raise LandingRefused(
-                f"{LANDING_VARIABLE} is not set.",
-                fix=f"Set {LANDING_VARIABLE} to s3://bucket/prefix or file:///folder.",
+            raise SettingError(
+                "LANDING_URL is not set.",
+                fix="Set LANDING_URL to s3://bucket/prefix or file:///folder.",
             )
         return Landing(url, self._landing_connection() if url.startswith("s3://") else None)
 
@@ -117,7 +125,7 @@ class Pipeline:
         """
         if table.is_full_refresh:
             return Batch(table.key, WHOLE_TABLE)
-        loaded = loaded_until(row.covers for row in self.warehouse.batches(table))
+        loaded = loaded_until(row.covers for row in self._ledger(table))
         asked = interval or Interval(loaded)
         start = _without_a_gap(table, asked, loaded)
         closing = self.source(table).closed(table, Interval(start, asked.end))
@@ -177,8 +185,6 @@ class Pipeline:
             As ``extract``; a partition among others may have any number of rows.
         """
         batch = partition.batch
-        # Arrow's own pool keeps what it once held, which is a seventh of all memory here.
-        pa.set_memory_pool(pa.system_memory_pool())
         with self.source(table).extract(
             table,
             batch.interval,
@@ -186,7 +192,7 @@ class Pipeline:
             ranges=partition.ranges,
         ) as extraction:
             schema = pii.protected_schema(extraction.schema, table)
-            salt = os.environ.get(pii.SALT_VARIABLE)
+            salt = self.settings.pii_salt
             streams = [pii.protect(stream, table, salt) for stream in extraction.streams]
             counted = extraction.counted_rows
             manifest = self.landing.write(
@@ -194,8 +200,9 @@ class Pipeline:
                 schema,
                 *streams,
                 attempt=partition.attempt,
-                min_rows=partial(_refuse_rows, table, partition, counted),
-                progress=progress and (lambda rows, size: progress(rows, size, counted)),
+                before_commit=partial(_refuse_rows, table, partition, counted),
+                progress=progress,
+                expected_rows=counted,
             )
         log.info(
             "%s: landed %s rows, %s bytes: %s",
@@ -226,25 +233,25 @@ class Pipeline:
                 fix="Extract the others, or ingest the batch again.",
             )
         manifests = [self.landing.read_manifest(url) for url in manifest_urls]
+        for manifest in manifests:
+            manifest.refuse_other_batch(batch)
         if attempt is None:
             return manifests[0]
         return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))
 
-    def load(self, table: IngestTable, manifest_url: str, batch: Batch) -> LedgerRow:
+    def load(self, table: IngestTable, manifest: Manifest) -> LedgerRow:
         """Load what was landed.
 
         Args:
             table: The table.
-            manifest_url: What the extraction of the batch has written.
-            batch: What was planned: a manifest of another table or interval is refused.
+            manifest: What ``extract`` or ``merge`` has returned.
 
         Raises:
-            LandingError: the manifest or a part is missing, damaged, or another batch's.
+            LandingError: a part is missing or damaged, or the manifest is another table's.
             TooFewRows: fewer rows than the declaration allows.
             WarehouseError: the warehouse refuses it; it is as it was before.
         """
-        manifest = self.landing.read_manifest(manifest_url)
-        manifest.refuse_other_batch(Batch(table.key, batch.interval))
+        manifest.refuse_other_batch(Batch(table.key, manifest.batch.interval))
         _refuse_too_few(table, manifest.batch, manifest.rows)
         self._refuse_shrinking(table, manifest)
         row = self.warehouse.load(table, manifest, self.landing)
@@ -261,8 +268,7 @@ class Pipeline:
         batch = self.plan(table, interval)
         if batch is None:
             return None
-        manifest = self.extract(table, batch, progress)
-        return self.load(table, manifest.url, batch)
+        return self.load(table, self.extract(table, batch, progress))
 
     def publish(self, publication: Publication, run: str) -> Published:
         """Read a mart from the warehouse and publish it.
@@ -278,7 +284,7 @@ class Pipeline:
         options = publication.options
         destination = self.destination(publication)
         refreshed = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {run}"
-        origin = f"{warehouse_name(self.credentials)}, {publication.schema}"
+        origin = f"{self.warehouse.name}, {publication.schema}"
         try:
             rows = self.warehouse.read(
                 publication.schema, publication.identifier, options.columns, options.order_by
@@ -294,7 +300,7 @@ class Pipeline:
         ratio = table.options.min_row_ratio
         if ratio is None or not table.is_full_refresh:
             return
-        before = next((row.rows for row in reversed(self.warehouse.batches(table))), 0)
+        before = next((row.rows for row in reversed(self._ledger(table))), 0)
         least = math.ceil(ratio * before)
         if manifest.rows < least:
             raise TooFewRows(
@@ -304,10 +310,13 @@ class Pipeline:
                 "one load. The warehouse keeps what it has.",
             )
 
+    def _ledger(self, table: IngestTable) -> Sequence[LedgerRow]:
+        return self.warehouse.ledgers([table])[table.key]
+
     def _landing_connection(self) -> Connection | None:
         """None where none is declared: boto3 then looks for credentials in its own way."""
         try:
-            return self.connection(LANDING_CONNECTION)
+            return self.connection(self.settings.landing_connection)
         except ConnectionNotFound:
             return None
 

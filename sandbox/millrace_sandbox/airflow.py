@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from millrace.airflow.settings import ENVIRONMENT
 from millrace_sandbox.airflow_api import LOG_LINES, AirflowClient, Login, parse_time
 from millrace_sandbox.postgres import Postgres
 from millrace_sandbox.processes import LOOPBACK, SandboxError, Service, poll
@@ -57,28 +58,8 @@ SERVICES = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 
-# Imported once, by the process that tasks are forked from, instead of in each for up to 2 s: what
-# Airflow itself needs to run a task, then Cosmos, dbt and the warehouse. Libraries only, so that a
-# change of the project's own code needs no restart.
-PRELOADED = (
-    "airflow.dag_processing.bundles.local",
-    "airflow.dag_processing.dagbag",
-    "airflow.executors.local_executor",
-    "airflow.providers.amazon.aws.assets.redshift",
-    "airflow.providers.amazon.aws.fs.s3",
-    "airflow.providers.standard.operators.python",
-    "airflow.sdk.execution_time.supervisor",
-    "airflow.sdk.execution_time.task_runner",
-    "cosmos.airflow.dag",
-    "cosmos.operators._watcher.triggerer",
-    "cosmos.plugin.airflow3",
-    "dbt.cli.main",
-    "dbt.adapters.duckdb",
-    "pyarrow.parquet",
-)
-
 SETTINGS = {
-    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    **ENVIRONMENT,
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
     # The default asks the DNS, which a laptop off its network waits for.
@@ -90,17 +71,6 @@ SETTINGS = {
     "AIRFLOW__API__HOST": LOOPBACK,
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-    "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
-    "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
-    # A task's supervisor may notice its end only at its next heartbeat, and until then keeps its
-    # worker, and a deferred task from being resumed.
-    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
-    # A task's log has what dbt says.
-    "DBT_LOG_LEVEL_FILE": "none",
-    "DO_NOT_TRACK": "1",
 }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from millrace.airflow import orchestration
+from millrace.airflow.connections import airflow_connection
 from millrace.errors import ConnectionNotFound
 
 
@@ -10,11 +10,11 @@ def test_a_password_that_is_not_encoded_never_becomes_another_host(monkeypatch):
     """Airflow itself takes the text behind the # for a comment, and the user for the host."""
     monkeypatch.setenv("AIRFLOW_CONN_MYSQL_PROD", "mysql://reader:1#hunter2@db.internal/prod")
     with pytest.raises(ConnectionNotFound, match="percent-encoded") as refused:
-        orchestration.airflow_connection("mysql_prod")
+        airflow_connection("mysql_prod")
     assert "hunter2" not in str(refused.value)
 
 
 def test_a_connection_is_airflows_own(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_MYSQL_PROD", "mysql://reader:1%23hunter2@db.internal/prod")
-    found = orchestration.airflow_connection("mysql_prod")
+    found = airflow_connection("mysql_prod")
     assert (found.host, found.password) == ("db.internal", "1#hunter2")

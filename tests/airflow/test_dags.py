@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import runpy
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -16,8 +15,11 @@ from airflow.sdk import AssetAny, CronDataIntervalTimetable, RetryAction
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from airflow.utils.file import list_py_file_paths
 
-from millrace.airflow import orchestration
-from millrace.airflow.outcomes import RETRY_POLICY, Refused, TaskEnded
+from millrace.airflow import AirflowProject, ingest, transform_dag
+from millrace.airflow import project as airflow_project
+from millrace.airflow.connections import airflow_connection
+from millrace.airflow.outcomes import RETRY_POLICY, Refused, TaskEnded, explained
+from millrace.airflow.settings import ENVIRONMENT, PRELOADED
 from millrace.batch import Interval
 from millrace.catalog import load_catalog
 from millrace.dbt.project import Project
@@ -27,9 +29,9 @@ from millrace.errors import (
     IntervalOpen,
     SourceUnavailable,
 )
-from millrace_sandbox import airflow as sandbox_airflow
 
 DAGS = Path(__file__).parents[2] / "dags"
+PROJECT = AirflowProject(DAGS.parent / "dbt_project")
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
 
 
@@ -68,7 +70,7 @@ def test_an_ingest_dag_plans_extracts_and_loads(dagbag, catalog):
             "load": set(),
         }
         assert dag.get_task("extract").is_mapped
-        assert dag.get_task("load").outlets == [orchestration.raw_asset(table)]
+        assert dag.get_task("load").outlets == [PROJECT.raw_asset(table)]
 
 
 def test_whoever_may_touch_the_warehouse_waits_for_its_pool(dagbag, catalog):
@@ -90,9 +92,9 @@ def test_one_task_starts_dbt_and_the_others_only_report(dagbag):
 
 def test_a_source_is_read_in_the_pool_that_is_declared_and_in_none_that_may_be_missing(catalog):
     table = catalog.tables[0]
-    assert orchestration.ingest_dag(table).get_task("extract").pool == "default_pool"
+    assert ingest.ingest_dag(PROJECT, table).get_task("extract").pool == "default_pool"
     options = table.options.model_copy(update={"pool": "few"})
-    bounded = orchestration.ingest_dag(dataclasses.replace(table, options=options))
+    bounded = ingest.ingest_dag(PROJECT, dataclasses.replace(table, options=options))
     assert bounded.get_task("extract").pool == "few"
 
 
@@ -165,7 +167,7 @@ def test_a_publication_comes_after_its_marts_tests_and_the_end_of_dbt(dagbag, ca
 def test_transform_runs_after_news_in_any_raw_table_and_in_the_morning(dagbag, catalog):
     timetable = dagbag.dags["transform"].timetable
     assert {asset.uri for asset in timetable.asset_condition.objects} == {
-        orchestration.raw_asset(table).uri for table in catalog.tables
+        PROJECT.raw_asset(table).uri for table in catalog.tables
     }
     assert isinstance(timetable.asset_condition, AssetAny)
     assert timetable.timetable.expression == "0 6 * * *"
@@ -174,9 +176,8 @@ def test_transform_runs_after_news_in_any_raw_table_and_in_the_morning(dagbag, c
 
 def test_a_task_of_one_dag_makes_no_other(catalog, monkeypatch):
     own = SimpleNamespace(dag_id="ingest__mysql__nps", task_id="load")
-    monkeypatch.setattr(orchestration, "get_parsing_context", lambda: own)
-    made = runpy.run_path(str(DAGS / "ingest.py"))
-    assert [name for name in made if name.startswith("ingest__")] == ["ingest__mysql__nps"]
+    monkeypatch.setattr(airflow_project, "get_parsing_context", lambda: own)
+    assert [dag.dag_id for dag in ingest.ingest_dags(PROJECT)] == ["ingest__mysql__nps"]
 
 
 @pytest.mark.parametrize("file", ["ingest.py", "transform.py"])
@@ -195,14 +196,14 @@ def test_parsing_imports_no_heavy_library(catalog, file):
 
 def test_what_tasks_are_forked_with_exists_and_holds_no_code_of_ours():
     """A module that is missing is left out silently; one of ours would stay as it was."""
-    modules = sandbox_airflow.PRELOADED
+    modules = PRELOADED
     code = f"import sys; [__import__(m) for m in {modules!r}]; print(*sys.modules, sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=DAGS.parent
     )
     imported = {name.partition(".")[0] for name in done.stdout.splitlines()}
     assert imported >= {"cosmos", "dbt", "duckdb", "pyarrow"}
-    assert not imported & {"ingestion", "orchestration", "sandbox"}
+    assert not imported & {"millrace", "millrace_sandbox"}
 
 
 def test_docker_compose_starts_tasks_as_the_sandbox_does():
@@ -211,14 +212,14 @@ def test_docker_compose_starts_tasks_as_the_sandbox_does():
     shared = ("SCHEDULER", "WORKERS")
     expected = {
         name: value
-        for name, value in sandbox_airflow.SETTINGS.items()
+        for name, value in ENVIRONMENT.items()
         if name.removeprefix("AIRFLOW__").startswith(shared)
     }
     assert {name: str(environment[name]) for name in expected} == expected
 
 
 def decided(kind):
-    with pytest.raises(TaskEnded) as ended, orchestration.explained():
+    with pytest.raises(TaskEnded) as ended, explained():
         raise kind("What happened.", fix="What to do.")
     assert str(ended.value) == "What happened.\n  → What to do."
     return RETRY_POLICY.evaluate(ended.value, try_number=1, max_tries=3).action
@@ -244,7 +245,7 @@ def test_a_message_needs_no_stack_trace(dagbag):
 def test_a_dag_that_is_tested_by_itself_watches_nothing(monkeypatch, catalog):
     """`airflow dags test` runs one task after another: a task that watches would wait for ever."""
     monkeypatch.setattr("sys.argv", ["airflow", "dags", "test", "transform", "2026-10-01"])
-    dag = runpy.run_path(str(DAGS / "transform.py"))["transform"]
+    dag = transform_dag(PROJECT)
     first = dag.get_task("mysql.users.test")
     assert (first.upstream_task_ids, first.trigger_rule) == (
         {"wait_for_ingestion", "dbt_build"},
@@ -263,8 +264,8 @@ def plan(monkeypatch, catalog):
         return answers.plan()
 
     carrier = SimpleNamespace(plan=planned, partitions=lambda table, batch: [])
-    monkeypatch.setattr(orchestration, "pipeline", lambda: carrier)
-    return orchestration.ingest_dag(catalog.tables[0]).get_task("plan"), asked, answers
+    monkeypatch.setattr(AirflowProject, "pipeline", lambda _: carrier)
+    return ingest.ingest_dag(PROJECT, catalog.tables[0]).get_task("plan"), asked, answers
 
 
 @pytest.mark.parametrize(
@@ -316,7 +317,7 @@ def test_a_run_for_which_nothing_can_be_new_is_skipped(plan):
 
 def test_a_connection_comes_from_airflow(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_SOMEWHERE", "mysql://u:p%40ss@h:3307/db?ssl_mode=REQUIRED")
-    found = orchestration.airflow_connection("somewhere")
+    found = airflow_connection("somewhere")
     assert (found.host, found.port, found.login, found.password) == ("h", 3307, "u", "p@ss")
     assert found.extra == {"ssl_mode": "REQUIRED"}
 
@@ -324,4 +325,4 @@ def test_a_connection_comes_from_airflow(monkeypatch):
 def test_a_missing_connection_says_where_to_add_it(monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_NOWHERE", raising=False)
     with pytest.raises(ConnectionNotFound, match="AIRFLOW_CONN_NOWHERE"):
-        orchestration.airflow_connection("nowhere")
+        airflow_connection("nowhere")

@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
-from millrace.airflow.dbt_tasks import BUILT, DbtBuild, DbtMirror, Words, running_dbt
+from millrace.airflow import AirflowProject
+from millrace.airflow.dbt_tasks import DbtBuild, DbtMirror, Words, running_dbt
 from millrace.airflow.lineage import Lineage
 from millrace.airflow.outcomes import Interrupted, Refused
+from millrace.settings import Settings
+from millrace.warehouses.base import open_warehouse
 from tests.e2e.small_project import write_project
 
 FILES = {
@@ -62,12 +65,11 @@ class TaskInstance:
 
 
 def build(project, ti):
-    task = DbtBuild(
-        task_id="dbt_build", project=project, mirrored=MIRRORED, lineage=Lineage({}), tables=()
-    )
-    events = {BUILT: SimpleNamespace(extra={})}
+    deployed = AirflowProject(project.folder)
+    task = DbtBuild(task_id="dbt_build", project=deployed, mirrored=MIRRORED, lineage=Lineage({}))
+    events = {deployed.built_asset: SimpleNamespace(extra={})}
     task.execute({"ti": ti, "outlet_events": events})
-    return events[BUILT].extra
+    return events[deployed.built_asset].extra
 
 
 def word(ti, task_id):
@@ -84,7 +86,8 @@ def test_every_task_gets_its_word_and_a_relative_path_is_the_file_of_ingestion(
     assert {word(ti, task_id) for task_id in MIRRORED} == {("success", "")}
     assert extra["began"]
     assert (project.root / "relative.duckdb").is_file()
-    assert project.credentials().path == str(project.root / "relative.duckdb")
+    warehouse = open_warehouse(project.credentials(), project.root, Settings())
+    assert str(project.root / "relative.duckdb") in warehouse.check()
 
 
 @pytest.fixture(scope="module")

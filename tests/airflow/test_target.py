@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from millrace.airflow import orchestration
+from millrace.airflow import AirflowProject
 from millrace.airflow.dbt_tasks import running_dbt
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def test_dbt_in_airflow_takes_the_target_that_ingestion_takes(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DUCKDB_PATH", ":memory:")
     monkeypatch.setenv("DBT_TARGET_PATH", str(target_path))
-    project = orchestration.project()
+    project = AirflowProject(ROOT / "dbt_project").dbt
     inline = ["--inline", "the target is {{ target.name }}", "--no-introspect"]
     with running_dbt(project, ["compile", *inline, "--no-populate-cache"]) as (_, lines):
         said = [line["said"]["text"] for line in lines if "said" in line]

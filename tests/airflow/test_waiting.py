@@ -1,18 +1,24 @@
 """What ``transform`` waits for, and what it says of what it does not wait for."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
-from millrace.airflow.orchestration import raw_asset
-from millrace.airflow.waiting import BUILT, PATIENCE_VARIABLE, WaitForIngestion
-from millrace.catalog import IngestTable, MySQLOptions
+from millrace.airflow import AirflowProject
+from millrace.airflow.transform import PATIENCE
+from millrace.airflow.waiting import WaitForIngestion
+from millrace.catalog import Catalog, IngestTable
+from millrace.sources.mysql.options import MySQLOptions
 
 NOW = datetime.now(UTC)
 OPTIONS = MySQLOptions(kind="mysql", connection="db", table="shop.t", primary_key=("id",))
 ORDERS, USERS = (IngestTable("shop", name, "raw", name, OPTIONS) for name in ("orders", "users"))
+PROJECT = AirflowProject(Path("nowhere"))
+# What its manifest would say.
+vars(PROJECT)["catalog"] = Catalog((ORDERS, USERS), project="shop")
 PAUSED, LOADING = "paused", "loading"
 
 
@@ -39,23 +45,29 @@ def airflow(states=None, loaded=None, built=None, news=()):
         return states.get(dag_id.removeprefix("ingest__shop__"), ())
 
     inlets = {
-        raw_asset(table): Events([event(loaded[table.name])] if table.name in loaded else [])
+        PROJECT.raw_asset(table): Events(
+            [event(loaded[table.name])] if table.name in loaded else []
+        )
         for table in (ORDERS, USERS)
     }
-    inlets[BUILT] = Events([event(built, began=built.isoformat())] if built else [])
+    inlets[PROJECT.built_asset] = Events([event(built, began=built.isoformat())] if built else [])
     return {
         "ti": SimpleNamespace(
             get_dr_count=lambda dag_id, states: int(LOADING in state(dag_id)),
             get_dag=lambda dag_id: SimpleNamespace(is_paused=PAUSED in state(dag_id)),
         ),
         "inlet_events": inlets,
-        "triggering_asset_events": {raw_asset(ORDERS): [event(moment) for moment in news]},
+        "triggering_asset_events": {PROJECT.raw_asset(ORDERS): [event(moment) for moment in news]},
     }
+
+
+def waiting(patience=PATIENCE):
+    return WaitForIngestion(task_id="wait_for_ingestion", project=PROJECT, patience=patience)
 
 
 @pytest.fixture
 def task():
-    return WaitForIngestion(task_id="wait_for_ingestion", tables=(ORDERS, USERS))
+    return waiting()
 
 
 def test_it_waits_for_a_table_that_is_being_loaded(task):
@@ -75,8 +87,8 @@ def test_it_does_not_wait_for_ever_and_says_for_whom_it_did(task, caplog):
     assert "ingest__shop__users is still loading it, and starts a run of its own" in caplog.text
 
 
-def test_its_patience_is_a_setting(task, monkeypatch):
-    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+def test_its_patience_is_an_argument():
+    task = waiting(patience=timedelta(0))
     assert task.execute(airflow({"users": {LOADING}})) == []
 
 

@@ -126,6 +126,11 @@ class Shop:
     warehouse: Path
     sheets: GoogleSheetsServer
 
+    @property
+    def dags(self) -> Path:
+        """The folder of the DAG files."""
+        return self.project.folder.parent / "dags"
+
     def execute(self, sql: str) -> None:
         """Change the raw tables."""
         with closing(duckdb.connect(str(self.warehouse))) as connection:
@@ -144,8 +149,6 @@ class Shop:
         """What Airflow and dbt need to reach it."""
         return {
             "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(self.sheets.airflow_connection()),
-            "DBT_PROJECT_DIR": str(self.project.folder),
-            "DBT_PROFILES_DIR": str(self.project.profiles_folder),
             "DUCKDB_PATH": str(self.warehouse),
             "LANDING_URL": (self.warehouse.parent / "landing").as_uri(),
             "TARGET": "dev",
@@ -153,13 +156,14 @@ class Shop:
 
 
 def write_project(folder: Path, files: Mapping[str, str] = FILES) -> Project:
-    """Write a dbt project, with this repository's own ``profiles.yml`` beside it."""
+    """Write a dbt project, with this repository's own ``profiles.yml`` and DAG files beside it."""
     project = Project(folder / "dbt_project", folder)
     for name, text in files.items():
         file = project.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     shutil.copy(ROOT / "profiles.yml", folder)
+    shutil.copytree(ROOT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     project.ensure_manifest()
     return project
 

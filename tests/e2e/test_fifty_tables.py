@@ -49,6 +49,7 @@ def project(tmp_path, filled):
     folder = tmp_path / "dbt_project"
     (folder / "models").mkdir(parents=True)
     shutil.copy(ROOT / "profiles.yml", tmp_path)
+    shutil.copytree(ROOT / "dags", tmp_path / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     settings = {"name": "fifty", "version": "1.0.0", "profile": "millrace"}
     (folder / "dbt_project.yml").write_text(yaml.safe_dump(settings))
     tables = [
@@ -87,13 +88,11 @@ def airflow(tmp_path, mariadb, database, project):
     landing.mkdir()
     environment = {
         "AIRFLOW_CONN_MYSQL_PROD": mariadb.server.reader_uri(database),
-        "DBT_PROJECT_DIR": str(project.folder),
-        "DBT_PROFILES_DIR": str(project.profiles_folder),
         "DUCKDB_PATH": str(tmp_path / "warehouse.duckdb"),
         "LANDING_URL": landing.as_uri(),
         "TARGET": "dev",
     }
-    airflow = Airflow(SandboxPaths(tmp_path / "sandbox"), ROOT / "dags", environment)
+    airflow = Airflow(SandboxPaths(tmp_path / "sandbox"), tmp_path / "dags", environment)
     try:
         airflow.start()
         yield airflow

@@ -12,7 +12,7 @@ from millrace_sandbox.airflow import Airflow
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.processes import poll
 from sheets_standin import GoogleSheetsServer
-from tests.e2e.small_project import GOOD, ROOT, make_shop
+from tests.e2e.small_project import GOOD, make_shop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]
 
@@ -66,7 +66,7 @@ def shop(paths, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def airflow(paths, shop):
-    airflow = Airflow(paths, ROOT / "dags", shop.environment())
+    airflow = Airflow(paths, shop.dags, shop.environment())
     try:
         airflow.start()
         client = airflow.client()

@@ -18,13 +18,15 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from millrace import cli, connections
+from millrace import cli
 from millrace.batch import WHOLE_TABLE, Interval
-from millrace.catalog import IngestTable, MySQLOptions
+from millrace.catalog import IngestTable
 from millrace.connections import Connection
 from millrace.dbt.project import Project
 from millrace.landing.landing import Landing
 from millrace.pipeline import Pipeline
+from millrace.settings import Settings
+from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.source import MySQLSource
 from millrace.warehouses.sql import quote
 from millrace_sandbox.mysql import MySQLServer
@@ -252,7 +254,7 @@ class Workspace:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline(Project.find(), connections.from_environment)
+        return Pipeline.find(Settings.read(os.environ))
 
     def run(self, *arguments: str) -> Outcome:
         """Run `millrace`, in this process: a stack trace would fail the test as it is."""
@@ -291,7 +293,7 @@ class Workspace:
 
     def take_manifest(self) -> None:
         """Let the manifest be what dbt has just made of the project, in this environment."""
-        project = Project.find()
+        project = self.pipeline.project
         project._fingerprint_path.write_text(
             json.dumps(project._fingerprint(project._inputs_digest()))
         )
@@ -372,13 +374,11 @@ REDSHIFT_SETTINGS = ("host", "port", "database", "user", "password")
 
 
 @pytest.fixture
-def redshift_place(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Place]:
+def redshift_place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A schema of its own on the stand-in, or on the cluster that REDSHIFT_TEST_* name."""
     from dbt.adapters.redshift.connections import RedshiftCredentials
 
-    from millrace.warehouses.redshift import RedshiftWarehouse
+    from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 
     real = os.environ.get("REDSHIFT_TEST_HOST")
     if real:
@@ -395,7 +395,6 @@ def redshift_place(
             f"s3://{request.getfixturevalue('bucket')}",
             Connection(conn_id="aws_landing", **s3.airflow_connection()),
         )
-    monkeypatch.setenv("REDSHIFT_IAM_ROLE", role)
     credentials = RedshiftCredentials(
         **{**server, "port": int(server["port"])},
         schema="analytics",
@@ -403,6 +402,6 @@ def redshift_place(
         sslmode=sslmode,
     )
     table = replace(declared(), schema=f"millrace_test_{uuid4().hex[:12]}")
-    place = Place(RedshiftWarehouse(credentials), landing, table)
+    place = Place(RedshiftWarehouse(credentials, role), landing, table)
     yield place
     place.query(f"DROP SCHEMA IF EXISTS {quote(table.schema)} CASCADE")

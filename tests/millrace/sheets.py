@@ -13,16 +13,13 @@ import pyarrow as pa
 from google.oauth2.service_account import Credentials
 
 from millrace.batch import WHOLE_TABLE
-from millrace.catalog import (
-    GoogleSheetOptions,
-    GoogleSheetPublishOptions,
-    IngestTable,
-    Publication,
-)
+from millrace.catalog import IngestTable, Publication
 from millrace.connections import Connection
 from millrace.destinations.base import Published
-from millrace.destinations.google_sheets import REQUEST_BYTES, GoogleSheetDestination
-from millrace.sources.google_sheets import GoogleSheetSource
+from millrace.destinations.google_sheets.destination import REQUEST_BYTES, GoogleSheetDestination
+from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
+from millrace.sources.google_sheets.options import GoogleSheetOptions
+from millrace.sources.google_sheets.source import GoogleSheetSource
 from sheets_standin import GoogleSheetsServer, SheetsAdmin, TabSpec, TabState
 from sheets_standin.admin import CellValue
 

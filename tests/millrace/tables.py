@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from millrace.catalog import IngestTable, MySQLOptions, Pii
+from millrace.catalog import IngestTable, Pii
+from millrace.sources.mysql.options import MySQLOptions
+from millrace.warehouses.base import LedgerRow, Warehouse
 
 
 def declared(
@@ -29,6 +32,11 @@ def declared(
         pii=pii or {},
         file="models/staging/mysql/_mysql__sources.yml",
     )
+
+
+def ledger(warehouse: Warehouse, table: IngestTable) -> Sequence[LedgerRow]:
+    """What the warehouse has recorded of a table, oldest load first."""
+    return warehouse.ledgers([table])[table.key]
 
 
 def batches_of(rows: pa.Table, size: int = 1000) -> list[pa.RecordBatch]:

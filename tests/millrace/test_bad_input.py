@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from millrace.batch import Batch, Interval
+from millrace.batch import Batch, Interval, Partition
+from millrace.catalog import IngestTable
 from millrace.errors import ManifestCorrupt, ManifestNotFound, PartCorrupt, TooFewRows
 from redshift_standin.ports import free_port
 
@@ -231,9 +232,7 @@ def test_a_damaged_part_changes_nothing(
     damage(part)
     before = loaded.warehouse()
     with pytest.raises(PartCorrupt, match=complaint) as refused:
-        loaded.pipeline.load(
-            loaded.pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch
-        )
+        load(loaded, manifest)
     assert manifest.parts[0].url in refused.value.message
     assert "Ingest the batch again" in refused.value.fix
     assert loaded.warehouse() == before
@@ -249,10 +248,9 @@ def test_a_batch_without_its_manifest_changes_nothing(
     if content:
         file.write_text(content)
     before = loaded.warehouse()
-    with pytest.raises(ManifestNotFound, match="manifest") as refused:
-        loaded.pipeline.load(
-            loaded.pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch
-        )
+    error = ManifestCorrupt if content else ManifestNotFound
+    with pytest.raises(error, match="manifest") as refused:
+        load(loaded, manifest)
     assert "Ingest the batch again" in refused.value.fix
     assert loaded.warehouse() == before
 
@@ -273,7 +271,7 @@ def test_a_manifest_of_another_batch_changes_nothing(
     declared = loaded.pipeline.catalog.table(f"mysql.{table}")
     planned = Batch(declared.key, Interval(None, end))
     with pytest.raises(ManifestCorrupt, match=says) as refused:
-        loaded.pipeline.load(declared, manifest.url, planned)
+        merge(loaded, declared, planned, manifest.url)
     assert manifest.url in refused.value.message
     assert loaded.warehouse() == before
 
@@ -286,13 +284,18 @@ def test_a_manifest_without_rows_does_not_empty_a_whole_table(loaded: Workspace)
     Path(manifest.url.removeprefix("file://")).write_text(manifest.to_json())
     before = loaded.warehouse()
     with pytest.raises(TooFewRows, match="0 rows"):
-        pipeline.load(users, manifest.url, batch)
+        pipeline.load(users, merge(loaded, users, batch, manifest.url))
     assert loaded.warehouse() == before
 
 
+def merge(workspace: Workspace, table: IngestTable, batch: Batch, url: str) -> Manifest:
+    """The manifest as the task that loads it gets it: read back from the landing."""
+    return workspace.pipeline.merge(table, [Partition(batch)], [url])
+
+
 def load(workspace: Workspace, manifest: Manifest) -> None:
-    pipeline = workspace.pipeline
-    pipeline.load(pipeline.catalog.table("mysql.nps"), manifest.url, manifest.batch)
+    table = workspace.pipeline.catalog.table("mysql.nps")
+    workspace.pipeline.load(table, merge(workspace, table, manifest.batch, manifest.url))
 
 
 def landed(workspace: Workspace) -> Manifest:
@@ -406,7 +409,7 @@ def test_a_declaration_that_is_deleted_is_no_longer_ingested(loaded: Workspace) 
 
 def test_no_project(loaded: Workspace, tmp_path: Path) -> None:
     loaded.environment.chdir(tmp_path)
-    loaded.refuses("ingest", "mysql.nps", says=["no dbt_project", "DBT_PROJECT_DIR"])
+    loaded.refuses("ingest", "mysql.nps", says=["no dbt project", "DBT_PROJECT_DIR"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import os
 from urllib.parse import quote
 
 import pytest
@@ -12,7 +13,7 @@ def test_a_uri_is_read_with_its_escapes(monkeypatch):
         "AIRFLOW_CONN_MYSQL_PROD",
         "mysql://re%40der:p%2Fw%3A%40%25@db.internal:3307/prod?ssl_mode=REQUIRED",
     )
-    found = from_environment("mysql_prod")
+    found = from_environment(os.environ, "mysql_prod")
     assert (found.conn_type, found.host, found.port) == ("mysql", "db.internal", 3307)
     assert (found.login, found.password, found.schema) == ("re@der", "p/w:@%", "prod")
     assert found.extra == {"ssl_mode": "REQUIRED"}
@@ -20,7 +21,7 @@ def test_a_uri_is_read_with_its_escapes(monkeypatch):
 
 def test_a_uri_may_carry_its_extra_as_json(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_X", "aws://?__extra__=%7B%22role_arn%22%3A+%22arn%3Ax%22%7D")
-    assert from_environment("x").extra == {"role_arn": "arn:x"}
+    assert from_environment(os.environ, "x").extra == {"role_arn": "arn:x"}
 
 
 @pytest.mark.parametrize("as_text", [True, False])
@@ -29,7 +30,7 @@ def test_json_is_read_with_its_extra_as_text_or_object(monkeypatch, as_text):
     value = {"conn_type": "aws", "login": "k", "password": "s", "port": "8333"}
     value["extra"] = json.dumps(extra) if as_text else extra
     monkeypatch.setenv("AIRFLOW_CONN_AWS_LANDING", json.dumps(value))
-    found = from_environment("aws_landing")
+    found = from_environment(os.environ, "aws_landing")
     assert found.extra == extra
     assert found.port == 8333
 
@@ -37,7 +38,7 @@ def test_json_is_read_with_its_extra_as_text_or_object(monkeypatch, as_text):
 def test_a_missing_connection_names_its_variable(monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_NOWHERE", raising=False)
     with pytest.raises(ConnectionNotFound, match="AIRFLOW_CONN_NOWHERE is not set"):
-        from_environment("nowhere")
+        from_environment(os.environ, "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -46,14 +47,14 @@ def test_a_missing_connection_names_its_variable(monkeypatch):
 def test_what_cannot_be_read_is_refused_without_showing_it(monkeypatch, text):
     monkeypatch.setenv("AIRFLOW_CONN_X", text)
     with pytest.raises(ConnectionNotFound, match="neither a URI nor JSON") as refused:
-        from_environment("x")
+        from_environment(os.environ, "x")
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
 
 
 def test_a_connection_does_not_show_its_secrets(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_X", "mysql://u:hunter2@h/db?token=hunter3")
-    shown = repr(from_environment("x"))
+    shown = repr(from_environment(os.environ, "x"))
     assert "hunter2" not in shown
     assert "hunter3" not in shown
 
@@ -72,7 +73,7 @@ def test_a_connection_does_not_show_its_secrets(monkeypatch):
 def test_a_password_that_is_not_encoded_never_becomes_another_host(monkeypatch, uri, reserved):
     monkeypatch.setenv("AIRFLOW_CONN_X", uri.format(reserved))
     with pytest.raises(ConnectionNotFound, match="percent-encoded") as refused:
-        from_environment("x")
+        from_environment(os.environ, "x")
     assert "hunter2" not in str(refused.value)
     assert "# is %23, / is %2F, ? is %3F, @ is %40, % is %25" in refused.value.fix
 
@@ -81,7 +82,7 @@ def test_a_password_that_is_not_encoded_never_becomes_another_host(monkeypatch, 
 def test_a_password_of_any_character_is_read_once_it_is_encoded(monkeypatch, character):
     password = f"{character}hunter{character}2{character}"
     monkeypatch.setenv("AIRFLOW_CONN_X", f"mysql://reader:{quote(password, safe='')}@db:3306/prod")
-    found = from_environment("x")
+    found = from_environment(os.environ, "x")
     assert (found.login, found.password, found.host, found.port, found.schema) == (
         *("reader", password, "db", 3306, "prod"),
     )
@@ -89,7 +90,7 @@ def test_a_password_of_any_character_is_read_once_it_is_encoded(monkeypatch, cha
 
 def test_an_at_sign_in_a_password_is_no_end_of_it(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_X", "mysql://reader:hunter@2@db/prod")
-    found = from_environment("x")
+    found = from_environment(os.environ, "x")
     assert (found.password, found.host) == ("hunter@2", "db")
 
 
@@ -118,7 +119,7 @@ def test_a_field_of_the_wrong_kind_is_named_without_showing_it(monkeypatch, chan
     value = {"conn_type": "mysql", "host": "db", "password": "hunter2"} | changes
     monkeypatch.setenv("AIRFLOW_CONN_X", json.dumps(value))
     with pytest.raises(ConnectionNotFound, match=f"AIRFLOW_CONN_X: its {field} is not") as refused:
-        from_environment("x")
+        from_environment(os.environ, "x")
     assert "hunter2" not in str(refused.value)
     assert "271828" not in str(refused.value)
 
@@ -127,12 +128,12 @@ def test_a_list_of_connections_is_none(monkeypatch):
     """As `airflow connections get -o json` prints it."""
     monkeypatch.setenv("AIRFLOW_CONN_X", '[{"conn_type": "mysql", "password": "hunter2"}]')
     with pytest.raises(ConnectionNotFound, match="is a list: leave out the brackets"):
-        from_environment("x")
+        from_environment(os.environ, "x")
 
 
 def test_empty_fields_are_none(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_X", '{"conn_type": "aws", "port": "", "extra": ""}')
-    found = from_environment("x")
+    found = from_environment(os.environ, "x")
     assert (found.port, found.extra) == (None, {})
 
 

@@ -20,8 +20,8 @@ from millrace.errors import (
     WarehouseRefused,
 )
 from millrace.landing.landing import Landing
-from millrace.warehouses.duckdb import DuckDBWarehouse
-from tests.millrace.tables import batches_of, declared
+from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
+from tests.millrace.tables import batches_of, declared, ledger
 
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
 INTERVAL = Interval(DAY, DAY + timedelta(days=1))
@@ -133,10 +133,10 @@ def test_a_full_disk_leaves_everything_as_it_was(landing, small_disk):
     before = warehouse.load(TABLE, land(landing, noise(100)), landing)
     with pytest.raises(WarehouseError, match="There is no room for the DuckDB file") as caught:
         warehouse.load(TABLE, land(landing, noise(20_000)), landing)
-    assert "DUCKDB_PATH" in caught.value.fix
-    assert warehouse.batches(TABLE) == [before]
+    assert "profiles.yml" in caught.value.fix
+    assert ledger(warehouse, TABLE) == [before]
     again = warehouse.load(TABLE, land(landing, noise(200)), landing)
-    assert warehouse.batches(TABLE) == [again]
+    assert ledger(warehouse, TABLE) == [again]
 
 
 def test_a_full_landing_folder_keeps_nothing_of_the_attempt(small_disk):
@@ -167,5 +167,5 @@ def test_what_duckdb_refuses_is_told_without_a_stack_trace(warehouse):
 
 
 def test_a_table_that_was_never_loaded_has_no_batches(tmp_path, warehouse):
-    assert warehouse.batches(TABLE) == []
+    assert ledger(warehouse, TABLE) == []
     assert not (tmp_path / "warehouse.duckdb").exists()

@@ -13,7 +13,6 @@ import pytest
 from gspread.utils import ValidationConditionType
 
 from millrace.batch import WHOLE_TABLE, Batch
-from millrace.catalog import MySQLOptions
 from millrace.errors import (
     DeclarationError,
     MillraceError,
@@ -24,8 +23,9 @@ from millrace.errors import (
 )
 from millrace.landing.landing import Landing
 from millrace.sources.base import open_source
-from millrace.sources.google_sheets import GoogleSheetSource
-from millrace.warehouses.duckdb import DuckDBWarehouse
+from millrace.sources.google_sheets.source import GoogleSheetSource
+from millrace.sources.mysql.options import MySQLOptions
+from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
 from sheets_standin import Fault, GoogleSheetsServer, TabSpec
 from sheets_standin.accounts import new_key
 from sheets_standin.cells import ErrorType

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from millrace.headings import column_name
+from millrace.google_sheets.headings import column_name
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_too_few_rows_leave_the_attempt_uncommitted(landing, tmp_path):
         raise ValueError(f"{rows} are too few")
 
     with pytest.raises(ValueError, match="10000 are too few"):
-        landing.write(BATCH, ROWS.schema, batches_of(ROWS), min_rows=refuse)
+        landing.write(BATCH, ROWS.schema, batches_of(ROWS), before_commit=refuse)
     assert [file for file in files(tmp_path) if file.endswith("manifest.json")] == []
 
 
@@ -525,7 +525,7 @@ REFUSALS = [
 @pytest.mark.parametrize("act", [check, read, write_small, write_large])
 @pytest.mark.parametrize("answer", OUTAGES, ids=str)
 def test_s3_has_an_outage_whatever_its_names_are(answer, act, monkeypatch):
-    monkeypatch.setattr("millrace.landing.landing._RETRIES", 0)
+    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
     with (
         s3_that_answers(answer) as landing,
         pytest.raises(LandingUnavailable, match=str(answer.status)) as caught,
@@ -562,7 +562,7 @@ def test_what_lies_nowhere_is_a_manifest_that_was_never_committed():
 
 
 def test_the_secrets_of_an_endpoint_are_not_told(monkeypatch):
-    monkeypatch.setattr("millrace.landing.landing._RETRIES", 0)
+    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
     extra = {"endpoint_url": f"http://key:s3cret@{LOOPBACK}:{free_port(0)}"}
     connection = Connection("aws_landing", "aws", login="a", password="b", extra=extra)
     with pytest.raises(LandingUnavailable) as caught:
@@ -601,7 +601,7 @@ def test_without_an_endpoint_it_is_amazons_own(url, extra):
     ids=str,
 )
 def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatch, answer, kind):
-    monkeypatch.setattr("millrace.landing.landing._RETRIES", 0)
+    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     with s3_that_answers(answer or Answer(200)) as there:
@@ -650,7 +650,7 @@ def test_a_slow_uplink_takes_its_time(far_landing, line):
 
 @pytest.mark.service
 def test_a_slow_downlink_takes_its_time(far_landing, line, monkeypatch):
-    monkeypatch.setattr("millrace.landing.landing._SILENCE_SECONDS", 1)
+    monkeypatch.setattr("millrace.landing.landing.SILENCE_SECONDS", 1)
     rows = noise(3_000_000)
     manifest = far_landing.write(BATCH, rows.schema, batches_of(rows))
     line.throttle(1_000_000, towards="client")
@@ -663,9 +663,9 @@ def test_a_slow_downlink_takes_its_time(far_landing, line, monkeypatch):
 @pytest.mark.parametrize("fault", ["stall", "half_open", "reset"])
 @pytest.mark.parametrize("towards", ["server", "client"])
 def test_a_dead_line_is_given_up(s3_server, bucket, line, monkeypatch, fault, after, towards):
-    monkeypatch.setattr("millrace.landing.landing._SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("millrace.landing.landing.SILENCE_SECONDS", 0.5)
     monkeypatch.setattr("millrace.landing.landing._SLOWEST_BYTES_A_SECOND", 10**9)
-    monkeypatch.setattr("millrace.landing.landing._RETRIES", 1)
+    monkeypatch.setattr("millrace.landing.store._RETRIES", 1)
     there = s3_connection(s3_server)
     extra = {**there.extra, "endpoint_url": f"http://{line.host}:{line.port}"}
     landing = Landing(f"s3://{bucket}", replace(there, extra=extra))

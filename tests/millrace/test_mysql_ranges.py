@@ -307,7 +307,7 @@ def test_a_batch_that_is_split_arrives_whole(workspace: Workspace, how: str) -> 
                 pipeline.merge(table, partitions, incomplete)
         manifest = pipeline.merge(table, partitions, urls)
     assert len(manifest.parts) > 2
-    assert pipeline.load(table, manifest.url, batch).rows == 20_000
+    assert pipeline.load(table, manifest).rows == 20_000
     found = workspace.raw("SELECT COUNT(*), COUNT(DISTINCT id), SUM(score) FROM raw_mysql.nps")
     assert found == [(20_000, 20_000, workspace.mysql.rows("SELECT SUM(score) FROM nps")[0][0])]
 

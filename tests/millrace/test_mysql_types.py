@@ -18,7 +18,7 @@ from millrace.batch import WHOLE_TABLE, Batch
 from millrace.errors import SourceMismatch, ValueDoesNotFit
 from millrace.landing.landing import Landing
 from millrace.sources.mysql.types import column_of
-from millrace.warehouses.duckdb import DuckDBWarehouse
+from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
 
 if TYPE_CHECKING:
     from pathlib import Path

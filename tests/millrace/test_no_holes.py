@@ -118,7 +118,7 @@ def test_a_hole_of_before_is_shown_and_read_by_the_next_run(loaded: Workspace) -
     from millrace.batch import Batch
 
     batch = Batch(table.key, day(5))
-    pipeline.load(table, pipeline.extract(table, batch).url, batch)
+    pipeline.load(table, pipeline.extract(table, batch))
     assert "mysql.nps: 2026-10-01 00:00:00 to 2026-10-05 00:00:00 is missing" in loaded.succeeds(
         "list"
     )

@@ -19,11 +19,11 @@ import pytest
 from tenacity import wait_none
 from urllib3.util import Retry
 
-from millrace.errors import SheetUnavailable, WarehouseBusy, WarehouseRefused, WarehouseUnavailable
+from millrace.errors import SheetUnavailable, WarehouseBusy, WarehouseUnavailable
 from millrace.google_sheets import client
 from millrace.google_sheets.client import GoogleSheets
-from millrace.warehouses import redshift
-from millrace.warehouses.redshift import TIMEOUT_VARIABLE, RedshiftWarehouse
+from millrace.warehouses.redshift import warehouse as redshift
+from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 from sheets_standin import GoogleSheetsServer
 from tests.millrace.places import Place, ids
 from tests.millrace.sheets import Workbook
@@ -59,7 +59,6 @@ def place(
     redshift_place: Place, line: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
     """A warehouse behind the proxy, given up after three seconds of a statement's silence."""
-    monkeypatch.setenv(TIMEOUT_VARIABLE, str(SECONDS))
     monkeypatch.setattr(redshift, "_GRACE_SECONDS", 3 - SECONDS)
     monkeypatch.setattr(redshift, "_CONNECT_SECONDS", 2)
     monkeypatch.setattr(redshift, "_FAREWELL_SECONDS", 1)
@@ -69,7 +68,8 @@ def place(
     redshift_place.load(ids(1, 2))
     near = redshift_place.warehouse
     credentials = replace(near._credentials, host=line.host, port=line.port)
-    yield Place(RedshiftWarehouse(credentials), redshift_place.landing, redshift_place.table)
+    patient = RedshiftWarehouse(credentials, near._iam_role, SECONDS)
+    yield Place(patient, redshift_place.landing, redshift_place.table)
     line.heal()
 
 
@@ -133,22 +133,14 @@ def test_redshift_on_a_host_that_is_gone_is_found_out_by_probes(place):
 
 
 @pytest.mark.redshift
-def test_a_statement_that_takes_too_long_is_cancelled_by_redshift(redshift_place, monkeypatch):
-    monkeypatch.setenv(TIMEOUT_VARIABLE, "1")
+def test_a_statement_that_takes_too_long_is_cancelled_by_redshift(redshift_place):
+    credentials = redshift_place.warehouse._credentials
+    hasty = replace(redshift_place, warehouse=RedshiftWarehouse(credentials, statement_seconds=1))
     digits = "(SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4)"
     long = f"SELECT COUNT(*) FROM {', '.join(f'{digits} AS d{n}' for n in range(20))}"
     with soon(), pytest.raises(WarehouseUnavailable, match="cancelled") as caught:
-        redshift_place.query(long)
-    assert TIMEOUT_VARIABLE in caught.value.fix
-
-
-@pytest.mark.redshift
-@pytest.mark.parametrize("seconds", ["0", "-1", "1h", "1.5", "١"])
-def test_a_time_out_that_is_none_is_refused(redshift_place, monkeypatch, seconds):
-    with monkeypatch.context() as changed:
-        changed.setenv(TIMEOUT_VARIABLE, seconds)
-        with pytest.raises(WarehouseRefused, match=TIMEOUT_VARIABLE):
-            redshift_place.warehouse.check()
+        hasty.query(long)
+    assert "REDSHIFT_STATEMENT_TIMEOUT" in caught.value.fix
 
 
 # Google

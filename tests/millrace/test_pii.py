@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.catalog import Pii
-from millrace.errors import DeclarationError
+from millrace.errors import DeclarationError, SettingError
 from millrace.pii import protect, protected_schema
 from tests.millrace.tables import declared
 
@@ -46,7 +46,7 @@ def test_a_dropped_column_is_never_asked_for():
 
 
 def test_hashing_without_a_salt_is_refused():
-    with pytest.raises(DeclarationError, match="MILLRACE_PII_SALT is not set"):
+    with pytest.raises(SettingError, match="MILLRACE_PII_SALT is not set"):
         protected(declared(pii={"email": Pii.HASH}), salt=None)
 
 

@@ -14,6 +14,9 @@ import pytest
 from millrace.catalog import load_catalog
 from millrace.dbt.project import Project
 from millrace.errors import ProjectError
+from millrace.settings import DbtSettings, Settings
+from millrace.warehouses.base import open_warehouse
+from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
 
 PROJECT = """
 name: shop
@@ -45,6 +48,11 @@ WHERE = "{% macro where() %}{{ print(target.path) }}{% endmacro %}"
 LONG_AGO = (1_000_000_000, 1_000_000_000)
 
 
+def find(start: Path | None = None, **options: str | None) -> Project:
+    """The project, as the command line finds it."""
+    return Project.find(start, DbtSettings.read(os.environ), **options)
+
+
 def variables() -> list[str]:
     return [name for name in os.environ if name.startswith("DBT_")] + ["CHOSEN", "MARTS", "RAW"]
 
@@ -65,7 +73,7 @@ def parsed_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as environment:
         for name in variables():
             environment.delenv(name, raising=False)
-        Project.find(root).parse()
+        find(root).parse()
     return root
 
 
@@ -109,19 +117,19 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     ),
     "the profile is edited": lambda root: overwrite(root / "profiles.yml", "shop_dev", "shop_de"),
     "a seed is deleted": lambda root: (root / "dbt_project" / "seeds" / "plans.csv").unlink(),
-    "the manifest is deleted": lambda root: Project.find(root).manifest_path.unlink(),
-    "the manifest is cut short": lambda root: Project.find(root).manifest_path.write_text("{"),
+    "the manifest is deleted": lambda root: find(root).manifest_path.unlink(),
+    "the manifest is cut short": lambda root: find(root).manifest_path.write_text("{"),
     "the manifest is of another target": lambda root: overwrite(
-        Project.find(root).manifest_path, "raw_dev_x", "raw_prod_x"
+        find(root).manifest_path, "raw_dev_x", "raw_prod_x"
     ),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_manifest_is_stale_when(shop: Path, change: Callable[[Path], object]) -> None:
-    assert not Project.find().is_stale()
+    assert not find().is_stale()
     change(shop)
-    assert Project.find().is_stale()
+    assert find().is_stale()
 
 
 @pytest.mark.parametrize(
@@ -131,18 +139,18 @@ def test_a_manifest_is_stale_when_a_variable_changes(
     shop: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "prod")
-    assert Project.find().is_stale()
+    assert find().is_stale()
 
 
 def test_a_manifest_is_of_one_target(shop: Path) -> None:
-    assert Project.find(target="prod").is_stale()
+    assert find(target="prod").is_stale()
 
 
 def test_where_any_variable_may_be_meant_all_of_them_count(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(models(shop) / "_shop.yml", SOURCE.replace("'RAW'", "'R' ~ 'AW'"))
-    project = Project.find()
+    project = find()
     before = project._inputs_digest()
     monkeypatch.setenv("SOMETHING", "else")
     assert project._inputs_digest() != before
@@ -155,10 +163,10 @@ def test_a_manifest_stays_fresh_through_what_does_not_change_it(
     for path in models(shop).iterdir():
         os.utime(path)
     (shop / "dbt_project" / "seeds" / "plans.csv").write_text("id\n2\n")
-    assert not Project.find().is_stale()
+    assert not find().is_stale()
     # As every start of dbt does, which writes other times and, here, another working directory.
     dbt("parse", cwd=shop / "dbt_project")
-    assert not Project.find().is_stale()
+    assert not find().is_stale()
 
 
 def dbt(*arguments: str, cwd: Path) -> str:
@@ -175,7 +183,7 @@ def dbt(*arguments: str, cwd: Path) -> str:
 
 def declared() -> dict[str, str]:
     """The tables' schemas, as the command line would see them."""
-    project = Project.find()
+    project = find()
     project.ensure_manifest()
     return {table.key: table.schema for table in load_catalog(project.manifest_path).tables}
 
@@ -227,25 +235,87 @@ def test_the_warehouse_is_the_one_that_dbt_takes(
         monkeypatch.setenv(variable, value)
     said = dbt("run-operation", "where", "--project-dir", "dbt_project", *options, cwd=shop)
     named = dict(zip(options[::2], options[1::2], strict=True))
-    found = Project.find(target=named.get("--target"), profiles_dir=named.get("--profiles-dir"))
-    credentials = found.credentials()
-    assert Path(said).name == Path(credentials.path).name == f"{name}.duckdb"
-    assert Path(credentials.path).is_absolute()
+    found = find(target=named.get("--target"), profiles_dir=named.get("--profiles-dir"))
+    warehouse = open_warehouse(found.credentials(), found.root, Settings())
+    assert Path(said).name == f"{name}.duckdb"
+    assert warehouse.name.startswith(f"duckdb {name}.duckdb ")
 
 
 def test_without_a_profile_beside_the_project_it_is_the_users(shop: Path) -> None:
     home = Path(os.environ["HOME"]) / ".dbt"
     home.mkdir(parents=True)
     (shop / "profiles.yml").rename(home / "profiles.yml")
-    assert Project.find().profiles_folder == home
+    assert find().profiles_folder == home
 
 
 def test_a_target_that_the_profile_lacks_is_refused(shop: Path) -> None:
     with pytest.raises(ProjectError, match="does not have a target named 'nowhere'"):
-        Project.find(target="nowhere").credentials()
+        find(target="nowhere").credentials()
 
 
 def test_a_profile_that_is_nowhere_is_refused(shop: Path) -> None:
     (shop / "profiles.yml").unlink()
     with pytest.raises(ProjectError, match=r"profiles\.yml"):
-        Project.find().credentials()
+        find()
+
+
+def warehouse_of(project: Project) -> str:
+    return open_warehouse(project.credentials(), project.root, Settings()).name
+
+
+@pytest.mark.parametrize("profiles", ["beside the project", "in the project"])
+@pytest.mark.parametrize("below", [".", "models", "target"])
+def test_it_works_wherever_dbt_works(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, profiles: str, below: str
+) -> None:
+    """In a folder of any name, and in the project itself, with a profile of any name."""
+    folder = (shop / "dbt_project").rename(shop / "warehouse")
+    root = shop
+    if profiles == "in the project":
+        root = folder
+        (shop / "profiles.yml").rename(folder / "profiles.yml")
+    monkeypatch.chdir(folder / below)
+    found = find()
+    assert (found.folder, found.root, found.profile_name) == (folder, root, "shop")
+    if below == ".":
+        # What dbt itself, started where profiles.yml is, would write to.
+        monkeypatch.chdir(root)
+        said = dbt("run-operation", "where", "--project-dir", str(folder), cwd=root)
+        assert warehouse_of(found) == DuckDBWarehouse(root / said).name
+
+
+def test_from_a_folder_beside_the_project_it_is_found(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop / "dags").mkdir()
+    monkeypatch.chdir(shop / "dags")
+    assert find().folder == shop / "dbt_project"
+
+
+def test_of_several_projects_one_has_to_be_named(shop: Path) -> None:
+    shutil.copytree(shop / "dbt_project", shop / "other")
+    with pytest.raises(ProjectError, match=r"2 dbt projects .*: dbt_project, other") as refused:
+        find()
+    assert "--project-dir" in refused.value.fix
+    assert find(project_dir="other").folder == shop / "other"
+
+
+def test_what_lies_beyond_the_repository_is_not_looked_at(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = shop / "something" / "else"
+    inner.mkdir(parents=True)
+    (shop / "something" / ".git").mkdir()
+    monkeypatch.chdir(inner)
+    with pytest.raises(ProjectError, match="no dbt project in"):
+        find()
+
+
+def test_what_dbt_writes_goes_where_the_project_says(shop: Path) -> None:
+    file = shop / "dbt_project" / "dbt_project.yml"
+    file.write_text(file.read_text() + "target-path: built\n")
+    project = find()
+    project.ensure_manifest()
+    assert project.manifest_path == shop / "dbt_project" / "built" / "manifest.json"
+    assert project.manifest_path.is_file()
+    assert not project.is_stale()

@@ -31,8 +31,8 @@ from millrace.google_sheets import tab as sheet_tab
 from millrace.google_sheets.client import EPOCH, GoogleSheets
 from millrace.google_sheets.to_cells import checksum
 from millrace.landing.landing import Landing
-from millrace.sources.google_sheets import GoogleSheetSource
-from millrace.warehouses.duckdb import DuckDBWarehouse
+from millrace.sources.google_sheets.source import GoogleSheetSource
+from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
 from sheets_standin import Fault, GoogleSheetsServer, TabSpec
 from tests.millrace.sheets import Workbook
 

@@ -9,11 +9,14 @@ from typing import Any, cast
 import duckdb
 import pytest
 
-from millrace.catalog import GoogleSheetPublishOptions, Publication
+from millrace.catalog import Publication
 from millrace.dbt.project import Project
+from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
 from millrace.errors import PublicationRefused, RelationNotFound
 from millrace.pipeline import Pipeline
-from millrace.warehouses.base import warehouse_name
+from millrace.settings import Settings
+from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
+from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 from tests.millrace.sheets import Workbook
 
 
@@ -22,6 +25,7 @@ class FileProject:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self.root = file.parent
 
     def credentials(self) -> Any:
         return SimpleNamespace(type="duckdb", path=str(self.file), database=self.file.stem)
@@ -29,7 +33,7 @@ class FileProject:
 
 def pipeline(workbook: Workbook, file: Path) -> Pipeline:
     project = cast("Project", FileProject(file))
-    return Pipeline(project, lambda _: workbook.connection())
+    return Pipeline(project, Settings(), lambda _: workbook.connection())
 
 
 def publication(workbook: Workbook, schema: str = "analytics") -> Publication:
@@ -90,14 +94,8 @@ def test_two_warehouses_do_not_publish_to_one_tab(workbook: Workbook, tmp_path: 
 
 
 def test_a_warehouse_has_a_name_that_readers_may_see():
-    redshift = SimpleNamespace(
-        type="redshift", host="h.example", database="prod", password="secret"
-    )
-    assert warehouse_name(redshift) == "redshift h.example prod"
-    bigquery = SimpleNamespace(type="bigquery", database="project-1")
-    assert warehouse_name(bigquery) == "bigquery project-1"
-    one, two = (
-        warehouse_name(SimpleNamespace(type="duckdb", path=path)) for path in ("/a/w.db", "/b/w.db")
-    )
+    redshift = SimpleNamespace(host="h.example", database="prod", password="secret")
+    assert RedshiftWarehouse(redshift).name == "redshift h.example prod"
+    one, two = (DuckDBWarehouse(Path(path)).name for path in ("/a/w.db", "/b/w.db"))
     assert one != two
     assert one.startswith("duckdb w.db ")

@@ -22,17 +22,19 @@ from millrace.errors import (
     CountMismatch,
     ManifestCorrupt,
     PartCorrupt,
+    SettingError,
     WarehouseBusy,
     WarehouseError,
     WarehouseRefused,
     WarehouseUnavailable,
 )
 from millrace.manifest import Manifest
-from millrace.warehouses.redshift import ROLE_VARIABLE, RedshiftWarehouse
+from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 from millrace.warehouses.sql import raw
 from millrace_sandbox.processes import LOOPBACK, poll
 from redshift_standin import RedshiftServer
 from tests.millrace.places import DAY, INTERVAL, Place, ids
+from tests.millrace.tables import ledger
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
@@ -105,7 +107,7 @@ def assert_loads_now(place: Place) -> None:
     """The batch taken again brings what it would have brought at first."""
     place.load(NEW)
     assert place.rows("id", "note") == [(3, "a"), (4, "b")]
-    assert [row.rows for row in place.warehouse.batches(place.table)] == [2]
+    assert [row.rows for row in ledger(place.warehouse, place.table)] == [2]
 
 
 def pid_of(session: Any) -> int:
@@ -122,32 +124,26 @@ def raises(error: Exception) -> Callable[[Any], None]:
 # Who may read what.
 
 
-def test_a_role_that_the_cluster_does_not_know_is_named_with_the_way_out(place, monkeypatch):
-    role = os.environ[ROLE_VARIABLE]
-    with unharmed(place):
-        monkeypatch.setenv(ROLE_VARIABLE, OTHER_ROLE)
-        with pytest.raises(WarehouseError, match=ROLE_VARIABLE) as caught:
-            place.load(NEW)
+def test_a_role_that_the_cluster_does_not_know_is_named_with_the_way_out(place):
+    refused = replace(place, warehouse=RedshiftWarehouse(place.warehouse._credentials, OTHER_ROLE))
+    with unharmed(place), pytest.raises(WarehouseError, match="role") as caught:
+        refused.load(NEW)
     assert OTHER_ROLE in caught.value.message
-    assert caught.value.fix.startswith(f"Attach the role of {ROLE_VARIABLE}")
+    assert caught.value.fix.startswith("Attach the role of REDSHIFT_IAM_ROLE")
     assert not caught.value.may_pass
-    monkeypatch.setenv(ROLE_VARIABLE, role)
     assert_loads_now(place)
 
 
-def test_without_a_role_nothing_is_tried(place, monkeypatch):
-    role = os.environ[ROLE_VARIABLE]
-    with unharmed(place):
-        monkeypatch.delenv(ROLE_VARIABLE)
-        with pytest.raises(WarehouseRefused, match=f"{ROLE_VARIABLE} is not set"):
-            place.load(NEW)
-    monkeypatch.setenv(ROLE_VARIABLE, role)
+def test_without_a_role_nothing_is_tried(place):
+    without = replace(place, warehouse=RedshiftWarehouse(place.warehouse._credentials))
+    with unharmed(place), pytest.raises(SettingError, match="REDSHIFT_IAM_ROLE is not set"):
+        without.load(NEW)
     assert_loads_now(place)
 
 
 def test_a_wrong_password_is_no_outage(place):
     credentials = replace(place.warehouse._credentials, password="Wrong1Wrong1")
-    warehouse = RedshiftWarehouse(credentials)
+    warehouse = RedshiftWarehouse(credentials, place.warehouse._iam_role)
     with unharmed(place):
         for attempt in (
             warehouse.check,
@@ -430,9 +426,9 @@ def test_two_loads_of_a_table_at_the_same_time_come_one_after_another(
     manifests = [place.land(ids(day.start.day, **columns), day) for day in DAYS]
     load_together(place, statement, [(place.table, manifest) for manifest in manifests])
     assert place.rows() == [(1,), (2,), *((day.start.day,) for day in DAYS)]
-    ledger = place.warehouse.batches(place.table)
-    assert {row.interval for row in ledger} == {INTERVAL, *DAYS}
-    assert len({row.loaded_at for row in ledger}) == len(ledger)
+    found = ledger(place.warehouse, place.table)
+    assert {row.interval for row in found} == {INTERVAL, *DAYS}
+    assert len({row.loaded_at for row in found}) == len(found)
 
 
 def test_the_first_loads_of_a_source_at_the_same_time_both_arrive(redshift_place, monkeypatch):
@@ -441,4 +437,4 @@ def test_the_first_loads_of_a_source_at_the_same_time_both_arrive(redshift_place
     tables = [place.table, replace(place.table, name="users", identifier="users")]
     manifests = [place.land(ids(n), day) for n, day in enumerate(DAYS)]
     loaded = load_together(place, "CREATE SCHEMA", list(zip(tables, manifests, strict=True)))
-    assert [place.warehouse.batches(table) for table in tables] == [[row] for row in loaded]
+    assert [ledger(place.warehouse, table) for table in tables] == [[row] for row in loaded]

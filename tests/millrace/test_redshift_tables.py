@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from millrace.batch import Interval
-from millrace.catalog import RedshiftOptions
 from millrace.errors import CountMismatch, DeclarationError
+from millrace.warehouses.redshift.options import RedshiftOptions
 from tests.millrace.places import DAY
 from tests.millrace.tables import declared
 
@@ -32,7 +32,7 @@ def shape(place):
 
 
 def with_redshift(place, **options):
-    table = declared(redshift=RedshiftOptions(**options))
+    table = replace(declared(), of_warehouse={"redshift": RedshiftOptions(**options)})
     place.table = replace(table, schema=place.table.schema)
     return place
 

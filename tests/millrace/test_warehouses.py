@@ -19,10 +19,10 @@ from millrace.errors import (
     WarehouseError,
 )
 from millrace.landing.landing import Landing
-from millrace.warehouses.duckdb import DuckDBWarehouse
+from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
 from millrace.warehouses.sql import quote, raw
 from tests.millrace.places import DAY, INTERVAL, Place, ids
-from tests.millrace.tables import declared
+from tests.millrace.tables import declared, ledger
 
 
 @pytest.fixture(
@@ -42,7 +42,7 @@ def test_a_batch_arrives_with_its_ledger_row(place):
     manifest = place.land(ids(1, 2, 3))
     row = place.load_manifest(manifest)
     assert place.rows() == [(1,), (2,), (3,)]
-    assert place.warehouse.batches(place.table) == [row]
+    assert ledger(place.warehouse, place.table) == [row]
     assert (row.rows, row.interval, row.manifest_url) == (3, INTERVAL, manifest.url)
     assert row.extracted_at == manifest.extracted_at
 
@@ -80,7 +80,7 @@ def test_every_type_arrives_as_it_left(place):
 def test_a_batch_without_rows_makes_the_table_and_is_remembered(place):
     assert place.load(ids()).rows == 0
     assert place.rows() == []
-    assert len(place.warehouse.batches(place.table)) == 1
+    assert len(ledger(place.warehouse, place.table)) == 1
 
 
 def test_loading_again_replaces_only_the_batch(place):
@@ -89,7 +89,7 @@ def test_loading_again_replaces_only_the_batch(place):
     place.load(ids(3, 4))
     place.load(ids(4, 5))
     assert place.rows() == [(1,), (2,), (4,), (5,)]
-    assert [row.interval for row in place.warehouse.batches(place.table)] == [before, INTERVAL]
+    assert [row.interval for row in ledger(place.warehouse, place.table)] == [before, INTERVAL]
 
 
 def test_a_wider_interval_replaces_the_batches_inside_it(place):
@@ -101,7 +101,7 @@ def test_a_wider_interval_replaces_the_batches_inside_it(place):
     everything = Interval(None, DAY + timedelta(days=9))
     place.load(ids(7), everything)
     assert place.rows() == [(7,)]
-    assert [row.interval for row in place.warehouse.batches(place.table)] == [everything]
+    assert [row.interval for row in ledger(place.warehouse, place.table)] == [everything]
 
 
 SEEN = {
@@ -135,7 +135,7 @@ def test_a_lookback_replaces_the_end_of_what_is_loaded(place, seen):
     for _ in range(2):
         place.load(rows(edge=DAY + 18 * hour, late=DAY + 23 * hour, new=DAY + 25 * hour), again)
         assert place.rows() == [("edge",), ("late",), ("new",), ("old",)]
-        first, second = place.warehouse.batches(place.table)
+        first, second = ledger(place.warehouse, place.table)
         assert (first.interval, first.rows) == (Interval(INTERVAL.start, again.start), 1)
         assert (second.interval, second.rows) == (again, 3)
 
@@ -206,7 +206,7 @@ def test_names_are_quoted(place):
     odd = 'a"b; drop table x; --'
     place.table = replace(place.table, identifier=odd)
     place.load(pa.table({odd: [1], "select": [2]}))
-    assert [row.rows for row in place.warehouse.batches(place.table)] == [1]
+    assert [row.rows for row in ledger(place.warehouse, place.table)] == [1]
 
 
 def test_a_mart_is_read_in_order_with_the_columns_asked_for(place):
@@ -255,6 +255,6 @@ def test_raw_holds_the_last_load_of_every_interval(tmp_path_factory, loads):
         model = {kept: values for kept, values in model.items() if not interval.contains(kept)}
         model[interval] = values
     assert place.rows() == sorted((value,) for values in model.values() for value in values)
-    ledger = place.warehouse.batches(place.table)
-    assert {row.interval for row in ledger} == set(model)
-    assert sum(row.rows for row in ledger) == len(place.rows())
+    found = ledger(place.warehouse, place.table)
+    assert {row.interval for row in found} == set(model)
+    assert sum(row.rows for row in found) == len(place.rows())

@@ -1,4 +1,4 @@
-"""The sandbox as a distribution: built and installed with its stand-ins where nothing else is."""
+"""The sandbox as a distribution: built and installed, with what it needs of ours, elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.service
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("sandbox", "standins/redshift", "standins/google-sheets")
+SOURCES = ("sandbox", "standins/redshift", "standins/google-sheets", "ingestion")
 
 
 def call(*command: str | Path, cwd: Path | None = None) -> str:
@@ -31,7 +31,7 @@ def call(*command: str | Path, cwd: Path | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of an environment that has the three wheels, without Millrace."""
+    """The folder of programs of an environment that has the wheels, and no more."""
     folder = tmp_path_factory.mktemp("package")
     uv = shutil.which("uv") or ROOT / ".sandbox" / "uv" / "bin" / "uv"
     for name in SOURCES:

@@ -1,1 +1,35 @@
-"""The DAGs of a project: the one place that imports Airflow and Cosmos."""
+"""The DAGs of a project: the one place that imports Airflow and Cosmos.
+
+A file for each of the two kinds of DAG says which project it is for, and nothing else:
+
+    from pathlib import Path
+
+    from millrace.airflow import AirflowProject, ingest_dags
+
+    ingest_dags(AirflowProject(Path(__file__).parents[1] / "dbt_project"))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from millrace.airflow.ingest import ingest_dags
+    from millrace.airflow.project import AirflowProject
+    from millrace.airflow.transform import transform_dag
+
+__all__ = ["AirflowProject", "ingest_dags", "transform_dag"]
+
+_MODULES = {
+    "AirflowProject": "millrace.airflow.project",
+    "ingest_dags": "millrace.airflow.ingest",
+    "transform_dag": "millrace.airflow.transform",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: Cosmos takes its time, and ingestion needs none of it."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

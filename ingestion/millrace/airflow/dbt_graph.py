@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -17,10 +18,9 @@ from cosmos.constants import DbtResourceType
 
 from millrace.airflow.dbt_tasks import BUILD, DbtBuild, DbtMirror, refuse_what_dbt_refused
 from millrace.airflow.lineage import Lineage
-from millrace.airflow.orchestration import WAREHOUSE_POOL, explained, pipeline
+from millrace.airflow.outcomes import explained
+from millrace.airflow.project import AirflowProject
 from millrace.airflow.waiting import WAIT, WaitForIngestion
-from millrace.catalog import Catalog
-from millrace.dbt.project import Project
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, TaskGroup
@@ -37,13 +37,13 @@ class TransformGraph:
     """Makes the tasks while Cosmos draws the graph, and completes it afterwards.
 
     Args:
-        project: The dbt project.
-        catalog: What it declares.
+        project: The project.
+        patience: How long the first task waits at most for tables that are being loaded.
     """
 
-    def __init__(self, project: Project, catalog: Catalog) -> None:
+    def __init__(self, project: AirflowProject, patience: timedelta) -> None:
         self._project = project
-        self._catalog = catalog
+        self._patience = patience
         self._lineage = Lineage({})
         # The mirror of a node, by the node's id; and the one of its tests, by what they test.
         self._mirrors: dict[str, DbtMirror] = {}
@@ -90,18 +90,23 @@ class TransformGraph:
         return mirror
 
     def _publish(self, *, dag: DAG, task_group: TaskGroup | None, node: DbtNode, **_: Any) -> Any:
-        publications = {found.name: found for found in self._catalog.publications}
+        publications = {found.name: found for found in self._project.catalog.publications}
         if node.name not in publications:
             return None
         publication = publications[node.name]
 
         # A mart in DuckDB cannot be read while another process writes to the file.
-        @task(task_id=f"publish__{node.name}", pool=WAREHOUSE_POOL, dag=dag, task_group=task_group)
+        @task(
+            task_id=f"publish__{node.name}",
+            pool=self._project.warehouse_pool,
+            dag=dag,
+            task_group=task_group,
+        )
         def publish(**context: Any) -> int:
             """Publish the mart; returns the number of rows."""
             refuse_what_dbt_refused(context["ti"], self._upstream_of(node.unique_id))
             with explained():
-                return pipeline().publish(publication, run=context["run_id"]).rows
+                return self._project.pipeline().publish(publication, run=context["run_id"]).rows
 
         return publish().operator
 
@@ -135,14 +140,13 @@ class TransformGraph:
         mirrored: dict[str, list[str]] = {}
         for node, mirror in self._mirrors.items():
             mirrored.setdefault(mirror.task_id, []).append(node)
-        wait = WaitForIngestion(task_id=WAIT, tables=self._catalog.tables)
+        wait = WaitForIngestion(task_id=WAIT, project=self._project, patience=self._patience)
         build = DbtBuild(
             task_id=BUILD,
             project=self._project,
             mirrored=mirrored,
             lineage=self._lineage,
-            tables=self._catalog.tables,
-            pool=WAREHOUSE_POOL,
+            pool=self._project.warehouse_pool,
         )
         ended = EmptyOperator(task_id=ENDED, trigger_rule="all_done")
         # A run is as its last tasks: without it, one whose dbt failed could be a success.

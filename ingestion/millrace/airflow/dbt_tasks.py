@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.lineage import Lineage
-from millrace.airflow.orchestration import explained, pipeline
-from millrace.airflow.outcomes import fold_wait, interrupt, look_again, refuse, unfold
-from millrace.airflow.waiting import BUILT, WAIT
+from millrace.airflow.outcomes import explained, fold_wait, interrupt, look_again, refuse, unfold
+from millrace.airflow.project import AirflowProject
+from millrace.airflow.waiting import WAIT
 from millrace.catalog import IngestTable
 from millrace.dbt.project import Project
 from millrace.dbt.report import is_well
@@ -67,26 +67,23 @@ class DbtBuild(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airf
     warehouse, is tried again.
 
     Args:
-        project: The dbt project.
+        project: The project.
         mirrored: The ids of the nodes that each mirror stands for, by the mirror's task id.
         lineage: Who reads what.
-        tables: The declared source tables.
     """
 
     def __init__(
         self,
         *,
-        project: Project,
+        project: AirflowProject,
         mirrored: Mapping[str, Sequence[str]],
         lineage: Lineage,
-        tables: Sequence[IngestTable],
         **kwargs: Any,
     ) -> None:
-        super().__init__(outlets=[BUILT], **kwargs)
+        super().__init__(outlets=[project.built_asset], **kwargs)
         self.project = project
         self.mirrored = mirrored
         self.lineage = lineage
-        self.tables = tables
 
     def execute(self, context: Any) -> None:
         """Run dbt, to its end."""
@@ -99,7 +96,7 @@ class DbtBuild(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airf
             words.leave_out(self._reads(missing))
         refused: list[str] = []
         end: dict[str, Any] | None = None
-        with running_dbt(self.project, arguments) as (process, lines):
+        with running_dbt(self.project.dbt, arguments) as (process, lines):
             for line in lines:
                 if "node" in line:
                     node = line["node"]
@@ -113,20 +110,20 @@ class DbtBuild(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airf
                     _log_said(line["said"])
             code = process.wait()
         _judge(end, code, refused)
-        context["outlet_events"][BUILT].extra = {"began": began.isoformat()}
+        context["outlet_events"][self.project.built_asset].extra = {"began": began.isoformat()}
 
     def _never_loaded(self, ti: Any) -> list[IngestTable]:
         """The declared tables that the warehouse has nothing of: whoever reads them waits.
 
         Only those are looked up that Airflow saw no load of; somebody may have loaded them by hand.
         """
-        unseen = ti.xcom_pull(task_ids=WAIT) or ()
+        names = ti.xcom_pull(task_ids=WAIT) or ()
+        unseen = [table for table in self.project.catalog.tables if table.key in names]
+        if not unseen:
+            return []
         with explained():
-            return [
-                table
-                for table in self.tables
-                if table.key in unseen and not pipeline().warehouse.batches(table)
-            ]
+            ledgers = self.project.pipeline().warehouse.ledgers(unseen)
+        return [table for table in unseen if not ledgers[table.key]]
 
     def _reads(self, missing: Sequence[IngestTable]) -> dict[str, str]:
         """What reads a missing table: why it waits, by the node's id."""
@@ -262,9 +259,7 @@ def running_dbt(
             [
                 # Beside the interpreter, whatever PATH says.
                 *(str(Path(sys.executable).with_name(_PROGRAM)), "report", *arguments),
-                *("--project-dir", str(project.folder)),
-                *("--profiles-dir", str(project.profiles_folder)),
-                *("--target-path", target),
+                *replace(project, target_path=target).dbt_options(),
             ],
             cwd=project.root,
             stdin=subprocess.PIPE,

@@ -7,10 +7,14 @@ policy tells it which not to.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
 
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+
+from millrace.errors import MillraceError
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,15 @@ def interrupt(message: str) -> NoReturn:
     """End this try of the task: log the message, a line a line."""
     _say(message)
     raise Interrupted(message)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Let Airflow retry what may pass by itself, and fail at once what only a person can mend."""
+    try:
+        yield
+    except MillraceError as error:
+        (interrupt if error.may_pass else refuse)(str(error))
 
 
 def look_again(operator: BaseOperator, after: timedelta, **kwargs: Any) -> NoReturn:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.errors import ProjectError
+from millrace.settings import DbtSettings
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ _PARSED_SUFFIXES = {".yml", ".yaml", ".sql", ".md", ".py"}
 _LISTED_SUFFIXES = {".csv"}
 _GENERATED = {"target", "logs", "dbt_packages"}
 _FINGERPRINT = "millrace_parsed.json"
+_PROJECT_FILE = "dbt_project.yml"
+_PROFILES_FILE = "profiles.yml"
 _VARIABLE = re.compile(rb"""\benv_var\(\s*(?:["'](\w+)["']\s*[,)])?""")
 
 
@@ -41,69 +44,82 @@ class Project:
         profiles_folder: Where ``profiles.yml`` is.
         target: The profile's target; without one, the profile's own choice.
         profile: The profile; without one, that of ``dbt_project.yml``.
+        target_path: The folder for what dbt writes; without one, that of ``dbt_project.yml``.
     """
 
     folder: Path
     profiles_folder: Path
     target: str | None = None
     profile: str | None = None
+    target_path: str | None = None
 
     @classmethod
     def find(
         cls,
         start: Path | None = None,
+        dbt: DbtSettings | None = None,
         *,
-        project_dir: str | None = None,
-        profiles_dir: str | None = None,
+        project_dir: str | Path | None = None,
+        profiles_dir: str | Path | None = None,
         target: str | None = None,
     ) -> Project:
-        """The project at or above ``start`` (the working directory, unless told).
+        """The project of a folder: wherever ``dbt`` works, and beside and below the project too.
 
-        As in dbt itself an option comes before its variable (``DBT_PROJECT_DIR``,
-        ``DBT_PROFILES_DIR``, ``DBT_TARGET``, ``DBT_PROFILE``). Without either, ``profiles.yml`` is
-        looked for at ``start``, beside the project, in it, and in ``~/.dbt``.
+        As in dbt itself an option comes before its variable. Without either the project is the
+        first one at or above ``start``, or in the folder beside it, and ``profiles.yml`` is looked
+        for at ``start``, beside the project, in it, and in ``~/.dbt``.
 
         Args:
-            start: Where to look.
+            start: Where to look; default: the working directory.
+            dbt: dbt's own variables; default: none is set.
             project_dir: dbt's ``--project-dir``.
             profiles_dir: dbt's ``--profiles-dir``.
             target: dbt's ``--target``.
 
         Raises:
-            ProjectError: there is none.
+            ProjectError: there is none, or several, or no ``profiles.yml``.
         """
-        here = (start or Path.cwd()).resolve()
-        named = project_dir or _dbt_variable("PROJECT_DIR")
-        candidates = (
-            [Path(named).resolve()]
-            if named
-            else [folder / "dbt_project" for folder in (here, *here.parents)]
-        )
-        for folder in candidates:
-            if (folder / "dbt_project.yml").is_file():
-                return cls(
-                    folder,
-                    _profiles_folder(profiles_dir or _dbt_variable("PROFILES_DIR"), here, folder),
-                    target or _dbt_variable("TARGET"),
-                    _dbt_variable("PROFILE"),
-                )
-        raise ProjectError(
-            f"There is no dbt_project/dbt_project.yml in {here} or above it."
-            if not named
-            else f"There is no dbt_project.yml in {candidates[0]} (DBT_PROJECT_DIR).",
-            fix="Run millrace inside the project, or set DBT_PROJECT_DIR.",
+        here, dbt = (start or Path.cwd()).resolve(), dbt or DbtSettings()
+        named = project_dir or dbt.project_dir
+        folder = _named_project(Path(named).resolve()) if named else _project_around(here)
+        profiles = profiles_dir or dbt.profiles_dir
+        return cls(
+            folder,
+            Path(profiles).resolve() if profiles else _profiles_folder(here, folder),
+            target or dbt.target,
+            dbt.profile,
+            dbt.target_path,
         )
 
     @property
     def root(self) -> Path:
-        """The folder that relative paths in ``profiles.yml`` start from."""
-        return self.folder.parent
+        """Where dbt is started, so where relative paths in ``profiles.yml`` start from.
+
+        It is the folder of a ``profiles.yml`` that belongs to the project, else the project's own.
+        """
+        is_own = self.profiles_folder in (self.folder, self.folder.parent)
+        return self.profiles_folder if is_own else self.folder
 
     @property
     def manifest_path(self) -> Path:
         """Where dbt writes the manifest."""
-        target = _dbt_variable("TARGET_PATH")
-        return (self.folder / target if target else self.folder / "target") / "manifest.json"
+        return self.folder / (self.target_path or self._declared_target_path) / "manifest.json"
+
+    @property
+    def profile_name(self) -> str:
+        """The profile that dbt takes."""
+        return self.profile or self._declared("profile") or "default"
+
+    def dbt_options(self) -> list[str]:
+        """What makes a command of dbt take this project and this target."""
+        chosen = {
+            "--project-dir": str(self.folder),
+            "--profiles-dir": str(self.profiles_folder),
+            "--target": self.target,
+            "--profile": self.profile,
+            "--target-path": self.target_path,
+        }
+        return [word for option, value in chosen.items() if value for word in (option, value)]
 
     def is_stale(self) -> bool:
         """Whether dbt would make another manifest of the project now, or there is none.
@@ -141,8 +157,7 @@ class Project:
             [
                 *(sys.executable, "-m", "dbt.cli.main"),
                 *("--quiet", "--no-use-colors", "--log-level-file", "none", "parse"),
-                *("--project-dir", str(self.folder), "--profiles-dir", str(self.profiles_folder)),
-                *(("--target", self.target) if self.target else ()),
+                *self.dbt_options(),
             ],
             cwd=self.root,
             capture_output=True,
@@ -184,11 +199,22 @@ class Project:
                 f"{self.profiles_folder / 'profiles.yml'} cannot be used: {error}",
                 fix="Set the variables that the target needs (`dbt debug` checks the same).",
             ) from error
-        if credentials.type == "duckdb" and ":" not in credentials.path:
-            # dbt runs in the project's root; millrace may be called from a folder below.
-            # (":memory:" and "md:…" are no files.)
-            credentials.path = str(self.root / credentials.path)
         return credentials
+
+    @property
+    def _declared_target_path(self) -> str:
+        return self._declared("target-path") or "target"
+
+    def _declared(self, key: str) -> str | None:
+        """A plain text of ``dbt_project.yml``."""
+        import yaml
+
+        try:
+            found = yaml.safe_load((self.folder / "dbt_project.yml").read_text()) or {}
+            return str(found[key]) if found.get(key) else None
+        except (yaml.YAMLError, AttributeError):
+            # dbt says what is wrong with it.
+            return None
 
     @property
     def _fingerprint_path(self) -> Path:
@@ -224,7 +250,11 @@ class Project:
     def _inputs(self) -> Iterator[Path]:
         yield self.profiles_folder / "profiles.yml"
         for folder, folders, files in os.walk(self.folder):
-            folders[:] = [name for name in folders if name not in _GENERATED]
+            folders[:] = [
+                name
+                for name in folders
+                if name not in _GENERATED and Path(folder, name) != self.manifest_path.parent
+            ]
             for name in files:
                 path = Path(folder, name)
                 is_read = path.suffix in _PARSED_SUFFIXES | _LISTED_SUFFIXES
@@ -232,17 +262,52 @@ class Project:
                     yield path
 
 
-def _dbt_variable(name: str) -> str | None:
-    """The value of dbt's own variable, by its new name or by its old one."""
-    return os.environ.get(f"DBT_ENGINE_{name}") or os.environ.get(f"DBT_{name}") or None
+def _named_project(folder: Path) -> Path:
+    if (folder / _PROJECT_FILE).is_file():
+        return folder
+    raise ProjectError(
+        f"There is no {_PROJECT_FILE} in {folder}.",
+        fix="Name the dbt project's folder: --project-dir, or DBT_PROJECT_DIR.",
+    )
 
 
-def _profiles_folder(named: str | None, here: Path, project: Path) -> Path:
-    if named:
-        return Path(named).resolve()
-    candidates = [here, project.parent, project, Path.home() / ".dbt"]
-    return next(
-        (folder for folder in candidates if (folder / "profiles.yml").is_file()), project.parent
+def _project_around(here: Path) -> Path:
+    """The nearest project: at or above a folder, or in a folder beside one of those."""
+    for folder in (here, *here.parents):
+        if (folder / _PROJECT_FILE).is_file():
+            return folder
+        beside = _projects_in(folder)
+        if len(beside) > 1:
+            raise ProjectError(
+                f"There are {len(beside)} dbt projects in {folder}: "
+                f"{', '.join(project.name for project in beside)}.",
+                fix="Name one: --project-dir, or DBT_PROJECT_DIR; or go into its folder.",
+            )
+        if beside:
+            return beside[0]
+        # Beyond is other people's.
+        if folder == Path.home() or (folder / ".git").exists():
+            break
+    raise ProjectError(
+        f"There is no dbt project in {here} or above it: no {_PROJECT_FILE} was found.",
+        fix="Go into the project, or name it: --project-dir, or DBT_PROJECT_DIR.",
+    )
+
+
+def _projects_in(folder: Path) -> list[Path]:
+    if folder == folder.parent:
+        return []
+    return sorted(path.parent for path in folder.glob(f"[!.]*/{_PROJECT_FILE}"))
+
+
+def _profiles_folder(here: Path, project: Path) -> Path:
+    candidates = list(dict.fromkeys([here, project.parent, project, Path.home() / ".dbt"]))
+    for folder in candidates:
+        if (folder / _PROFILES_FILE).is_file():
+            return folder
+    raise ProjectError(
+        f"There is no {_PROFILES_FILE} in {', '.join(map(str, candidates))}.",
+        fix="Write one, or name its folder: --profiles-dir, or DBT_PROFILES_DIR.",
     )
 
 

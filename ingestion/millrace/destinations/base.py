@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
-
-from millrace.catalog import Publication
+from millrace.catalog import Publication, PublishOptions
+from millrace.catalog.kinds import DESTINATIONS, needing
+from millrace.connections import Connection
 from millrace.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from millrace.connections import Connection
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,33 @@ class Destination(Protocol):
         """
 
 
-def open_destination(kind: str, connection: Connection) -> Destination:
+@dataclass(frozen=True)
+class DestinationKind:
+    """A kind of destination, as its distribution registers it (see ``millrace.catalog.kinds``).
+
+    Attributes:
+        options: What a publication to it declares.
+        open: Opens one, given its credentials; it imports the kind's client library.
+        requirement: What brings that library, as pip takes it.
+    """
+
+    options: type[PublishOptions]
+    open: Callable[[Connection], Destination]
+    requirement: str
+
+
+def open_destination(name: str, connection: Connection) -> Destination:
     """The destination of a kind.
 
     Raises:
         DeclarationError: there is no such kind.
+        NotInstalled: its client library is missing.
     """
-    # Imported here: each kind brings a client library that the others do not need.
-    if kind == "google_sheet":
-        from millrace.destinations.google_sheets import GoogleSheetDestination
-
-        return GoogleSheetDestination(connection)
-    raise DeclarationError(f"There is no destination kind '{kind}'.", fix="Kinds: google_sheet.")
+    kind: DestinationKind | None = DESTINATIONS.find(name)
+    if kind is None:
+        raise DeclarationError(
+            f"There is no destination kind '{name}'.",
+            fix=f"Kinds: {', '.join(DESTINATIONS.names())}.",
+        )
+    with needing(kind.requirement, name):
+        return kind.open(connection)

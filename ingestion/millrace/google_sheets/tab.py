@@ -15,6 +15,7 @@ from gspread.utils import rowcol_to_a1
 
 from millrace.errors import PublicationRefused
 from millrace.google_sheets.client import Cell
+from millrace.google_sheets.headings import column_name
 from millrace.google_sheets.note import Record
 from millrace.google_sheets.rows import RowChange
 from millrace.google_sheets.to_cells import (
@@ -25,7 +26,6 @@ from millrace.google_sheets.to_cells import (
     digest,
     row_data,
 )
-from millrace.headings import column_name
 
 MAX_CELLS = 10_000_000
 _LISTED = 5

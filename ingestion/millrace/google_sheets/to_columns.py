@@ -21,7 +21,7 @@ from gspread.utils import rowcol_to_a1
 
 from millrace.errors import SheetUnavailable, SourceMismatch, ValueDoesNotFit
 from millrace.google_sheets.client import EPOCH, Cell, SheetCell
-from millrace.headings import column_name
+from millrace.google_sheets.headings import column_name
 
 _LISTED = 20
 # What is typed with more digits becomes another number before anybody can read it.

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
-
 from millrace.batch import EVERY_KEY, Interval, KeyRange
-from millrace.catalog import IngestTable
+from millrace.catalog import IngestOptions, IngestTable
+from millrace.catalog.kinds import SOURCES, needing
+from millrace.connections import Connection
 from millrace.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from millrace.connections import Connection
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -118,19 +118,32 @@ class Source(Protocol):
         """
 
 
-def open_source(kind: str, connection: Connection) -> Source:
+@dataclass(frozen=True)
+class SourceKind:
+    """A kind of source, as its distribution registers it (see ``millrace.catalog.kinds``).
+
+    Attributes:
+        options: What a table of it declares.
+        open: Opens one, given its credentials; it imports the kind's client library.
+        requirement: What brings that library, as pip takes it.
+    """
+
+    options: type[IngestOptions]
+    open: Callable[[Connection], Source]
+    requirement: str
+
+
+def open_source(name: str, connection: Connection) -> Source:
     """The source of a kind.
 
     Raises:
         DeclarationError: there is no such kind.
+        NotInstalled: its client library is missing.
     """
-    # Imported here: each kind brings a client library that the others do not need.
-    if kind == "mysql":
-        from millrace.sources.mysql.source import MySQLSource
-
-        return MySQLSource(connection)
-    if kind == "google_sheet":
-        from millrace.sources.google_sheets import GoogleSheetSource
-
-        return GoogleSheetSource(connection)
-    raise DeclarationError(f"There is no source kind '{kind}'.", fix="Kinds: mysql, google_sheet.")
+    kind: SourceKind | None = SOURCES.find(name)
+    if kind is None:
+        raise DeclarationError(
+            f"There is no source kind '{name}'.", fix=f"Kinds: {', '.join(SOURCES.names())}."
+        )
+    with needing(kind.requirement, name):
+        return kind.open(connection)

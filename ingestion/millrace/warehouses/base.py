@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
+from pydantic import BaseModel
 
 from millrace.batch import WHOLE_TABLE, Interval
 from millrace.catalog import IngestTable
-from millrace.errors import WarehouseRefused
+from millrace.catalog.kinds import WAREHOUSES, needing
+from millrace.errors import ProjectError
 from millrace.manifest import Manifest, Part
+from millrace.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH_COLUMN = "_batch_id"
 LOADED_COLUMN = "_loaded_at"
@@ -89,6 +93,10 @@ class LedgerRow:
 class Warehouse(Protocol):
     """A database with raw tables and a ledger."""
 
+    @property
+    def name(self) -> str:
+        """What no other warehouse is called, and what readers of a publication may see."""
+
     def check(self) -> str:
         """Connect.
 
@@ -99,8 +107,8 @@ class Warehouse(Protocol):
             WarehouseUnavailable: it is down, locked, or refuses us.
         """
 
-    def batches(self, table: IngestTable) -> list[LedgerRow]:
-        """The table's ledger, oldest load first; empty before its first load.
+    def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
+        """The ledgers of tables by their keys, oldest load first; empty before the first load.
 
         Raises:
             WarehouseUnavailable: it is down, locked, or refuses us.
@@ -140,38 +148,39 @@ class Warehouse(Protocol):
         """
 
 
-def warehouse_name(credentials: Any) -> str:
-    """A name that no other warehouse has, and that readers of a sheet may see.
+@dataclass(frozen=True)
+class WarehouseKind:
+    """A kind of warehouse, as its distribution registers it (see ``millrace.catalog.kinds``).
 
-    Args:
-        credentials: What dbt's adapter holds of the target.
+    Attributes:
+        open: Opens one, given what dbt's adapter holds of the target, the folder that relative
+            paths of ``profiles.yml`` start from, and the settings; it imports the client library.
+        requirement: What brings that library, as pip takes it.
+        table_options: What an ingest block may say under the kind's name; None: nothing.
     """
-    if credentials.type == "duckdb":
-        path = Path(credentials.path)
-        # The folder is nobody's business, but tells two files of one name apart.
-        return f"duckdb {path.name} {sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    host = getattr(credentials, "host", None)
-    return " ".join(filter(None, [credentials.type, host, credentials.database]))
+
+    open: Callable[[Any, Path, Settings], Warehouse]
+    requirement: str
+    table_options: type[BaseModel] | None = None
 
 
-def open_warehouse(credentials: Any) -> Warehouse:
+def open_warehouse(credentials: Any, root: Path, settings: Settings) -> Warehouse:
     """The warehouse of a dbt target.
 
     Args:
         credentials: What dbt's adapter holds of the target.
+        root: The folder that relative paths of ``profiles.yml`` start from.
+        settings: The settings.
 
     Raises:
-        WarehouseUnavailable: no loader for that kind of target yet.
+        ProjectError: no installed distribution loads into that type of target.
+        NotInstalled: its client library is missing.
     """
-    if credentials.type == "duckdb":
-        from millrace.warehouses.duckdb import DuckDBWarehouse
-
-        return DuckDBWarehouse(Path(credentials.path))
-    if credentials.type == "redshift":
-        from millrace.warehouses.redshift import RedshiftWarehouse
-
-        return RedshiftWarehouse(credentials)
-    raise WarehouseRefused(
-        f"Millrace cannot load into the dbt target's warehouse '{credentials.type}' yet.",
-        fix="Set TARGET=dev to load into DuckDB, or TARGET=redshift.",
-    )
+    kind: WarehouseKind | None = WAREHOUSES.find(credentials.type)
+    if kind is None:
+        raise ProjectError(
+            f"Millrace cannot load into the dbt target's warehouse '{credentials.type}' yet.",
+            fix=f"Choose a target (`--target`) of another type: {', '.join(WAREHOUSES.names())}.",
+        )
+    with needing(kind.requirement, credentials.type):
+        return kind.open(credentials, root, settings)

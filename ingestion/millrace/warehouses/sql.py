@@ -6,7 +6,7 @@ A kind of warehouse gives its connection, its types and its own bulk way in.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -49,19 +49,25 @@ class Session(Protocol):
 class SqlWarehouse(ABC):
     """A warehouse that speaks SQL."""
 
-    def batches(self, table: IngestTable) -> list[LedgerRow]:
-        """The table's ledger; see ``Warehouse.batches``."""
+    def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
+        """The ledgers of tables, in one query; see ``Warehouse.ledgers``."""
+        found: dict[str, list[LedgerRow]] = {table.key: [] for table in tables}
+        if not tables:
+            return found
         with self._session() as session:
-            return _ledger(session, table) if _has_ledger(session, table) else []
+            schemas = _schemas_with_a_ledger(session, {table.schema for table in tables})
+            for row in _ledger(session, schemas, list(found)):
+                found[row.table].append(row)
+        return found
 
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
         with self._session() as session:
             self._stage(session, table, manifest, landed)
             with self._transaction(session):
-                self._lock(session, table)
-                columns = self._prepare(session, table, manifest.schema)
-                earlier = _ledger(session, table)
+                self._claim(session, table, manifest.schema)
+                columns = self._evolve(session, table, manifest.schema)
+                earlier = _ledger(session, [table.schema], [table.key])
                 # The lock makes loads one after another; the clock may still step back.
                 loaded_at = max([_now(), *(row.loaded_at + _TICK for row in earlier)])
                 interval = manifest.batch.interval
@@ -99,8 +105,9 @@ class SqlWarehouse(ABC):
     ) -> None:
         """Bring the rows in before the transaction, where that shortens its locks."""
 
-    def _lock(self, session: Any, table: IngestTable) -> None:  # noqa: B027 may be nothing
-        """Let loads of one table come one after another, where the warehouse does not itself."""
+    @abstractmethod
+    def _claim(self, session: Any, table: IngestTable, incoming: pa.Schema) -> None:
+        """Let loads of one table come one after another; its raw table is there then."""
 
     @abstractmethod
     def _columns(self, session: Any, table: IngestTable) -> dict[str, pa.DataType]:
@@ -166,11 +173,8 @@ class SqlWarehouse(ABC):
             [naive(start), count, table.key, row.batch_id],
         )
 
-    def _prepare(
-        self, session: Session, table: IngestTable, incoming: pa.Schema
-    ) -> tuple[str, ...]:
-        """Make or widen the raw table and its ledger; returns the columns that it takes."""
-        self._make(session, table, incoming)
+    def _evolve(self, session: Session, table: IngestTable, incoming: pa.Schema) -> tuple[str, ...]:
+        """Widen the raw table where that is needed; returns the columns that it takes."""
         evolution = plan_evolution(table, self._columns(session, table), incoming)
         for name, type_ in evolution.add.items():
             column_type = self._column_type(table, pa.field(name, type_))
@@ -229,22 +233,28 @@ def _is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bo
     return begins_before and ends_inside
 
 
-def _has_ledger(session: Session, table: IngestTable) -> bool:
-    return bool(
-        session.run(
-            "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
-            [table.schema, LEDGER],
-        )
-    )
-
-
-def _ledger(session: Session, table: IngestTable) -> list[LedgerRow]:
+def _schemas_with_a_ledger(session: Session, schemas: Collection[str]) -> list[str]:
+    places = ", ".join("?" * len(schemas))
     rows = session.run(
-        "SELECT table_name, batch_id, interval_start, interval_end, manifest_url, row_count, "
-        f"byte_count, extracted_at, loaded_at FROM {_ledger_of(table)} "
-        "WHERE table_name = ? ORDER BY loaded_at",
-        [table.key],
+        "SELECT DISTINCT table_schema FROM information_schema.tables "
+        f"WHERE table_name = ? AND table_schema IN ({places})",
+        [LEDGER, *schemas],
     )
+    return sorted(schema for (schema,) in rows)
+
+
+def _ledger(session: Session, schemas: Sequence[str], keys: Sequence[str]) -> list[LedgerRow]:
+    """The rows of tables in the ledgers of schemas, oldest load first."""
+    if not schemas:
+        return []
+    places = ", ".join("?" * len(keys))
+    selects = [
+        "SELECT table_name, batch_id, interval_start, interval_end, manifest_url, row_count, "
+        f"byte_count, extracted_at, loaded_at FROM {quote(schema)}.{LEDGER} "
+        f"WHERE table_name IN ({places})"
+        for schema in schemas
+    ]
+    rows = session.run(f"{' UNION ALL '.join(selects)} ORDER BY loaded_at", [*keys] * len(schemas))
     return [LedgerRow(*map(_aware, row)) for row in rows]
 
 

@@ -18,11 +18,12 @@ import MySQLdb
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
 from millrace.batch import EVERY_KEY, Interval, KeyRange
-from millrace.catalog import Cursor, IngestTable, MySQLOptions
+from millrace.catalog import Cursor, IngestTable
 from millrace.cursor import CursorClock
 from millrace.errors import DeclarationError, SourceMismatch, SourceRefused
 from millrace.sources.base import Closing, Extraction
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
+from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.ranges import Condition, in_range, split, where_clause
 from millrace.sources.mysql.relation import Relation
 from millrace.sources.mysql.rows import record_batches, schema_of

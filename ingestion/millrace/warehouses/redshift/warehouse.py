@@ -8,7 +8,6 @@ https://docs.aws.amazon.com/redshift/latest/dg/r_COPY.html
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
@@ -35,18 +34,18 @@ from millrace.errors import (
     DeclarationError,
     RelationNotFound,
     SchemaConflict,
+    SettingError,
     WarehouseBusy,
     WarehouseError,
     WarehouseRefused,
     WarehouseUnavailable,
 )
 from millrace.manifest import Manifest
+from millrace.settings import Settings
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.redshift.options import RedshiftOptions
 from millrace.warehouses.sql import SqlWarehouse, naive, quote, raw
 
-ROLE_VARIABLE = "REDSHIFT_IAM_ROLE"
-TIMEOUT_VARIABLE = "REDSHIFT_STATEMENT_TIMEOUT"
-_STATEMENT_SECONDS = 3600
 # The cluster's own word on a statement that takes too long comes before the client's.
 _GRACE_SECONDS = 30
 _CONNECT_SECONDS = 30
@@ -121,10 +120,25 @@ class RedshiftWarehouse(SqlWarehouse):
 
     Args:
         credentials: dbt-redshift's credentials of the target.
+        iam_role: The role of the cluster that reads the landing, by its ARN, or ``default``.
+        statement_seconds: What one statement may take.
     """
 
-    def __init__(self, credentials: Any) -> None:
+    def __init__(
+        self,
+        credentials: Any,
+        iam_role: str | None = None,
+        statement_seconds: int = Settings.redshift_statement_seconds,
+    ) -> None:
         self._credentials = credentials
+        self._iam_role = iam_role
+        self._statement_seconds = statement_seconds
+
+    @property
+    def name(self) -> str:
+        """The cluster and the database."""
+        host = self._credentials.host
+        return " ".join(filter(None, ["redshift", host, self._credentials.database]))
 
     def check(self) -> str:
         """Connect and ask for the version."""
@@ -154,7 +168,7 @@ class RedshiftWarehouse(SqlWarehouse):
             if not known:
                 raise RelationNotFound(
                     f"There is no {schema}.{identifier} in {self._credentials.database}.",
-                    fix="Build it: `dbt build`, or the DAG transform.",
+                    fix="Build it: `dbt build`.",
                 )
             chosen = list(columns or known)
             if missing := [name for name in (*chosen, *order_by) if name not in known]:
@@ -176,9 +190,9 @@ class RedshiftWarehouse(SqlWarehouse):
         )
 
     @contextmanager
-    def _session(self) -> Iterator[_Session]:
+    def _session(self) -> Iterator[RedshiftSession]:
         place = f"{self._credentials.host}:{self._credentials.port}"
-        seconds = _statement_seconds()
+        seconds = self._statement_seconds
         connection = self._connect(place)
         wire: socket.socket = connection._usock
         try:
@@ -189,7 +203,7 @@ class RedshiftWarehouse(SqlWarehouse):
             wire.settimeout(seconds + _GRACE_SECONDS)
             # Statements outside a transaction commit by themselves.
             connection.autocommit = True
-            session = _Session(connection)
+            session = RedshiftSession(connection)
             session.run(f"SET statement_timeout TO {seconds * 1000}")
             yield session
         except redshift_connector.Error as error:
@@ -224,7 +238,7 @@ class RedshiftWarehouse(SqlWarehouse):
             ) from error
 
     @contextmanager
-    def _transaction(self, session: _Session) -> Iterator[None]:
+    def _transaction(self, session: RedshiftSession) -> Iterator[None]:
         session.run("BEGIN")
         try:
             yield
@@ -238,7 +252,7 @@ class RedshiftWarehouse(SqlWarehouse):
         session.run("COMMIT")
 
     def _stage(
-        self, session: _Session, table: IngestTable, manifest: Manifest, landed: Landed
+        self, session: RedshiftSession, table: IngestTable, manifest: Manifest, landed: Landed
     ) -> None:
         """Copy the parts into a temporary table: the raw table is locked only for the insert.
 
@@ -253,11 +267,11 @@ class RedshiftWarehouse(SqlWarehouse):
         session.run(f"CREATE TEMPORARY TABLE {_STAGED} ({columns}) DISTSTYLE EVEN")
         if not manifest.parts:
             return
-        role = os.environ.get(ROLE_VARIABLE)
+        role = self._iam_role
         if not role:
-            raise WarehouseRefused(
-                f"{ROLE_VARIABLE} is not set.",
-                fix=f"Set {ROLE_VARIABLE} to the ARN of a role of the cluster that may read the "
+            raise SettingError(
+                "REDSHIFT_IAM_ROLE is not set.",
+                fix="Set REDSHIFT_IAM_ROLE to the ARN of a role of the cluster that may read the "
                 "landing (or to `default`).",
             )
         # The cluster reads S3 by itself: what was there before and after is what it read.
@@ -284,10 +298,10 @@ class RedshiftWarehouse(SqlWarehouse):
                 fix="Ingest the batch again: a new attempt lands beside it.",
             )
 
-    def _lock(self, session: _Session, table: IngestTable) -> None:
+    def _claim(self, session: RedshiftSession, table: IngestTable, incoming: pa.Schema) -> None:
         session.run(f"LOCK TABLE {raw(table)}")
 
-    def _columns(self, session: _Session, table: IngestTable) -> dict[str, pa.DataType]:
+    def _columns(self, session: RedshiftSession, table: IngestTable) -> dict[str, pa.DataType]:
         return {
             name: type_
             for name, type_ in _described(session, table.schema, table.identifier)
@@ -300,11 +314,11 @@ class RedshiftWarehouse(SqlWarehouse):
         return _TYPES[type_]
 
     def _column_type(self, table: IngestTable, field: pa.Field) -> str:
-        return "SUPER" if field.name in table.options.redshift.super else self._type(field.type)
+        return "SUPER" if field.name in _options(table).super else self._type(field.type)
 
     def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
         """Rows of one key on one slice, in the order in which dbt asks for what is new."""
-        declared = table.options.redshift
+        declared = _options(table)
         known = {name.lower() for name in columns}
         for name in (declared.distkey, *(declared.sortkey or ()), *declared.super):
             if name is not None and name.lower() not in known:
@@ -322,7 +336,7 @@ class RedshiftWarehouse(SqlWarehouse):
         return f"{distribution} COMPOUND SORTKEY ({', '.join(order)})"
 
     def _widen(
-        self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
+        self, session: RedshiftSession, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
         """Redshift widens only texts in place: other types get a new column, a key a new table."""
         if column.lower() in _key_columns(session, table):
@@ -335,7 +349,7 @@ class RedshiftWarehouse(SqlWarehouse):
         session.run(f"ALTER TABLE {raw(table)} RENAME COLUMN {wider} TO {quote(column)}")
 
     def _widen_key(
-        self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
+        self, session: RedshiftSession, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
         """A key cannot be dropped, and whether it can be changed in a transaction is not written.
 
@@ -358,7 +372,7 @@ class RedshiftWarehouse(SqlWarehouse):
 
     def _insert(
         self,
-        session: _Session,
+        session: RedshiftSession,
         table: IngestTable,
         manifest: Manifest,
         columns: Sequence[str],
@@ -367,7 +381,7 @@ class RedshiftWarehouse(SqlWarehouse):
     ) -> None:
         names = ", ".join(map(quote, columns))
         values = ", ".join(
-            f"JSON_PARSE({quote(name)})" if name in table.options.redshift.super else quote(name)
+            f"JSON_PARSE({quote(name)})" if name in _options(table).super else quote(name)
             for name in columns
         )
         session.run(
@@ -387,18 +401,30 @@ class RedshiftWarehouse(SqlWarehouse):
             )
 
 
-class _Session:
+class RedshiftSession:
+    """A connection to the cluster."""
+
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement; see ``Session.run``."""
         with self._connection.cursor() as cursor:
             cursor.paramstyle = "qmark"
             cursor.execute(statement, tuple(parameters))
             return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 
 
-def _described(session: _Session, schema: str, identifier: str) -> list[tuple[str, pa.DataType]]:
+def _options(table: IngestTable) -> RedshiftOptions:
+    options = table.of_warehouse.get("redshift", RedshiftOptions())
+    if not isinstance(options, RedshiftOptions):
+        raise TypeError(f"{options!r} is of another kind of warehouse")
+    return options
+
+
+def _described(
+    session: RedshiftSession, schema: str, identifier: str
+) -> list[tuple[str, pa.DataType]]:
     """A relation's columns with their Arrow types, in order; none where there is no relation."""
     rows = session.run(
         "SELECT column_name, data_type, numeric_precision, numeric_scale "
@@ -420,7 +446,7 @@ def _described(session: _Session, schema: str, identifier: str) -> list[tuple[st
     return described
 
 
-def _key_columns(session: _Session, table: IngestTable) -> set[str]:
+def _key_columns(session: RedshiftSession, table: IngestTable) -> set[str]:
     """The columns of the raw table's distribution and sort keys."""
     rows = session.run(
         "SELECT column_name FROM svv_redshift_columns WHERE database_name = current_database() "
@@ -430,7 +456,7 @@ def _key_columns(session: _Session, table: IngestTable) -> set[str]:
     return {name for (name,) in rows}
 
 
-def _load_errors(session: _Session) -> str:
+def _load_errors(session: RedshiftSession) -> str:
     """What Redshift keeps of the rows that the last COPY refused."""
     with contextlib.suppress(redshift_connector.Error):
         rows = session.run(
@@ -444,16 +470,6 @@ def _load_errors(session: _Session) -> str:
     return ""
 
 
-def _statement_seconds() -> int:
-    text = os.environ.get(TIMEOUT_VARIABLE) or str(_STATEMENT_SECONDS)
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise WarehouseRefused(
-            f"{TIMEOUT_VARIABLE} is {text!r}, not a number of seconds.",
-            fix=f"Set it to a whole number above 0, or leave it out ({_STATEMENT_SECONDS}).",
-        )
-    return int(text)
-
-
 def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
     text = _text(error)
     if _state(error) in _IN_THE_WAY_STATES or _IN_THE_WAY.fullmatch(_message(error)):
@@ -464,13 +480,13 @@ def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
     if _state(error) == _NOT_LET_STATE:
         return WarehouseRefused(
             f"Redshift at {place} does not let us: {text}.",
-            fix="Grant the loader what deploy/redshift/grants.sql lists.",
+            fix="Grant the loader USAGE and CREATE on the schemas that it loads into.",
         )
     if _state(error) == _CANCELLED_STATE:
         return WarehouseUnavailable(
             f"Redshift at {place} cancelled a statement: {text}. Nothing was loaded.",
-            fix=f"See what it waited for; {TIMEOUT_VARIABLE} is how many seconds one may take "
-            f"({_STATEMENT_SECONDS}, unless set).",
+            fix="See what it waited for; REDSHIFT_STATEMENT_TIMEOUT is how many seconds one may "
+            "take.",
         )
     if isinstance(error, _BROKEN):
         return WarehouseBusy(
@@ -484,7 +500,7 @@ def _explain(error: redshift_connector.Error, place: str) -> WarehouseError:
 
 def _copy_fix(text: str) -> str:
     if "not authorized" in text or "AccessDenied" in text:
-        return f"Attach the role of {ROLE_VARIABLE} to the cluster, and let it read the landing."
+        return "Attach the role of REDSHIFT_IAM_ROLE to the cluster, and let it read the landing."
     if "longer than" in text:
         return f"Shorten it in the source to {_MAX_VARCHAR:,} bytes, or declare `pii: drop` for it."
     return "Ingest the batch again: a new attempt lands beside it."

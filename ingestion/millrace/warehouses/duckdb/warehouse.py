@@ -6,9 +6,10 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,18 @@ class DuckDBWarehouse(SqlWarehouse):
             ((version,),) = session.run("SELECT version()")
         return f"DuckDB {version} at {self._path}"
 
-    def batches(self, table: IngestTable) -> list[LedgerRow]:
-        """The table's ledger; see ``Warehouse.batches``."""
-        return super().batches(table) if self._path.exists() else []
+    @property
+    def name(self) -> str:
+        """The file's name; its folder is nobody's business, but tells two files apart."""
+        folder = sha256(str(self._path.resolve()).encode()).hexdigest()[:8]
+        return f"duckdb {self._path.name} {folder}"
+
+    def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
+        """The ledgers of tables; see ``Warehouse.ledgers``."""
+        # Asking would make the file.
+        return super().ledgers(tables if self._path.exists() else []) or {
+            table.key: [] for table in tables
+        }
 
     def read(
         self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
@@ -82,7 +92,7 @@ class DuckDBWarehouse(SqlWarehouse):
             except duckdb.CatalogException:
                 raise RelationNotFound(
                     f"There is no {schema}.{identifier} in {self._path}.",
-                    fix="Build it: `dbt build`, or the DAG transform.",
+                    fix="Build it: `dbt build`.",
                 ) from None
             except duckdb.BinderException as error:
                 raise RelationNotFound(
@@ -92,14 +102,14 @@ class DuckDBWarehouse(SqlWarehouse):
                 ) from None
 
     @contextmanager
-    def _session(self) -> Iterator[_Session]:
+    def _session(self) -> Iterator[DuckDBSession]:
         connection = self._connect()
         try:
             # Widening a DATE or a TIMESTAMP must not depend on the laptop's time zone.
             connection.execute("SET TimeZone = 'UTC'")
             # To keep a part's rows in their order, threads would have to wait for each other.
             connection.execute("SET preserve_insertion_order = false")
-            yield _Session(connection)
+            yield DuckDBSession(connection)
         except duckdb.Error as error:
             raise _explain(error, self._path) from error
         finally:
@@ -112,8 +122,8 @@ class DuckDBWarehouse(SqlWarehouse):
             # Made here, a mistyped path would be a second, empty warehouse.
             raise WarehouseRefused(
                 f"There is no folder {self._path.parent} for the DuckDB file {self._path.name}.",
-                fix="Correct DUCKDB_PATH, or make the folder: a relative path starts at the "
-                "project's root.",
+                fix="Correct the target's `path` in profiles.yml, or make the folder. A relative "
+                "path starts where profiles.yml is.",
             )
         try:
             return duckdb.connect(str(self._path))
@@ -133,11 +143,12 @@ class DuckDBWarehouse(SqlWarehouse):
     def _unfit(self, error: Exception) -> WarehouseRefused:
         return WarehouseRefused(
             f"The DuckDB file {self._path} cannot be opened: {_said(error)}.",
-            fix="Set DUCKDB_PATH to a file that you may write and that DuckDB made.",
+            fix="Let the target's `path` in profiles.yml name a file that you may write, and that "
+            "DuckDB made.",
         )
 
     @contextmanager
-    def _transaction(self, session: _Session) -> Iterator[None]:
+    def _transaction(self, session: DuckDBSession) -> Iterator[None]:
         session.connection.begin()
         try:
             yield
@@ -148,7 +159,10 @@ class DuckDBWarehouse(SqlWarehouse):
             raise
         session.connection.commit()
 
-    def _columns(self, session: _Session, table: IngestTable) -> dict[str, pa.DataType]:
+    def _claim(self, session: DuckDBSession, table: IngestTable, incoming: pa.Schema) -> None:
+        self._make(session, table, incoming)
+
+    def _columns(self, session: DuckDBSession, table: IngestTable) -> dict[str, pa.DataType]:
         rows = session.run(
             "SELECT column_name, data_type FROM information_schema.columns "
             "WHERE table_catalog = current_database() AND table_schema = ? AND table_name = ? "
@@ -167,13 +181,13 @@ class DuckDBWarehouse(SqlWarehouse):
         return _TYPES[type_]
 
     def _widen(
-        self, session: _Session, table: IngestTable, column: str, type_: pa.DataType
+        self, session: DuckDBSession, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
         session.run(f"ALTER TABLE {raw(table)} ALTER {quote(column)} TYPE {self._type(type_)}")
 
     def _insert(
         self,
-        session: _Session,
+        session: DuckDBSession,
         table: IngestTable,
         manifest: Manifest,
         columns: Sequence[str],
@@ -195,11 +209,14 @@ class DuckDBWarehouse(SqlWarehouse):
                 )
 
 
-class _Session:
+class DuckDBSession:
+    """A connection to the file."""
+
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement; see ``Session.run``."""
         return self.connection.execute(statement, list(parameters)).fetchall()
 
 
@@ -208,8 +225,8 @@ def _explain(error: duckdb.Error, path: Path) -> WarehouseError:
     if said.endswith(os.strerror(errno.ENOSPC)):
         return WarehouseError(
             f"There is no room for the DuckDB file {path}: {said}.",
-            fix="Free space there, or set DUCKDB_PATH to a file where there is more. The warehouse "
-            "is as it was before.",
+            fix="Free space there, or let the target's `path` in profiles.yml name a file where "
+            "there is more. The warehouse is as it was before.",
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return WarehouseError(

@@ -12,9 +12,10 @@ from gspread.exceptions import APIError
 from gspread.utils import a1_to_rowcol
 
 from millrace.batch import EVERY_KEY, Interval, KeyRange
-from millrace.catalog import GoogleSheetOptions, IngestTable
+from millrace.catalog import IngestTable
 from millrace.errors import DeclarationError, SourceMismatch
 from millrace.google_sheets.client import GoogleSheets, SheetCell, quote_tab, said
+from millrace.google_sheets.headings import column_name
 from millrace.google_sheets.to_columns import (
     Corner,
     SheetColumn,
@@ -22,8 +23,8 @@ from millrace.google_sheets.to_columns import (
     heading_row,
     to_record_batch,
 )
-from millrace.headings import column_name
 from millrace.sources.base import Closing, Extraction
+from millrace.sources.google_sheets.options import GoogleSheetOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

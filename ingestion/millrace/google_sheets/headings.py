@@ -25,3 +25,20 @@ def _spelled(signs: str) -> str:
     shown = [sign for sign in signs if unicodedata.category(sign)[0] not in "MCZ"]
     words = " ".join(unicodedata.name(sign, "sign") for sign in shown)
     return words.lower().replace("-", " ").replace(" ", "_")
+
+
+def composed(name: str) -> str:
+    """A name with each accent in its composed form, as it is compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def checked_labels(labels: dict[str, str]) -> dict[str, str]:
+    """Headings by column name, as they are declared.
+
+    Raises:
+        ValueError: one is blank.
+    """
+    for name, label in labels.items():
+        if not column_name(label):
+            raise ValueError(f"{name}: a label is not blank")
+    return {composed(name): label for name, label in labels.items()}

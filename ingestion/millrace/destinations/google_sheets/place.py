@@ -13,7 +13,7 @@ from typing import Any
 
 from gspread.utils import rowcol_to_a1
 
-from millrace.catalog import GoogleSheetPublishOptions, Publication
+from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
 from millrace.errors import PublicationRefused
 from millrace.google_sheets import tab as sheet_tab
 from millrace.google_sheets.client import GoogleSheets, quote_tab
@@ -172,13 +172,17 @@ def _notes(found: Sequence[Mapping[str, Any]]) -> list[Note]:
     ]
 
 
-def locate(sheets: GoogleSheets, book: Book, publication: Publication, owner: Owner) -> Place:
+def locate(
+    sheets: GoogleSheets,
+    book: Book,
+    options: GoogleSheetPublishOptions,
+    owner: Owner,
+) -> Place:
     """The tab with the publication's note, under whatever title; else the declared one.
 
     Raises:
         PublicationRefused: the tab is another publication's, or there are two of this one.
     """
-    options = publication.options
     declared = book.titled(options.tab)
     notes = read_layout(sheets, options, declared.title).notes if declared else []
     if declared and (note := _own_note(declared, notes, owner)):
@@ -202,7 +206,7 @@ def locate(sheets: GoogleSheets, book: Book, publication: Publication, owner: Ow
         )
     log.warning(
         "%s: the tab '%s' is called '%s' now, and is published under that title: declare it",
-        *(publication.name, options.tab, elsewhere.title),
+        *(owner.publication, options.tab, elsewhere.title),
     )
     return elsewhere
 

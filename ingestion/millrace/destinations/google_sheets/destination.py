@@ -23,13 +23,10 @@ import pyarrow as pa
 from gspread.exceptions import APIError
 from gspread.utils import a1_to_rowcol, rowcol_to_a1
 
-from millrace.catalog import GoogleSheetPublishOptions, Publication
+from millrace.catalog import Publication
 from millrace.destinations.base import Published
-from millrace.errors import PublicationRefused, SheetChanged, SheetError, SheetUnavailable
-from millrace.google_sheets import tab as sheet_tab
-from millrace.google_sheets.client import Cell, GoogleSheets, quote_tab, said
-from millrace.google_sheets.note import Owner, stale_note, written_note
-from millrace.google_sheets.place import (
+from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
+from millrace.destinations.google_sheets.place import (
     Layout,
     Place,
     find_note,
@@ -38,6 +35,10 @@ from millrace.google_sheets.place import (
     read_layout,
     staging_title,
 )
+from millrace.errors import PublicationRefused, SheetChanged, SheetError, SheetUnavailable
+from millrace.google_sheets import tab as sheet_tab
+from millrace.google_sheets.client import Cell, GoogleSheets, quote_tab, said
+from millrace.google_sheets.note import Owner, stale_note, written_note
 from millrace.google_sheets.rows import RowChange, added_rows, changes
 from millrace.google_sheets.tab import Request, Tab
 from millrace.google_sheets.to_cells import (
@@ -83,7 +84,7 @@ class GoogleSheetDestination:
     ) -> Published:
         """Replace the tab's table; see ``Destination.publish``."""
         try:
-            with _explained(publication.options):
+            with _explained(_options(publication)):
                 return self._until_it_stays(publication, rows, refreshed, warehouse)
         except SheetError as error:
             if isinstance(error, SheetChanged) or not error.may_pass:
@@ -94,7 +95,7 @@ class GoogleSheetDestination:
         self, publication: Publication, reason: str, *, when: str, warehouse: str
     ) -> None:
         """Let the note say that the table is not refreshed; see ``Destination.mark_stale``."""
-        options = publication.options
+        options = _options(publication)
         try:
             book = read_book(self._sheets, options)
             note = find_note(self._sheets, book, options, Owner(publication.name, warehouse))
@@ -111,7 +112,7 @@ class GoogleSheetDestination:
         self, publication: Publication, rows: pa.Table, refreshed: str, warehouse: str
     ) -> Published:
         """Publish, again where somebody types into the table meanwhile."""
-        table = _sheet_table(publication.options, rows)
+        table = _sheet_table(_options(publication), rows)
         owner = Owner(publication.name, warehouse)
         for _ in range(_TRIES - 1):
             try:
@@ -123,9 +124,9 @@ class GoogleSheetDestination:
     def _publish(
         self, publication: Publication, table: SheetTable, owner: Owner, refreshed: str
     ) -> Published:
-        options = publication.options
+        options = _options(publication)
         book = read_book(self._sheets, options)
-        tab = self._tab(options, locate(self._sheets, book, publication, owner))
+        tab = self._tab(options, locate(self._sheets, book, options, owner))
         row_changes = self._row_changes(options, tab, table)
         standing = len(table.rows) if row_changes else tab.rows
         # A repeated request would insert rows again. One that deletes a staging tab is refused
@@ -414,6 +415,12 @@ def _check_unique(keys: Sequence[Canonical], names: Sequence[str]) -> None:
             f"Rows cannot be followed by {', '.join(names)}: {times:,} rows have {shown}.",
             fix="Declare `key`: columns of the mart that tell its rows apart.",
         )
+
+
+def _options(publication: Publication) -> GoogleSheetPublishOptions:
+    if not isinstance(publication.options, GoogleSheetPublishOptions):
+        raise TypeError(f"{publication.name} is published to another kind of destination")
+    return publication.options
 
 
 @contextmanager

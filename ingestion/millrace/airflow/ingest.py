@@ -1,0 +1,170 @@
+"""A DAG for each source table that the dbt project declares an ``ingest`` block for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from millrace.airflow.outcomes import explained, look_again, refuse, unfold
+from millrace.airflow.project import AirflowProject, collector_at_rest, is_wanted
+from millrace.catalog import IngestTable
+from millrace.errors import IntervalOpen
+
+if TYPE_CHECKING:
+    from millrace.batch import Interval
+    from millrace.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_POOL = "default_pool"
+_PROGRESS_SECONDS = 10
+_OPEN_PATIENCE = timedelta(minutes=30)
+_OPEN_LOOK = timedelta(seconds=30)
+_START = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def ingest_dags(project: AirflowProject) -> list[DAG]:
+    """Make the DAGs of all declared tables; Airflow finds them by itself.
+
+    Args:
+        project: The project.
+
+    Raises:
+        ProjectError: there is no project or no manifest of it.
+        DeclarationError: a declaration does not make sense.
+    """
+    with collector_at_rest():
+        return [
+            ingest_dag(project, table)
+            for table in project.catalog.tables
+            if is_wanted(project.ingest_dag_id(table))
+        ]
+
+
+def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
+    """The DAG that keeps one raw table: plan, extract, load.
+
+    Three tasks, so that a failed load does not read the source again, and so that each waits only
+    for the pool of what it touches: the warehouse, or the source. The extraction is mapped: the
+    partitions of a large batch spread over the workers, and one that fails is retried alone.
+    """
+    with DAG(
+        dag_id=project.ingest_dag_id(table),
+        description=f"{table.key} → {table.schema}.{table.identifier}",
+        schedule=CronDataIntervalTimetable(table.options.schedule, timezone="UTC"),
+        start_date=_START,
+        # The first batch takes everything before its interval's end: there is nothing to catch up.
+        catchup=False,
+        max_active_runs=1,
+        default_args=project.task_arguments,
+        tags=["ingest", table.source],
+        doc_md=f"Declared in `{table.file}` of the dbt project {project.catalog.project}.",
+    ) as dag:
+        plan = PlanBatch(task_id="plan", project=project, table=table, pool=project.warehouse_pool)
+
+        # A task whose pool is missing would wait for ever: only one that is declared is asked for.
+        @task(pool=table.options.pool or _DEFAULT_POOL)
+        def extract(partition: dict[str, Any]) -> str:
+            """Read a partition from the source and land it; returns its manifest's URL."""
+            from millrace.batch import Partition
+            from millrace.landing.memory import keep_no_freed_memory
+
+            keep_no_freed_memory()
+            with explained():
+                planned = Partition.from_json(partition)
+                return project.pipeline().extract_partition(table, planned, logged_progress()).url
+
+        @task(pool=project.warehouse_pool, outlets=[project.raw_asset(table)])
+        def load(partitions: list[dict[str, Any]], manifest_urls: Iterable[str]) -> int:
+            """Load what was landed; returns the number of rows."""
+            from millrace.batch import Partition
+
+            with explained():
+                carrier = project.pipeline()
+                planned = [Partition.from_json(value) for value in partitions]
+                manifest = carrier.merge(table, planned, list(manifest_urls))
+                return carrier.load(table, manifest).rows
+
+        load(plan.output, extract.expand(partition=plan.output))
+    return dag
+
+
+class PlanBatch(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airflow
+    """Decides the batch, and how workers share it.
+
+    The batch is the run's data interval, or everything before its end. A run without an interval,
+    which a person or an asset started, takes what is new up to now. While transactions can still
+    write into the interval, it waits without a worker and a slot, and after a while fails and names
+    who holds it up.
+
+    Args:
+        project: The project.
+        table: The table.
+    """
+
+    def __init__(self, *, project: AirflowProject, table: IngestTable, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+        self.table = table
+
+    def execute(self, context: Any, until: str | None = None) -> list[dict[str, Any]]:
+        """Plan; returns the partitions."""
+        interval = _interval(context)
+        with explained():
+            carrier = self.project.pipeline()
+            try:
+                batch = carrier.plan(self.table, interval, whole=interval is not None)
+            except IntervalOpen as error:
+                self._wait(error, until)
+            if batch is None:
+                log.info("Nothing can be new.")
+                raise AirflowSkipException
+            return [partition.to_json() for partition in carrier.partitions(self.table, batch)]
+
+    def resume(
+        self, context: Any, event: Any = None, until: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Go on after the wait."""
+        unfold()
+        return self.execute(context, until)
+
+    def _wait(self, error: IntervalOpen, until: str | None) -> NoReturn:
+        now = datetime.now(UTC)
+        end = datetime.fromisoformat(until) if until else now + _OPEN_PATIENCE
+        if now >= end:
+            refuse(str(error))
+        log.warning("%s Waiting until %s.", error.message, f"{end:%H:%M:%S}")
+        look_again(self, _OPEN_LOOK, until=end.isoformat())
+
+
+def _interval(context: Any) -> Interval | None:
+    from millrace.batch import Interval, parse_time
+
+    # A run without a logical date has none; one that is triggered for a moment has an empty one.
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    if not start or not end or start >= end:
+        return None
+    # Airflow's own times compute by rules of their own, and can lose their zone.
+    return Interval(parse_time(start.isoformat()), parse_time(end.isoformat()))
+
+
+def logged_progress() -> Progress:
+    """A progress callback that writes a line to the task's log every few seconds."""
+    from millrace.progress import describe
+
+    began = said = time.monotonic()
+
+    def landed(rows: int, size: int, expected_rows: int | None) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= _PROGRESS_SECONDS:
+            said = now
+            log.info("%s", describe(rows, size, expected_rows, now - began))
+
+    return landed

@@ -1,0 +1,27 @@
+"""What Millrace does to every component of an Airflow that it is installed in."""
+
+from __future__ import annotations
+
+import os
+
+from airflow.configuration import conf
+from airflow.plugins_manager import AirflowPlugin
+
+
+def send_no_usage_data() -> None:
+    """Let Cosmos send usage data only where somebody has asked for that."""
+    if not conf.has_option("cosmos", "enable_telemetry"):
+        # Cosmos may have read its settings already, or read them later.
+        os.environ["AIRFLOW__COSMOS__ENABLE_TELEMETRY"] = "False"
+        from cosmos import settings
+
+        settings.enable_telemetry = False
+
+
+class MillracePlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not follow Airflow
+    """Loaded by Airflow, by its entry point."""
+
+    name = "millrace"
+
+
+send_no_usage_data()

@@ -1,0 +1,133 @@
+"""A dbt project as Airflow runs it: where it is, and what its DAGs, assets and pools are called."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, get_parsing_context
+
+from millrace.airflow.outcomes import RETRY_POLICY
+from millrace.catalog import Catalog, IngestTable, load_catalog
+from millrace.dbt.project import Project
+from millrace.settings import DbtSettings, Settings
+
+if TYPE_CHECKING:
+    from millrace.pipeline import Pipeline
+
+DEFAULT_ARGS: Mapping[str, Any] = {
+    "owner": "millrace",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": timedelta(minutes=15),
+    "execution_timeout": timedelta(hours=2),
+    "retry_policy": RETRY_POLICY,
+}
+"""What every task has by default."""
+
+
+@dataclass(frozen=True)
+class AirflowProject:
+    """A dbt project in an Airflow, which may have several.
+
+    Attributes:
+        folder: Where ``dbt_project.yml`` is.
+        profiles_dir: Where ``profiles.yml`` is; default: beside the project's folder, or in it.
+        target: The profile's target; default: the profile's own choice, or ``DBT_TARGET``.
+        prefix: Begins the ids of its DAGs and the names of its assets; for a second project in one
+            Airflow, such as ``shop__``.
+        warehouse_pool: The Airflow pool of whoever writes to the warehouse. It has one slot where
+            the warehouse is DuckDB, which has one writer.
+        default_args: Arguments of all tasks, over ``DEFAULT_ARGS``: an owner, retries, callbacks.
+    """
+
+    folder: Path
+    profiles_dir: Path | None = None
+    target: str | None = None
+    prefix: str = ""
+    warehouse_pool: str = "warehouse"
+    default_args: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def dbt(self) -> Project:
+        """The dbt project.
+
+        Raises:
+            ProjectError: it is not there.
+        """
+        return Project.find(
+            self.folder,
+            DbtSettings.read(os.environ),
+            project_dir=self.folder,
+            profiles_dir=self.profiles_dir,
+            target=self.target,
+        )
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """What it declares, by the manifest that dbt has written.
+
+        Raises:
+            ProjectError: there is no manifest.
+            DeclarationError: a declaration does not make sense.
+        """
+        return load_catalog(self.dbt.manifest_path)
+
+    @property
+    def task_arguments(self) -> dict[str, Any]:
+        """The default arguments of its tasks."""
+        return {**DEFAULT_ARGS, **self.default_args}
+
+    def ingest_dag_id(self, table: IngestTable) -> str:
+        """The id of the DAG that keeps a raw table."""
+        return f"{self.prefix}ingest__{table.source}__{table.name}"
+
+    def raw_asset(self, table: IngestTable) -> Asset:
+        """What stands for a raw table: ingestion updates it, ``transform`` waits for it."""
+        return self._asset(f"{table.schema}.{table.identifier}")
+
+    @property
+    def built_asset(self) -> Asset:
+        """Updated by a run of dbt without a failure; its event says when that run began to read."""
+        return self._asset("built")
+
+    def pipeline(self) -> Pipeline:
+        """The pipeline of this project, with Airflow's own connections."""
+        # Imported here: DAG files are parsed again and again, and need none of it.
+        from millrace.airflow.connections import airflow_connection
+        from millrace.pipeline import Pipeline
+
+        return Pipeline(self.dbt, Settings.read(os.environ), airflow_connection)
+
+    def _asset(self, name: str) -> Asset:
+        project = f"{self.prefix}{self.catalog.project}"
+        return Asset(name=f"{project}.{name}", uri=f"millrace://{project}/{name.replace('.', '/')}")
+
+
+def is_wanted(dag_id: str) -> bool:
+    """Whether Airflow needs this DAG: all of them, but for a task just the task's own."""
+    return get_parsing_context().dag_id in (None, dag_id)
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Make DAGs without the garbage collector.
+
+    It would look through all that Airflow has imported again and again: a third of the time for a
+    large project.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,246 @@
+"""The dbt manifest, read as declarations: which tables are ingested and which marts published.
+
+A source table with an ``ingest`` block in its meta is an extraction job. The source's own block
+gives defaults; the table's block adds to it key by key. An exposure with a ``publish`` block is a
+publishing job of the mart that it depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from millrace.catalog.declarations import Catalog, IngestTable, Publication
+from millrace.catalog.kinds import DESTINATIONS, SOURCES, WAREHOUSES, Kinds
+from millrace.catalog.options import Pii
+from millrace.catalog.suggestions import did_you_mean
+from millrace.errors import DeclarationError, ProjectError
+
+MANIFEST_SCHEMA = "https://schemas.getdbt.com/dbt/manifest/v12.json"
+
+
+def load_catalog(manifest_path: Path) -> Catalog:
+    """Read and validate dbt's manifest.
+
+    Args:
+        manifest_path: ``manifest.json`` in dbt's target folder.
+
+    Returns:
+        The declarations, ordered by key.
+
+    Raises:
+        ProjectError: there is no manifest, or not one that this version understands.
+        DeclarationError: a block has an unknown, missing or unfit key.
+    """
+    try:
+        manifest = json.loads(manifest_path.read_text())
+    except FileNotFoundError:
+        raise ProjectError(
+            f"There is no dbt manifest at {manifest_path}.",
+            fix="Run `dbt parse`.",
+        ) from None
+    except ValueError as error:
+        raise ProjectError(
+            f"{manifest_path} is not JSON: {error}.",
+            fix="Delete it and run `dbt parse`.",
+        ) from error
+    version = manifest.get("metadata", {}).get("dbt_schema_version")
+    if version != MANIFEST_SCHEMA:
+        raise ProjectError(
+            f"{manifest_path} was written by another version of dbt "
+            f"(its schema is {version}; {MANIFEST_SCHEMA} is understood).",
+            fix="Run `dbt parse` with the dbt that is installed beside Millrace (1.11).",
+        )
+    nodes = sorted(manifest["sources"].values(), key=lambda node: str(node["unique_id"]))
+    tables = tuple(_tables(nodes))
+    _refuse_shared_raw_tables(tables)
+    publications = tuple(_publications(manifest))
+    _refuse_shared_places(publications)
+    return Catalog(tables, publications, manifest["metadata"].get("project_name", ""))
+
+
+def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
+    for node in nodes:
+        # dbt replaces the source's meta by the table's, key by key, and keeps the former.
+        of_source = node.get("source_meta", {}).get("ingest") or {}
+        of_table = node.get("meta", {}).get("ingest")
+        if of_table is None:
+            continue
+        where = f"{node['original_file_path']}: source table {node['source_name']}.{node['name']}"
+        _refuse_name(_SOURCE_NAME, node["source_name"], f"{where}: the source's name")
+        _refuse_name(_TABLE_NAME, node["name"], f"{where}: the table's name")
+        for block in (of_source, of_table):
+            if not isinstance(block, Mapping):
+                raise DeclarationError(
+                    f"{where}: meta.ingest is {block!r}, not a block of keys.",
+                    fix="Write e.g. `ingest: {kind: mysql, connection: mysql_prod, "
+                    "table: shop.orders}`.",
+                )
+        block = {**of_source, **of_table}
+        of_warehouse = {
+            kind: _warehouse_options(kind, block.pop(kind), f"{where}: meta.ingest.{kind}")
+            for kind in WAREHOUSES.names()
+            if kind in block
+        }
+        yield IngestTable(
+            source=node["source_name"],
+            name=node["name"],
+            schema=node["schema"],
+            identifier=node["identifier"],
+            options=_options(block, SOURCES, f"{where}: meta.ingest"),
+            of_warehouse=of_warehouse,
+            pii=_pii(node["columns"], where),
+            not_ingested=_not_ingested(node["columns"], where),
+            file=node["original_file_path"],
+        )
+
+
+# They become folders of the landing, and ids of DAGs.
+_SOURCE_NAME = re.compile(r"[\w-]{1,100}")
+_TABLE_NAME = re.compile(r"[\w-][\w.-]{0,99}")
+
+
+def _refuse_name(pattern: re.Pattern[str], name: str, where: str) -> None:
+    if not pattern.fullmatch(name):
+        raise DeclarationError(
+            f"{where} is {name!r}, which cannot name a folder and a DAG.",
+            fix="Use letters, digits, _ and -, at most 100 of them, and in a table's name dots "
+            "inside; `identifier` and `schema` keep the warehouse's own names.",
+        )
+
+
+def _refuse_shared_raw_tables(tables: tuple[IngestTable, ...]) -> None:
+    owners: dict[tuple[str, str], IngestTable] = {}
+    for table in tables:
+        other = owners.setdefault((table.schema.lower(), table.identifier.lower()), table)
+        if other is not table:
+            raise DeclarationError(
+                f"{table.file}: source tables {other.key} and {table.key} would both load into "
+                f"{table.schema}.{table.identifier}.",
+                fix="Give one of them another `identifier`, or its source another `schema`.",
+            )
+
+
+def _refuse_shared_places(publications: tuple[Publication, ...]) -> None:
+    owners: dict[Hashable, Publication] = {}
+    for publication in publications:
+        options = publication.options
+        other = owners.setdefault((options.kind, options.place), publication)
+        if other is not publication:
+            raise DeclarationError(
+                f"{publication.file}: exposures {other.name} and {publication.name} would both "
+                f"publish to {options.where}.",
+                fix="Declare another place for one of them.",
+            )
+
+
+def _publications(manifest: Mapping[str, Any]) -> Iterator[Publication]:
+    exposures = manifest.get("exposures", {}).values()
+    for node in sorted(exposures, key=lambda node: str(node["unique_id"])):
+        block = node.get("meta", {}).get("publish")
+        if block is None:
+            continue
+        where = f"{node['original_file_path']}: exposure {node['name']}"
+        if not isinstance(block, Mapping):
+            raise DeclarationError(
+                f"{where}: meta.publish is {block!r}, not a block of keys.",
+                fix="Write e.g. `publish: {kind: google_sheet, connection: google_sheets, "
+                "spreadsheet: …, tab: …, order_by: [date]}`.",
+            )
+        models = [name for name in node["depends_on"]["nodes"] if name.startswith("model.")]
+        if len(models) != 1:
+            raise DeclarationError(
+                f"{where}: a publication depends on one model; this one on {len(models)}.",
+                fix="Write `depends_on: [ref('the_mart')]`, and an exposure for each mart.",
+            )
+        mart = manifest["nodes"][models[0]]
+        yield Publication(
+            name=node["name"],
+            mart=mart["name"],
+            schema=mart["schema"],
+            identifier=mart["alias"],
+            options=_options(block, DESTINATIONS, f"{where}: meta.publish"),
+            file=node["original_file_path"],
+        )
+
+
+def _not_ingested(columns: Mapping[str, Mapping[str, Any]], where: str) -> frozenset[str]:
+    names = set()
+    for name, column in columns.items():
+        value = column.get("meta", {}).get("ingest", True)
+        if not isinstance(value, bool):
+            raise DeclarationError(
+                f"{where}: column {name}: meta.ingest is {value!r}.",
+                fix="Write `ingest: false` to leave the column out; a column is read otherwise.",
+            )
+        if not value:
+            names.add(name)
+    return frozenset(names)
+
+
+def _options(block: Mapping[str, Any], kinds: Kinds, where: str) -> Any:
+    """Validate a block by the model of its kind."""
+    kind = kinds.find(str(block.get("kind")))
+    if kind is None:
+        raise DeclarationError(
+            f"{where}.kind is {block['kind']!r}."
+            if "kind" in block
+            else f"{where} lacks the key 'kind'.",
+            fix=did_you_mean(str(block.get("kind")), kinds.names(), "Kinds"),
+        )
+    return _validated(block, kind.options, where)
+
+
+def _warehouse_options(name: str, block: Any, where: str) -> BaseModel:
+    """Validate what an ingest block says for one kind of warehouse."""
+    kind = WAREHOUSES.find(name)
+    model = kind and kind.table_options
+    if model is None:
+        raise DeclarationError(f"{where}: {name} takes no options.", fix="Leave the key out.")
+    return _validated(block, model, where)
+
+
+def _validated(block: Any, model: type[BaseModel], where: str) -> BaseModel:
+    try:
+        return model.model_validate(block)
+    except ValidationError as error:
+        raise _explain(error, model, where) from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str) -> DeclarationError:
+    """All problems of one block in one message; the way out of the first unknown key."""
+    allowed = list(model.model_fields)
+    fix = f"Allowed: {', '.join(allowed)}."
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"has an unknown key '{key}'")
+            fix = did_you_mean(key, allowed, "Allowed")
+        elif problem["type"] == "missing":
+            problems.append(f"lacks the key '{key}'")
+        elif key:
+            problems.append(f"has {key}: {problem['input']!r}: {problem['msg']}")
+        else:
+            problems.append(problem["msg"].removeprefix("Value error, "))
+    return DeclarationError(f"{where} {'; '.join(problems)}.", fix=fix)
+
+
+def _pii(columns: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Pii]:
+    policies = {}
+    for name, column in columns.items():
+        policy = column.get("meta", {}).get("pii")
+        if policy is None:
+            continue
+        if policy not in set(Pii):
+            raise DeclarationError(
+                f"{where}: column {name}: meta.pii is {policy!r}.",
+                fix=did_you_mean(str(policy), list(Pii), "Allowed"),
+            )
+        policies[name] = Pii(policy)
+    return policies

@@ -1,0 +1,131 @@
+"""What a project declares to Millrace: tables to ingest, marts to publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from millrace.catalog.options import IngestOptions, Pii, PublishOptions
+from millrace.catalog.suggestions import did_you_mean
+from millrace.errors import DeclarationError
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A mart that Millrace publishes.
+
+    Attributes:
+        name: The exposure's name.
+        mart: Name of the dbt model.
+        schema: The mart's schema.
+        identifier: The mart's name there.
+        options: The validated ``publish`` block.
+        file: Where it is declared, relative to the dbt project.
+    """
+
+    name: str
+    mart: str
+    schema: str
+    identifier: str
+    options: PublishOptions
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class IngestTable:
+    """A source table that Millrace ingests.
+
+    Attributes:
+        source: Name of the dbt source.
+        name: Name of the table in that source.
+        schema: The raw table's schema.
+        identifier: The raw table's name there.
+        options: The validated ``ingest`` block.
+        pii: Policy by column name.
+        not_ingested: Columns whose meta says ``ingest: false``.
+        of_warehouse: The validated block of each kind of warehouse that the ingest block names.
+        file: Where it is declared, relative to the dbt project.
+    """
+
+    source: str
+    name: str
+    schema: str
+    identifier: str
+    options: IngestOptions
+    pii: Mapping[str, Pii] = field(default_factory=dict)
+    not_ingested: frozenset[str] = frozenset()
+    of_warehouse: Mapping[str, BaseModel] = field(default_factory=dict)
+    file: str = ""
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Columns that are never even read: ``ingest: false``, or ``pii: drop``."""
+        dropped = {name for name, policy in self.pii.items() if policy is Pii.DROP}
+        return self.not_ingested | dropped
+
+    @property
+    def key(self) -> str:
+        """``<source>.<table>``: what the command line and the ledger call it."""
+        return f"{self.source}.{self.name}"
+
+    @property
+    def cursor_column(self) -> str | None:
+        """The column whose intervals make the batches; None for a full refresh."""
+        return self.options.cursor.column if self.options.cursor else None
+
+    @property
+    def is_full_refresh(self) -> bool:
+        """Whether each batch is the whole table."""
+        return self.options.cursor is None
+
+    @property
+    def min_rows(self) -> int:
+        """Fewer rows in one batch are refused."""
+        if self.options.min_rows is not None:
+            return self.options.min_rows
+        return 1 if self.is_full_refresh else 0
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that the dbt project declares to Millrace.
+
+    Attributes:
+        tables: What is ingested, ordered by key.
+        publications: What is published, ordered by name.
+        project: The dbt project's name.
+    """
+
+    tables: tuple[IngestTable, ...]
+    publications: tuple[Publication, ...] = ()
+    project: str = ""
+
+    def publication(self, name: str) -> Publication:
+        """The publication of the exposure called so.
+
+        Raises:
+            DeclarationError: none is.
+        """
+        for publication in self.publications:
+            if publication.name == name:
+                return publication
+        raise DeclarationError(
+            f"No exposure '{name}' with a `publish` block is declared.",
+            fix=did_you_mean(name, [found.name for found in self.publications], "Declared"),
+        )
+
+    def table(self, key: str) -> IngestTable:
+        """The table called ``<source>.<table>``.
+
+        Raises:
+            DeclarationError: none is.
+        """
+        for table in self.tables:
+            if table.key == key:
+                return table
+        raise DeclarationError(
+            f"No source table '{key}' with an `ingest` block is declared.",
+            fix=did_you_mean(key, [table.key for table in self.tables], "Declared"),
+        )

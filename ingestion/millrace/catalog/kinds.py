@@ -1,0 +1,78 @@
+"""The kinds of sources, warehouses and destinations, as installed distributions register them.
+
+A kind is an entry point: its name is what a declaration or a dbt profile calls it, its object says
+the kind's options and how it is opened. Nobody else has a list of kinds, so a distribution of your
+own adds one:
+
+    [project.entry-points."millrace.sources"]
+    postgres = "my_package.postgres:KIND"
+
+The object's module is imported when a declaration is read, also while Airflow parses its DAG files:
+it imports no client library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from millrace.errors import NotInstalled
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The kinds of one group of entry points.
+
+    Attributes:
+        group: The group.
+    """
+
+    group: str
+
+    def names(self) -> list[str]:
+        """What they are called, in order."""
+        return sorted(_registered(self.group))
+
+    def find(self, name: str) -> Any | None:
+        """The object of the kind called so; None where there is none."""
+        found = _registered(self.group).get(name)
+        return found.load() if found else None
+
+
+SOURCES = Kinds("millrace.sources")
+"""Of ``SourceKind``."""
+
+WAREHOUSES = Kinds("millrace.warehouses")
+"""Of ``WarehouseKind``, by the type of dbt's adapter."""
+
+DESTINATIONS = Kinds("millrace.destinations")
+"""Of ``DestinationKind``."""
+
+
+@contextmanager
+def needing(requirement: str, kind: str) -> Iterator[None]:
+    """Say what to install where a kind's client library is missing.
+
+    Args:
+        requirement: What brings the library, as pip takes it: ``millrace[mysql]``.
+        kind: The kind, for the message.
+
+    Raises:
+        NotInstalled: it is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise NotInstalled(
+            f"The kind {kind} needs the Python package {error.name}, which is not installed.",
+            fix=f"pip install '{requirement}'",
+        ) from error
+
+
+@cache
+def _registered(group: str) -> dict[str, EntryPoint]:
+    return {found.name: found for found in entry_points(group=group)}

@@ -1,0 +1,142 @@
+"""What every kind of source and destination declares; each kind adds its own in its room."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from croniter import croniter
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Pii(StrEnum):
+    """What happens to a column with personal data before it is landed."""
+
+    HASH = "hash"
+    DROP = "drop"
+    MASK = "mask"
+
+
+class Period(BaseModel):
+    """A span of time, written as dbt writes one for freshness: ``{count: 2, period: hour}``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(ge=0)
+    period: Literal["second", "minute", "hour", "day"]
+
+    @property
+    def span(self) -> timedelta:
+        """The span."""
+        return timedelta(**{f"{self.period}s": self.count})
+
+
+class Cursor(BaseModel):
+    """The column whose intervals make the batches; its name alone where the rest need not be said.
+
+    Attributes:
+        column: Its name.
+        time_zone: The zone that a DATETIME or DATE is written in, by its IANA name; UTC where the
+            server is on UTC. A TIMESTAMP has none.
+        settle: How long a statement may work before it writes its first row. As long is waited
+            where the account may not see what others do; MySQL's own time-out for locks and ten
+            seconds, unless told.
+        lookback: Each batch reads so much of what is loaded again, and replaces it: for a replica,
+            and for a column that an application fills. No transaction is looked at then.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str
+    time_zone: str | None = None
+    settle: Period | None = None
+    lookback: Period | None = None
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                ZoneInfo(value)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            raise ValueError("not a time zone such as America/New_York or UTC") from None
+        return value
+
+
+class IngestOptions(BaseModel):
+    """What every kind of source declares.
+
+    Attributes:
+        connection: Id of the Airflow connection with the credentials.
+        pool: An Airflow pool that bounds how many tasks read from the source at a time.
+        schedule: Cron expression or preset of the table's DAG.
+        primary_key: Columns that name a row.
+        cursor: Column whose intervals make the batches, or a block that says more of it; without
+            it, each batch is the whole table.
+        min_rows: A batch with fewer rows is refused. A whole table must have one row at least,
+            unless told; an interval may be empty.
+        min_row_ratio: A whole table with fewer rows than this share of those loaded last is
+            refused.
+        new_columns: What to do with a column that the raw table does not have yet.
+        missing_columns: What to do when a column of the raw table no longer comes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    connection: str
+    pool: str | None = None
+    schedule: str = "@daily"
+    primary_key: tuple[str, ...] = ()
+    cursor: Cursor | None = None
+    min_rows: int | None = Field(default=None, ge=0)
+    min_row_ratio: float | None = Field(default=None, gt=0, le=1)
+    new_columns: Literal["add", "ignore", "refuse"] = "add"
+    missing_columns: Literal["refuse", "keep"] = "refuse"
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_cron(cls, value: str) -> str:
+        if not croniter.is_valid(value):
+            raise ValueError("not a cron expression such as '0 6 * * *', nor a preset like @daily")
+        return value
+
+    @field_validator("cursor", mode="before")
+    @classmethod
+    def _a_name_is_a_cursor(cls, value: Any) -> Any:
+        return {"column": value} if isinstance(value, str) else value
+
+    @field_validator("primary_key", mode="before")
+    @classmethod
+    def _one_column_is_a_key(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class PublishOptions(BaseModel):
+    """What every kind of destination declares.
+
+    Attributes:
+        connection: Id of the Airflow connection with the credentials.
+        order_by: Columns that order the rows.
+        columns: Columns to publish, in this order; default: all of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    connection: str
+    order_by: tuple[str, ...] = Field(min_length=1)
+    columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @property
+    def place(self) -> Hashable:
+        """What no two publications may share."""
+        raise NotImplementedError
+
+    @property
+    def where(self) -> str:
+        """The place, for a person."""
+        raise NotImplementedError

@@ -1,0 +1,62 @@
+"""What a tab of a Google Sheet declares that a mart is published to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from millrace.catalog import PublishOptions
+from millrace.google_sheets.headings import checked_labels
+
+
+class GoogleSheetPublishOptions(PublishOptions):
+    """A tab of a Google Sheet that a mart is published to.
+
+    Attributes:
+        spreadsheet: Its URL, or the key in the URL.
+        tab: Title of the tab; it is added where it is missing.
+        at: The cell of the first heading of a new table; where people move it later is theirs.
+        labels: Heading by column name, where it is another than the name.
+        key: Columns by which a row is known; those that order the rows, unless told.
+        follow_rows: Whether rows of the sheet are inserted, moved and removed with the mart's, so
+            that what people write beside a row stays beside it.
+        min_row_ratio: A mart with fewer rows than this share of those in the tab is refused.
+    """
+
+    kind: Literal["google_sheet"]
+    spreadsheet: str
+    tab: str
+    at: str = Field(default="A1", pattern=r"^[A-Z]{1,3}[1-9][0-9]*$")
+    labels: dict[str, str] = Field(default_factory=dict)
+    key: tuple[str, ...] = ()
+    follow_rows: bool = False
+    min_row_ratio: float = Field(default=0.5, ge=0, le=1)
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_column_is_a_key(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_headings(cls, value: dict[str, str]) -> dict[str, str]:
+        return checked_labels(value)
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        """Columns by which a row is known."""
+        return self.key or self.order_by
+
+    @property
+    def place(self) -> Hashable:
+        """The spreadsheet and the tab; titles of tabs differ by more than their case."""
+        in_url = re.search(r"/d/([^/?#]+)", self.spreadsheet)
+        return (in_url[1] if in_url else self.spreadsheet, self.tab.casefold())
+
+    @property
+    def where(self) -> str:
+        """The place, for a person."""
+        return f"the tab '{self.tab}' of {self.spreadsheet}"

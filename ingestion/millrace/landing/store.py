@@ -1,0 +1,193 @@
+"""Where objects are kept: a bucket of S3 or a folder, with every failure explained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore, ObjectStore, S3Store
+
+from millrace.connections import masked
+from millrace.errors import LandingRefused, LandingUnavailable, SettingError
+
+if TYPE_CHECKING:
+    from millrace.connections import Connection
+
+SILENCE_SECONDS = 60
+"""Silence of S3 that is an outage."""
+
+_DEFAULT_REGION = "us-east-1"
+_CONNECT_SECONDS = 10
+# What a single answer may take as a whole; its silences are what ends a dead one.
+_ANSWER = timedelta(hours=2)
+_RETRIES = 5
+_RETRIED = timedelta(minutes=3)
+_STATUS = re.compile(r" - Server returned non-2xx status code: (\d{3})\b")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_CREDENTIALS_OUTAGE = "for path External AWS credential provider: CredentialsOutage: "
+_REDIRECTED = " - Received redirect without LOCATION"
+_REFUSALS = (PermissionDeniedError, UnauthenticatedError, PermissionError)
+# Statuses of the 4xx that ask to try again: a time-out, a conflict, too early, too many requests.
+_PASSING = {408, 409, 425, 429}
+
+Opener = Callable[[float], ObjectStore]
+"""Opens the store, with the seconds of silence after which a request has failed."""
+
+
+def opener(url: str, connection: Connection | None) -> Opener:
+    """What opens the store of a landing; see ``Landing``.
+
+    Raises:
+        SettingError: the URL is of no known kind.
+        LandingRefused: the folder cannot be made, or there are no credentials.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.path:
+        try:
+            folder = LocalStore(folder_of(url), mkdir=True)
+        except (OSError, BaseError) as error:
+            raise LandingRefused(
+                f"The landing folder {folder_of(url)} cannot be made: {_said(error)}.",
+                fix="Set LANDING_URL to a folder that you may write to.",
+            ) from error
+        return lambda _: folder
+    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
+        return _s3_opener(parts.netloc, parts.path.strip("/"), connection)
+    raise SettingError(
+        f"The landing {masked(url)!r} is neither s3://bucket/prefix nor file:///folder.",
+        fix="Set LANDING_URL to one of them.",
+    )
+
+
+def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opener:
+    extra = dict(connection.extra) if connection else {}
+    endpoint = extra.get("endpoint_url")
+    credentials = _s3_credentials(bucket, connection, extra)
+
+    def open_store(silence_seconds: float) -> ObjectStore:
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            # obstore takes no None for "Amazon's own".
+            **({"endpoint": endpoint} if endpoint else {}),
+            virtual_hosted_style_request=endpoint is None,
+            client_options={
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                # It begins with the request, and again with whatever is read of the answer.
+                "read_timeout": timedelta(seconds=silence_seconds),
+                "timeout": _ANSWER,
+            },
+            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRIED},
+            **credentials,
+        )
+
+    return open_store
+
+
+def _s3_credentials(
+    bucket: str, connection: Connection | None, extra: dict[str, Any]
+) -> dict[str, Any]:
+    role = extra.get("role_arn")
+    if connection and connection.login and not role:
+        keys = {
+            "access_key_id": connection.login,
+            "secret_access_key": connection.password,
+            "session_token": extra.get("aws_session_token"),
+        }
+        region = extra.get("region_name") or _DEFAULT_REGION
+        return {"region": region} | {name: key for name, key in keys.items() if key}
+    # Only now: a key pair does without boto3, and its import takes time and memory.
+    from millrace.landing.roles import open_provider
+
+    login, password = (connection.login, connection.password) if connection else (None, None)
+    try:
+        provider, region = open_provider(login, password, extra, _DEFAULT_REGION)
+    except ValueError as error:
+        raise LandingRefused(
+            f"There are no AWS credentials for the landing s3://{bucket}.",
+            fix="Set the connection aws_landing (AIRFLOW_CONN_AWS_LANDING), "
+            "or what boto3 looks for (AWS_PROFILE, an instance role, …).",
+        ) from error
+    return {"credential_provider": provider, "region": region}
+
+
+def folder_of(url: str) -> Path:
+    """The folder of a landing that is one."""
+    return Path(url2pathname(urlsplit(url).path))
+
+
+def etag_of(store: ObjectStore, found: Any) -> str | None:
+    """What S3 calls an object; in a folder a copy of a file would have another."""
+    return None if isinstance(store, LocalStore) else found["e_tag"]
+
+
+@contextmanager
+def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
+    """Turn the object store's errors into ours.
+
+    Args:
+        url: The landing.
+        may_be_missing: Let FileNotFoundError pass where an object is not there; what is written
+            is never missing.
+    """
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        # obstore's writers raise an OSError where its other calls raise their own.
+        said = _said(error)
+        status, code = _answer(error)
+        if code == "NoSuchBucket":
+            bucket = urlsplit(url).netloc
+            raise LandingRefused(
+                f"The bucket '{bucket}' of the landing {url} does not exist.",
+                fix=f"Create it (`aws s3 mb s3://{bucket}`), or correct LANDING_URL.",
+            ) from None
+        if may_be_missing and isinstance(error, FileNotFoundError):
+            raise
+        if code == "RequestTimeTooSkewed":
+            raise LandingRefused(
+                f"The landing {url} refuses a request with this machine's time.",
+                fix="Set this machine's clock right.",
+            ) from None
+        is_refusal = status in (401, 403) or isinstance(error, _REFUSALS)
+        if is_refusal and _CREDENTIALS_OUTAGE not in said:
+            raise LandingRefused(
+                f"The landing {url} refuses these credentials: {said}.",
+                fix="Check the connection aws_landing: it needs to get, put, list and delete "
+                "objects under that prefix (deploy/ has the policy).",
+            ) from error
+        if (status in range(400, 500) and status not in {404, *_PASSING}) or _REDIRECTED in said:
+            raise LandingRefused(
+                f"The landing {url} refuses: {said}.",
+                fix="Check LANDING_URL, and the endpoint, region and keys of the connection "
+                "aws_landing.",
+            ) from error
+        raise LandingUnavailable(
+            f"The landing {url} cannot be used: {said}.",
+            fix="Check LANDING_URL, the endpoint of the connection aws_landing, and the network.",
+        ) from error
+
+
+def _answer(error: Exception) -> tuple[int | None, str | None]:
+    """The HTTP status that S3 answered, and its own code for what is wrong; None without one.
+
+    Buckets, paths and upload ids are in the message too, before what S3 answered.
+    """
+    answered = _STATUS.search(str(error))
+    if answered is None:
+        return None, None
+    code = _CODE.search(str(error), answered.end())
+    return int(answered[1]), code[1] if code else None
+
+
+def _said(error: Exception) -> str:
+    """What the object store says, in a line and without a secret."""
+    return masked(str(error).splitlines()[0]).rstrip(". ")

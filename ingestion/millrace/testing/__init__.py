@@ -1,0 +1,29 @@
+"""What a new kind of warehouse or source has to do, as tests that its author runs.
+
+    from millrace.testing import Place, WarehouseContract, declared
+
+    class TestMyWarehouse(WarehouseContract):
+        @pytest.fixture
+        def place(self, tmp_path):
+            return Place(MyWarehouse(...), Landing(f"file://{tmp_path}/landing"), declared())
+
+It needs pytest: ``pip install 'millrace[testing]'``.
+"""
+
+from millrace.testing.place import DAY, INTERVAL, Place, batches_of, declared, ids, ledger
+from millrace.testing.source import CursorContract, Served, SourceContract
+from millrace.testing.warehouse import WarehouseContract
+
+__all__ = [
+    "DAY",
+    "INTERVAL",
+    "Place",
+    "CursorContract",
+    "Served",
+    "SourceContract",
+    "WarehouseContract",
+    "batches_of",
+    "declared",
+    "ids",
+    "ledger",
+]

@@ -1,0 +1,136 @@
+"""A warehouse with its landing, and batches to load into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import obstore
+import pyarrow as pa
+
+from millrace.batch import Batch, Interval
+from millrace.catalog import Cursor, IngestOptions, IngestTable, Pii
+from millrace.landing.landing import Landing
+from millrace.manifest import Manifest, Part
+from millrace.warehouses.base import LedgerRow, Warehouse
+from millrace.warehouses.sql import SqlWarehouse, quote, raw
+
+DAY = datetime(2026, 10, 1, tzinfo=UTC)
+INTERVAL = Interval(DAY, DAY + timedelta(days=1))
+
+
+@dataclass
+class Place:
+    """A warehouse with a landing that it can reach, and a raw table of its own."""
+
+    warehouse: SqlWarehouse
+    landing: Landing
+    table: IngestTable
+
+    def with_options(self, **options: Any) -> Place:
+        """The same place, for a table with other keys in its ingest block."""
+        return Place(
+            self.warehouse,
+            self.landing,
+            replace(declared(**options), schema=self.table.schema),
+        )
+
+    def land(self, data: pa.Table, interval: Interval = INTERVAL, **options: Any) -> Manifest:
+        """Land a batch."""
+        batch = Batch("mysql.nps", interval)
+        return self.landing.write(batch, data.schema, batches_of(data), **options)
+
+    def load(self, data: pa.Table, interval: Interval = INTERVAL) -> LedgerRow:
+        """Land a batch and load it."""
+        return self.load_manifest(self.land(data, interval))
+
+    def load_manifest(self, manifest: Manifest) -> LedgerRow:
+        """Load what was landed."""
+        return self.warehouse.load(self.table, manifest, self.landing)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the warehouse."""
+        with self.warehouse._session() as session:
+            return [tuple(row) for row in session.run(sql)]
+
+    def rows(self, *names: str) -> list[tuple[Any, ...]]:
+        """The raw rows, in order; without names, their ids."""
+        columns = ", ".join(map(quote, names or ("id",)))
+        found = self.query(f"SELECT {columns} FROM {raw(self.table)}")
+        return sorted(found, key=repr)
+
+    def everything(self) -> list[tuple[Any, ...]]:
+        """Raw rows, the ledger and the columns: all that a failed load must leave as it was."""
+        raw_rows = self.query(f"SELECT id, _batch_id, _loaded_at FROM {raw(self.table)}")
+        ledger = self.query(
+            f"SELECT batch_id, row_count, loaded_at FROM {quote(self.table.schema)}._batches"
+        )
+        columns = self.query(
+            "SELECT column_name, data_type FROM information_schema.columns "
+            f"WHERE table_schema = '{self.table.schema}'"
+        )
+        return sorted([*raw_rows, *ledger, *columns], key=repr)
+
+    def put(self, part: Part, body: bytes) -> None:
+        """Overwrite a landed part, as nothing of ours does."""
+        obstore.put(self.landing._store, self._path(part), body)
+
+    def rewrite(self, manifest: Manifest) -> None:
+        """Put a manifest in the place of the one that was landed."""
+        path = manifest.url.removeprefix(f"{self.landing.url}/")
+        obstore.put(self.landing._store, path, manifest.to_json().encode())
+
+    def remove(self, part: Part) -> None:
+        """Delete a landed part."""
+        obstore.delete(self.landing._store, self._path(part))
+
+    def _path(self, part: Part) -> str:
+        return part.url.removeprefix(f"{self.landing.url}/")
+
+
+def ids(*values: int, **columns: Any) -> pa.Table:
+    """Rows with these ids."""
+    return pa.table({"id": pa.array(values, pa.int32()), **columns})
+
+
+def declared(
+    *,
+    cursor: str | dict[str, Any] | None = "updated_at",
+    pii: dict[str, Pii] | None = None,
+    **options: Any,
+) -> IngestTable:
+    """The declaration of a table ``mysql.nps`` with the key ``id``.
+
+    Args:
+        cursor: Its cursor; None: it is read whole.
+        pii: Policy by column name.
+        options: Other keys of its ingest block.
+    """
+    block = {"column": cursor} if isinstance(cursor, str) else cursor
+    return IngestTable(
+        source="mysql",
+        name="nps",
+        schema="raw_mysql",
+        identifier="nps",
+        options=IngestOptions(
+            kind="mysql",
+            connection="mysql_prod",
+            primary_key=("id",),
+            cursor=block and Cursor.model_validate(block),
+            **options,
+        ),
+        pii=pii or {},
+        file="models/staging/mysql/_mysql__sources.yml",
+    )
+
+
+def ledger(warehouse: Warehouse, table: IngestTable) -> Sequence[LedgerRow]:
+    """What a warehouse has recorded of a table, oldest load first."""
+    return warehouse.ledgers([table])[table.key]
+
+
+def batches_of(rows: pa.Table, size: int = 1000) -> list[pa.RecordBatch]:
+    """Rows as record batches of at most that many rows."""
+    return list(rows.combine_chunks().to_batches(max_chunksize=size))

@@ -1,0 +1,22 @@
+"""What a table may say of its place in Redshift."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class RedshiftOptions(BaseModel):
+    """How Redshift keeps a raw table.
+
+    Attributes:
+        distkey: Column that spreads the rows over the slices; default: the first column of the
+            primary key.
+        sortkey: Columns that order them after ``_loaded_at``; default: the cursor.
+        super: Columns with JSON in them, kept as SUPER instead of as text.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    distkey: str | None = None
+    sortkey: tuple[str, ...] | None = None
+    super: tuple[str, ...] = ()
