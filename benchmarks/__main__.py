@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from benchmarks import (
+    REPOSITORY,
     closing,
     extraction,
     fifty,
@@ -27,7 +28,6 @@ from benchmarks.report import Report, terminal, terminal_targets
 from benchmarks.results import Result, ResultFile
 from benchmarks.workspace import BenchmarkError, Workspace
 from millrace.errors import MillraceError
-from millrace_sandbox.paths import REPOSITORY
 from millrace_sandbox.processes import SandboxError
 
 _FILE_COLUMNS = 180

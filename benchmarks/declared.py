@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks import REPOSITORY
 from benchmarks.workspace import Workspace
 from millrace.dbt.project import Project
-from millrace_sandbox.paths import REPOSITORY
 
 SOURCE = "bench"
 SCHEMA = "raw_bench"

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import REPOSITORY
 from benchmarks.workspace import BenchmarkError, Workspace
-from millrace_sandbox.paths import REPOSITORY
 
 _REQUIREMENTS = Path(__file__).with_name("environments")
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from benchmarks import REPOSITORY
 from benchmarks.declared import SCHEMA, SOURCE, copy_dags, declaration, write_project
 from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, seconds
@@ -15,7 +16,7 @@ from millrace_sandbox import sample_data
 from millrace_sandbox.airflow import SOURCE_SLOTS
 from millrace_sandbox.airflow_api import AirflowClient
 from millrace_sandbox.mysql import MySQLServer
-from millrace_sandbox.paths import REPOSITORY, SandboxPaths
+from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.processes import SandboxError, poll
 from millrace_sandbox.stack import WAREHOUSE_POOL, Stack
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import psycopg
 
-from benchmarks import history
+from benchmarks import REPOSITORY, history
 from benchmarks import measure as measuring
 from benchmarks.progress import Progress
 from benchmarks.report import Chart, Report, Table, Target, megabytes, ratio, seconds, times
@@ -27,8 +26,9 @@ from benchmarks.workspace import (
     clean_environment,
     leaving_on_sigterm,
 )
-from millrace_sandbox.paths import REPOSITORY, SandboxPaths
-from redshift_standin.launcher import SUPERUSER, RedshiftServer
+from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.standins import Redshift
+from redshift_standin.supervisor import connect_superuser
 
 SECTION = "incremental"
 DUCKDB, REDSHIFT = "DuckDB", "Redshift stand-in"
@@ -232,7 +232,7 @@ class _RedshiftHistory(_History):
 
     def __init__(self, workspace: Workspace, responses: int) -> None:
         super().__init__(workspace, responses)
-        self._server = RedshiftServer(SandboxPaths(self.folder), port=0)
+        self._server = Redshift(SandboxPaths(self.folder), port=0)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -251,16 +251,8 @@ class _RedshiftHistory(_History):
         self._server.reset()
 
     def settle(self) -> None:
-        endpoint = self._server.endpoint
         # Redshift vacuums and analyses when it is idle; PostgreSQL would in the midst of a day.
-        with psycopg.connect(
-            host=endpoint.host,
-            port=endpoint.postgres_port,
-            user=SUPERUSER,
-            password=endpoint.superuser_password,
-            dbname=endpoint.database,
-            autocommit=True,
-        ) as connection:
+        with connect_superuser(self._server.endpoint) as connection:
             connection.execute("vacuum analyze")
             connection.execute("checkpoint")
 

@@ -28,7 +28,7 @@ from benchmarks.workspace import (
     clean_environment,
     running_services,
 )
-from redshift_standin.launcher import SUPERUSER
+from redshift_standin.supervisor import SUPERUSER
 
 SECTION = "loading"
 DUCKDB, REDSHIFT = "DuckDB", "Redshift stand-in"

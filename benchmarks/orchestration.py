@@ -7,6 +7,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import REPOSITORY
 from benchmarks import measure as measuring
 from benchmarks.declared import SOURCE, copy_dags, declaration, write_project
 from benchmarks.incremental import dbt_build
@@ -16,7 +17,7 @@ from benchmarks.report import Report, Table, Target, megabytes, ratio, seconds, 
 from benchmarks.results import Result, ResultFile, Run
 from benchmarks.workspace import Workspace, clean_environment, leaving_on_sigterm
 from millrace_sandbox import sample_data, sample_sheets
-from millrace_sandbox.paths import REPOSITORY, SandboxPaths
+from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.stack import Stack
 
 SECTION = "orchestration"
@@ -114,7 +115,7 @@ def _start(stack: Stack) -> None:
     server = stack.mysql.server
     sample_data.create_schema(server)
     sample_data.fill_history(server, responses=40_000, users=3_000)
-    sample_sheets.create_sheets(stack.sheets)
+    sample_sheets.create_sheets(stack.sheets.endpoint)
     stack.dbt("parse")
     with tempfile.TemporaryDirectory() as folder:
         measuring.run(

@@ -16,8 +16,8 @@ from obstore.store import S3Store
 
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
-from millrace_sandbox.s3 import S3Server
-from redshift_standin.launcher import RedshiftEndpoint, RedshiftServer
+from redshift_standin import RedshiftEndpoint, RedshiftServer
+from redshift_standin.s3 import S3Server
 
 BUCKET = "benchmarks"
 # Holds five million rows of the measured table: what is measured is the reading, not the disk.
@@ -76,13 +76,11 @@ class Services:
     mariadb: MariaDB
     s3: S3Server
     redshift: RedshiftServer | None
-    sandbox: SandboxPaths
 
     @property
     def pids(self) -> list[int]:
         """Their processes."""
-        files = (self.sandbox.run / f"{name}.pid" for name in ("mariadb", "s3"))
-        return [int(file.read_text().split()[0]) for file in files]
+        return [pid for pid in (self.mariadb.pid, self.s3.pid) if pid is not None]
 
     @property
     def redshift_endpoint(self) -> RedshiftEndpoint:
@@ -155,16 +153,16 @@ def running_services(workspace: Workspace, *, redshift: bool = False) -> Iterato
         mariadb = MariaDB(workspace.sandbox, port=0, buffer_pool_mb=_BUFFER_POOL_MB)
         running.callback(mariadb.stop)
         mariadb.start()
-        s3 = S3Server(workspace.sandbox, port=0)
+        s3 = S3Server(workspace.sandbox.s3, port=0)
         running.callback(s3.stop)
         s3.start()
         s3.create_bucket(BUCKET)
         cluster = None
         if redshift:
-            cluster = RedshiftServer(workspace.sandbox, s3.endpoint, port=0)
+            cluster = RedshiftServer(workspace.sandbox.root / "redshift", s3.endpoint)
             running.callback(cluster.stop)
             cluster.start()
-        yield Services(mariadb, s3, cluster, workspace.sandbox)
+        yield Services(mariadb, s3, cluster)
 
 
 @contextmanager

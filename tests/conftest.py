@@ -14,12 +14,11 @@ import pytest
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.mysql import MySQL, MySQLServer
 from millrace_sandbox.paths import SandboxPaths
-from millrace_sandbox.s3 import S3Server
+from redshift_standin import RedshiftServer
+from redshift_standin.s3 import S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from redshift_standin.launcher import RedshiftServer
 
 
 @pytest.fixture(scope="session")
@@ -90,12 +89,8 @@ def _prepared(uri: str) -> MySQLServer:
 @pytest.fixture(scope="session")
 def s3_server(sandbox_paths: SandboxPaths) -> Iterator[S3Server]:
     """A running S3 server; its address and keys are `s3_server.endpoint`."""
-    server = S3Server(sandbox_paths, port=0)
-    try:
-        server.start()
+    with S3Server(sandbox_paths.s3, port=0) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
@@ -129,12 +124,5 @@ def bucket(s3_server: S3Server) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redshift(sandbox_paths: SandboxPaths, s3_server: S3Server) -> Iterator[RedshiftServer]:
     """A running stand-in; its address and account are `redshift.endpoint`."""
-    # Imported here: most tests do without PostgreSQL's client.
-    from redshift_standin.launcher import RedshiftServer
-
-    server = RedshiftServer(sandbox_paths, s3_server.endpoint, port=0)
-    try:
-        server.start()
+    with RedshiftServer(sandbox_paths.root / "redshift", s3_server.endpoint) as server:
         yield server
-    finally:
-        server.stop()

@@ -47,7 +47,8 @@ def test_where_everything_is_there_it_says_nothing():
 
 @pytest.mark.parametrize("target", ["status", "down", "clean"])
 def test_before_it_is_set_up_make_says_that_nothing_runs(tmp_path, target):
-    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "sandbox", tmp_path / "sandbox")
     # A Python that has none of the packages.
     (tmp_path / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')

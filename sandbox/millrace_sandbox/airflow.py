@@ -28,9 +28,10 @@ import httpx
 
 from millrace.airflow.settings import ENVIRONMENT
 from millrace_sandbox.airflow_api import LOG_LINES, AirflowClient, Login, parse_time
-from millrace_sandbox.paths import write_private
 from millrace_sandbox.postgres import Postgres
-from millrace_sandbox.processes import LOOPBACK, SandboxError, Service, free_port, poll
+from millrace_sandbox.processes import LOOPBACK, SandboxError, Service, poll
+from redshift_standin.files import write_private
+from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,7 @@ PARALLELISM = 6
 # Of a source's pool: connections to it at the same time.
 SOURCE_SLOTS = 4
 CONNECTION_PREFIX = "AIRFLOW_CONN_"
+VARIABLE_PREFIX = "AIRFLOW_VAR_"
 # Tells the processes of one Airflow from all others.
 MARK = "MILLRACE_SANDBOX_AIRFLOW"
 
@@ -79,14 +81,21 @@ class Airflow:
         paths: The sandbox; AIRFLOW_HOME is its `airflow` folder.
         dags_folder: Where the DAG files are.
         env: What the DAGs need besides Airflow's own settings: connections, URLs, folders.
+        inherited: What the user has set: it reaches the DAGs where nothing above says otherwise.
+            Default: this process's environment.
     """
 
     def __init__(
-        self, paths: SandboxPaths, dags_folder: Path, env: Mapping[str, str] | None = None
+        self,
+        paths: SandboxPaths,
+        dags_folder: Path,
+        env: Mapping[str, str] | None = None,
+        inherited: Mapping[str, str] | None = None,
     ) -> None:
         self.paths = paths
         self.dags_folder = dags_folder.resolve()
         self.env = dict(env or {})
+        self._inherited = dict(os.environ if inherited is None else inherited)
         self.services = {name: Service(f"airflow-{name}", paths) for name in SERVICES}
         self._home = paths.airflow
         version = _version_key()
@@ -103,7 +112,7 @@ class Airflow:
             return f"http://{LOOPBACK}:{int(self._port_file.read_text())}"
         except FileNotFoundError:
             raise SandboxError(
-                "Airflow has not been started in this sandbox. Start it: make up"
+                "Airflow has not been started in this sandbox. Start it: millrace-sandbox up"
             ) from None
 
     @property
@@ -195,7 +204,9 @@ class Airflow:
             SandboxError: Airflow runs.
         """
         if any(service.is_running() for service in self.services.values()):
-            raise SandboxError("Airflow runs, so it cannot be reset. Stop it first: make down")
+            raise SandboxError(
+                "Airflow runs, so it cannot be reset. Stop it first: millrace-sandbox down"
+            )
         self._postgres.start()
         self._postgres.drop(self._database)
         shutil.rmtree(self._home / "logs", ignore_errors=True)
@@ -207,7 +218,7 @@ class Airflow:
     def _ensure_source_pools(self) -> None:
         """Make a pool for each connection; those that are no source's are not used."""
         client = self.client()
-        for name in self.env:
+        for name in self._process_environment():
             if name.startswith(CONNECTION_PREFIX):
                 client.ensure_pool(name.removeprefix(CONNECTION_PREFIX).lower(), SOURCE_SLOTS)
 
@@ -226,12 +237,11 @@ class Airflow:
     def _process_environment(self) -> dict[str, str]:
         inherited = {
             name: value
-            for name, value in os.environ.items()
-            # The caller's own Airflow is another one, and imports that are never cached make
-            # every start several seconds slower.
-            if not name.startswith("AIRFLOW") and name != "PYTHONDONTWRITEBYTECODE"
+            for name, value in self._inherited.items()
+            # Imports that are never cached make every start several seconds slower.
+            if not _is_setting(name) and name != "PYTHONDONTWRITEBYTECODE"
         }
-        path = os.pathsep.join([str(_command().parent), os.environ.get("PATH", os.defpath)])
+        path = os.pathsep.join([str(_command().parent), inherited.get("PATH", os.defpath)])
         return {**inherited, "PATH": path, MARK: str(self._home), **self.environment()}
 
     def _kill_strays(self) -> None:
@@ -323,6 +333,14 @@ class Airflow:
             for name in ("scheduler", "dag-processor", "triggerer"):
                 condition = partial(is_healthy, name.replace("-", "_"))
                 self.services[name].wait_until(condition, timeout, "was healthy")
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a variable is a setting of Airflow's: the user's are for another Airflow.
+
+    Connections and variables (``AIRFLOW_CONN_…``, ``AIRFLOW_VAR_…``) are not: they are for DAGs.
+    """
+    return name.startswith("AIRFLOW") and not name.startswith((CONNECTION_PREFIX, VARIABLE_PREFIX))
 
 
 def _command() -> Path:

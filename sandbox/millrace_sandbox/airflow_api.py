@@ -242,6 +242,10 @@ class AirflowClient:
         content = self._get(path, parameters)["content"]
         return [line for entry in content for line in _log_lines(entry)][-lines:]
 
+    def pools(self) -> dict[str, int]:
+        """The pools' names, and their slots."""
+        return {pool["name"]: pool["slots"] for pool in self._all("/api/v2/pools", "pools")}
+
     def ensure_pool(self, name: str, slots: int) -> None:
         """Make the pool, or give it this many slots."""
         pool = {"name": name, "slots": slots}

@@ -19,24 +19,20 @@ def main(missing: str) -> None:
         print(f"Error: the environment is not complete: the module {missing} is missing.")
         print("  → Run: make setup")
         sys.exit(1)
+    try:
+        _run(command, SandboxPaths.default())
+    except SandboxError as error:
+        print(f"Error: {error}")
+        sys.exit(1)
+
+
+def _run(command: str, paths: SandboxPaths) -> None:
+    services = [Service(file.stem, paths) for file in sorted(paths.run.glob("*.pid"))]
     if command == "down":
-        _stop(_services())
-    running = [service for service in _services() if service.is_running()]
+        for service in services:
+            service.stop()
+    running = [service for service in services if service.is_running()]
     for service in running:
         print(f"{service.name:<20} running, pid {service.pid}")
     if not running:
         print("Nothing runs, and this checkout is not set up: make setup, or make demo")
-
-
-def _services() -> list[Service]:
-    paths = SandboxPaths.default()
-    return [Service(file.stem, paths) for file in sorted(paths.run.glob("*.pid"))]
-
-
-def _stop(services: list[Service]) -> None:
-    for service in services:
-        try:
-            service.stop()
-        except SandboxError as error:
-            print(f"Error: {error}")
-            sys.exit(1)

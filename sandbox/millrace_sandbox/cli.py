@@ -1,4 +1,4 @@
-"""The local stack from the command line: ``python -m millrace_sandbox``."""
+"""The command ``millrace-sandbox``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from rich.console import Console
 
+import redshift_standin
+import sheets_standin
 from millrace_sandbox import sample_data, sample_sheets
 from millrace_sandbox.demo import Demo
-from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.paths import SandboxPaths, command_line
 from millrace_sandbox.processes import SandboxError
+from millrace_sandbox.project import Project, find_root
 from millrace_sandbox.stack import Stack
+from sheets_standin import TabSpec
 
 console = Console(highlight=False)
 
+FAILURES = (SandboxError, redshift_standin.StandinError, sheets_standin.StandinError)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 SIZE = (
     click.option("--responses", default=40_000, show_default=True, help="NPS responses in a year."),
     click.option("--users", default=3_000, show_default=True, help="Who gave them."),
@@ -26,12 +33,47 @@ SIZE = (
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--project-dir",
+    type=FOLDER,
+    envvar="DBT_PROJECT_DIR",
+    show_envvar=True,
+    help="The dbt project. [default: the one in the project's root, or in one of its folders]",
+)
+@click.option(
+    "--profiles-dir",
+    type=FOLDER,
+    envvar="DBT_PROFILES_DIR",
+    show_envvar=True,
+    help="Where profiles.yml is. [default: the root, dbt's folder, or where dbt finds it]",
+)
+@click.option(
+    "--dags-dir",
+    type=FOLDER,
+    envvar="MILLRACE_DAGS_DIR",
+    show_envvar=True,
+    help="The DAG files. [default: dags in the root, or in dbt's folder]",
+)
 @click.pass_context
-def cli(ctx: click.Context) -> None:
-    """Run real services on this machine, all under .sandbox/ and on loopback only."""
+def cli(
+    ctx: click.Context,
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    dags_dir: Path | None,
+) -> None:
+    """Run real services for the project at hand, all under .sandbox/ and on loopback only.
+
+    TARGET chooses the warehouse: dev (DuckDB, the default) or redshift, a stand-in. SOURCE
+    chooses the database: mariadb (the default) or mysql. The project is the one around the
+    working directory; its .env and the shell's variables reach it, where the sandbox does not
+    set the same: what runs here never reaches the real services of those names.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     ctx.obj = Stack(
-        SandboxPaths.default(), os.environ.get("TARGET", "dev"), os.environ.get("SOURCE", "mariadb")
+        SandboxPaths.default(),
+        os.environ.get("TARGET", "dev"),
+        os.environ.get("SOURCE", "mariadb"),
+        Project(find_root() or Path.cwd(), project_dir, profiles_dir, dags_dir),
     )
 
 
@@ -40,7 +82,11 @@ def cli(ctx: click.Context) -> None:
 @SIZE[1]
 @click.pass_obj
 def demo(stack: Stack, responses: int, users: int) -> None:
-    """Show the main job from the start: sources → S3 → warehouse → dbt → nps_summary → sheet."""
+    """Show the main job of the NPS example, from the start.
+
+    Sources → S3 → warehouse → dbt → nps_summary → sheet. Needs Millrace's own repository, which
+    has that example; elsewhere use up.
+    """
     with _told_what_runs(stack):
         Demo(stack, responses, users, console).run()
 
@@ -48,19 +94,21 @@ def demo(stack: Stack, responses: int, users: int) -> None:
 @cli.command()
 @click.pass_obj
 def up(stack: Stack) -> None:
-    """Start MariaDB, S3, Google Sheets and Airflow, with what they held before."""
+    """Start MariaDB, S3, Google Sheets and Airflow, with what they held before.
+
+    The schema prod and two spreadsheets of the NPS example are made, empty of responses.
+    """
     with _told_what_runs(stack):
         with console.status("starting MariaDB, S3 and Google Sheets"):
             stack.start_services()
             sample_data.create_schema(stack.mysql.server)
-            sample_sheets.ensure_sheets(stack.sheets)
+            stack.mysql.let_reader_in()
+            sample_sheets.ensure_sheets(stack.sheets.endpoint)
         with console.status("starting Airflow"):
             stack.dbt("parse")
             stack.start_airflow()
     _print_status(stack)
-    login = stack.airflow.login
-    console.print(f"Airflow: {stack.airflow.url}  user {login.user}, password {login.password}")
-    console.print("For a shell: set -a; . .sandbox/env; set +a")
+    _print_next_steps(stack)
 
 
 @cli.command()
@@ -84,21 +132,60 @@ def status(stack: Stack) -> None:
 @SIZE[1]
 @click.pass_obj
 def sample(stack: Stack, responses: int, users: int) -> None:
-    """Fill MySQL anew with the year of sample data."""
+    """Fill MySQL anew with the NPS example's year of sample data."""
     stack.start_services()
     sample_data.create_schema(stack.mysql.server)
     sample_data.fill_history(stack.mysql.server, responses=responses, users=users)
     console.print(f"{responses:,} responses by {users:,} users")
 
 
-@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def redshift(options: tuple[str, ...]) -> None:
-    """Run the Redshift stand-in alone, until Ctrl-C (--help: its options)."""
-    # Imported here: the other commands do without PostgreSQL's client.
-    from redshift_standin.__main__ import serve
+@cli.command()
+@click.argument("statements", metavar="[SQL]...", nargs=-1)
+@click.pass_obj
+def mysql(stack: Stack, statements: tuple[str, ...]) -> None:
+    r"""Make tables of your own in MariaDB (or MySQL), as its administrator.
 
-    serve.main(list(options), prog_name="python -m millrace_sandbox redshift")
+    Runs the SQL given, or what comes by a pipe; with neither it opens the client. When it ends,
+    the account of the connection mysql_prod may read every schema that there is.
+
+    \b
+    millrace-sandbox mysql "create database shop" "create table shop.orders (id int primary key)"
+    millrace-sandbox mysql < dump.sql
+    """
+    stack.mysql.start()
+    sys.exit(stack.mysql.run_client(statements))
+
+
+@cli.group()
+def sheet() -> None:
+    """Make and list spreadsheets in the Google Sheets stand-in."""
+
+
+@sheet.command()
+@click.argument("name")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path),
+    help="A file of values, in UTF-8; each is taken as if it was typed into a cell.",
+)
+@click.option("--tab", default="Sheet1", show_default=True, help="The title of its tab.")
+@click.pass_obj
+def new(stack: Stack, name: str, csv_file: Path | None, tab: str) -> None:
+    """Make a spreadsheet that the connection google_sheets may read and write; print its URL."""
+    endpoint = stack.sheets.start()
+    admin = endpoint.admin()
+    spec = TabSpec.from_csv(csv_file, tab) if csv_file else TabSpec(tab)
+    click.echo(admin.url(admin.create(name, [spec], {endpoint.email: "writer"})))
+
+
+@sheet.command("list")
+@click.pass_obj
+def list_(stack: Stack) -> None:
+    """List the spreadsheets: URL and name."""
+    admin = stack.sheets.start().admin()
+    for entry in admin.spreadsheets():
+        click.echo(f"{admin.url(entry.spreadsheet_id)}  {entry.title}")
 
 
 @contextmanager
@@ -110,13 +197,14 @@ def _told_what_runs(stack: Stack) -> Iterator[None]:
         console.print("Interrupted.")
         _print_leftovers(stack)
         sys.exit(130)
-    except SandboxError:
+    except FAILURES:
         _print_leftovers(stack)
         raise
 
 
 def _print_leftovers(stack: Stack) -> None:
-    console.print("What was started stays up; make down stops it:")
+    stop = f"{command_line('millrace-sandbox')} down"
+    console.print(f"What was started stays up; {stop} stops it:", soft_wrap=True)
     _print_status(stack)
 
 
@@ -125,10 +213,28 @@ def _print_status(stack: Stack) -> None:
         console.print(f"{name:<8} {line}", soft_wrap=True)
 
 
+def _print_next_steps(stack: Stack) -> None:
+    login = stack.airflow.login
+    sandbox, millrace = command_line("millrace-sandbox"), command_line("millrace")
+    for line in (
+        f"Airflow: {stack.airflow.url}  user {login.user}, password {login.password}",
+        "",
+        "Next:",
+        f"  for a shell          set -a; . {stack.env_file}; set +a",
+        f"  what is declared     {millrace} list",
+        f'  a table of your own  {sandbox} mysql "create database shop" "create table shop.…"',
+        f"  a sheet of your own  {sandbox} sheet new NAME --csv FILE",
+        "  declare them         as a source of dbt, by the connections mysql_prod, google_sheets",
+        f"  load one             {millrace} ingest SOURCE.TABLE, or its DAG in Airflow",
+        f"  stop all of it       {sandbox} down",
+    ):
+        console.print(line, soft_wrap=True, markup=False)
+
+
 def main() -> None:
     """Run the command; what cannot work ends in a message, not in a stack trace."""
     try:
         cli(standalone_mode=True)
-    except SandboxError as error:
+    except FAILURES as error:
         console.print(f"[bold red]Error:[/bold red] {error}", soft_wrap=True)
         sys.exit(1)

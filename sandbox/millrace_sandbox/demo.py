@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from millrace_sandbox import sample_data, sample_sheets
+from millrace_sandbox.paths import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +105,7 @@ class Demo:
         server = self._stack.mysql.server
         sample_data.create_schema(server)
         sample_data.fill_history(server, responses=self._responses, users=self._users)
-        sample_sheets.create_sheets(self._stack.sheets)
+        sample_sheets.create_sheets(self._stack.sheets.endpoint)
 
     def _follow(self, client: AirflowClient, since: datetime) -> None:
         """Show each task as it ends, until dbt has run on what came."""
@@ -169,7 +170,7 @@ class Demo:
 
     def _show_summary(self) -> None:
         """The published tab, as its readers see it."""
-        tab = self._stack.sheets.admin().tab(sample_sheets.SUMMARY, "nps_summary")
+        tab = self._stack.sheets.endpoint.admin().tab(sample_sheets.SUMMARY, "nps_summary")
         width = tab.formatted[0].index("nps_28d") + 1
         headings, *rows = [row[:width] for row in tab.formatted]
         title = f"nps_summary in the sheet, the last {LAST_DAYS} days"
@@ -196,14 +197,15 @@ class Demo:
 
     def _show_doors(self) -> None:
         airflow = self._stack.airflow
+        millrace, sandbox = command_line("millrace"), command_line("millrace-sandbox")
         for door in (
             f"Airflow     {airflow.url}",
             f"            user {airflow.login.user}, password {airflow.login.password}",
             f"dbt docs    {airflow.url}/cosmos/millrace/dbt_docs_index.html",
-            f"sheets      {self._stack.sheets.url}",
+            f"sheets      {self._stack.sheets.endpoint.url}",
             f"warehouse   {self._stack.warehouse}",
-            f"shell       set -a; . {self._stack.env_file}; set +a; .venv/bin/millrace list",
-            "stop        make down",
+            f"shell       set -a; . {self._stack.env_file}; set +a; {millrace} list",
+            f"stop        {sandbox} down",
         ):
             self._console.print(door, soft_wrap=True, markup=False)
 

@@ -19,18 +19,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import MySQLdb
 
-from millrace_sandbox.paths import REPOSITORY, write_private
-from millrace_sandbox.processes import LOOPBACK, SandboxError, Service, free_port
+from millrace_sandbox.processes import LOOPBACK, SandboxError, Service
+from millrace_sandbox.project import project_root
+from redshift_standin.files import write_private
+from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from millrace_sandbox.paths import SandboxPaths
 
 PREFERRED_PORT = 13306
 START_TIMEOUT = 60
-PROGRAMS = REPOSITORY / ".sandbox" / "programs" / "mysql"
-"""Where ``scripts/setup mysql`` unpacks MySQL."""
+SYSTEM_SCHEMAS = ("information_schema", "mysql", "performance_schema", "sys")
+# LOCK TABLES: several connections that read one table see it as of one moment.
+READER_RIGHTS = "SELECT, LOCK TABLES"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class MySQLServer:
 
     Attributes:
         admin_user: May do everything; fills the sample data.
-        reader_user: What the pipeline connects as; may only read `prod`, and see who is connected.
+        reader_user: What the pipeline connects as; may only read, and see who is connected.
     """
 
     host: str
@@ -48,6 +52,11 @@ class MySQLServer:
     admin_password: str = field(repr=False)
     reader_user: str
     reader_password: str = field(repr=False)
+
+    @property
+    def reader(self) -> str:
+        """The reader's account, as SQL names it."""
+        return f"'{self.reader_user}'@'{LOOPBACK}'"
 
     def admin_uri(self, database: str = "prod") -> str:
         """The admin account as an Airflow connection URI."""
@@ -126,6 +135,11 @@ class MySQLService(ABC):
             return "stopped"
         return f"running on {self.server.host}:{self.server.port}, pid {self._service.pid}"
 
+    @property
+    def pid(self) -> int | None:
+        """The server's process, None when it does not run."""
+        return self._service.pid
+
     def is_running(self) -> bool:
         """Whether the server process is alive."""
         return self._service.is_running()
@@ -160,6 +174,51 @@ class MySQLService(ABC):
         """Stop the server and wait until it is gone; does nothing when it does not run."""
         self._service.stop(timeout=60)
 
+    def run_client(self, statements: Sequence[str] = ()) -> int:
+        """Run the command-line client as the administrator, on this process's terminal and pipes.
+
+        Afterwards the reader may read every schema that there is.
+
+        Args:
+            statements: What to run; with none the client asks for them.
+
+        Returns:
+            Its exit status.
+
+        Raises:
+            SandboxError: The client is not installed.
+        """
+        client = shutil.which("mariadb") or shutil.which("mysql")
+        if client is None:
+            raise SandboxError(
+                "The client of MariaDB or MySQL is not installed. Run: apt-get install "
+                "mariadb-client-core"
+            )
+        accounts = f"--defaults-file={self._write_client_file()}"
+        run = ["-e", ";\n".join(statements)] if statements else []
+        done = subprocess.run([client, accounts, *run], check=False)
+        self.let_reader_in()
+        return done.returncode
+
+    def let_reader_in(self) -> None:
+        """Let the reader's account read every schema but the server's own."""
+        with self.server.admin_cursor() as cursor:
+            cursor.execute("SELECT schema_name FROM information_schema.schemata")
+            for (schema,) in cursor.fetchall():
+                if schema not in SYSTEM_SCHEMAS:
+                    cursor.execute(f"GRANT {READER_RIGHTS} ON `{schema}`.* TO {self.server.reader}")
+
+    def _write_client_file(self) -> Path:
+        """A file instead of arguments, which a list of processes would show."""
+        server = self.server
+        file = self._folder / "client.cnf"
+        write_private(
+            file,
+            f"[client]\nhost={server.host}\nport={server.port}\nprotocol=tcp\n"
+            f"user={server.admin_user}\npassword={server.admin_password}\n",
+        )
+        return file
+
     @abstractmethod
     def _program(self) -> list[str]:
         """The server's command.
@@ -182,7 +241,12 @@ class MySQLService(ABC):
         shutil.rmtree(draft, ignore_errors=True)
         command = self._installer(draft)
         installed = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            command,
+            env={**os.environ, "TMPDIR": str(self._make_temporary_folder())},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if installed.returncode:
             raise SandboxError(
@@ -190,6 +254,12 @@ class MySQLService(ABC):
                 f"{installed.stdout}{installed.stderr}"
             )
         draft.rename(self._data)
+
+    def _make_temporary_folder(self) -> Path:
+        """In /tmp another server's start would remove this one's files: they have one name."""
+        folder = self._folder / "tmp"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def _prepare_server(self) -> MySQLServer:
         """Choose the port, and keep the passwords made the first time."""
@@ -207,7 +277,7 @@ class MySQLService(ABC):
         server = replace(server, port=free_port(self._preferred_port))
         write_private(self._server_file, json.dumps(asdict(server), indent=2) + "\n")
         admin = f"'{server.admin_user}'@'{LOOPBACK}'"
-        reader = f"'{server.reader_user}'@'{LOOPBACK}'"
+        reader = server.reader
         write_private(
             self._accounts_sql,
             f"CREATE USER IF NOT EXISTS {admin};\n"
@@ -215,8 +285,7 @@ class MySQLService(ABC):
             f"GRANT ALL PRIVILEGES ON *.* TO {admin} WITH GRANT OPTION;\n"
             f"CREATE USER IF NOT EXISTS {reader};\n"
             f"ALTER USER {reader} IDENTIFIED BY '{server.reader_password}';\n"
-            # LOCK TABLES: several connections that read one table see it as of one moment.
-            f"GRANT SELECT, LOCK TABLES ON prod.* TO {reader};\n"
+            f"GRANT {READER_RIGHTS} ON prod.* TO {reader};\n"
             # PROCESS: which transactions are open, so that no batch overtakes one.
             f"GRANT PROCESS ON *.* TO {reader};\n",
         )
@@ -225,6 +294,7 @@ class MySQLService(ABC):
     def _options(self, port: int) -> list[str]:
         return [
             f"--datadir={self._data}",
+            f"--tmpdir={self._make_temporary_folder()}",
             f"--init-file={self._accounts_sql}",
             *run_as(),
             f"--bind-address={LOOPBACK}",
@@ -254,11 +324,15 @@ class MySQL(MySQLService):
 
     def _program(self) -> list[str]:
         # By its own loader, with the libraries that came with it: the system's are older.
-        loaders = [*PROGRAMS.glob("usr/lib*/ld-linux-*"), *PROGRAMS.glob("usr/lib/*/ld-linux-*")]
-        libraries = [str(folder) for folder in PROGRAMS.glob("usr/lib/*-linux-gnu*")]
+        programs = _programs()
+        loaders = [*programs.glob("usr/lib*/ld-linux-*"), *programs.glob("usr/lib/*/ld-linux-*")]
+        libraries = [str(folder) for folder in programs.glob("usr/lib/*-linux-gnu*")]
         if not loaders:
-            raise SandboxError("MySQL is not installed. Run: scripts/setup mysql")
-        server = PROGRAMS / "usr" / "sbin" / "mysqld"
+            raise SandboxError(
+                f"MySQL is not in {programs}. Run Millrace's scripts/fetch_mysql {programs}, or do "
+                "with MariaDB: SOURCE=mariadb"
+            )
+        server = programs / "usr" / "sbin" / "mysqld"
         return [str(loaders[0]), "--library-path", ":".join(libraries), str(server)]
 
     def _installer(self, draft: Path) -> list[str]:
@@ -274,10 +348,15 @@ class MySQL(MySQLService):
 
     def _places(self) -> list[str]:
         return [
-            f"--basedir={PROGRAMS / 'usr'}",
-            f"--lc-messages-dir={PROGRAMS / 'usr' / 'share' / 'mysql'}",
+            f"--basedir={_programs() / 'usr'}",
+            f"--lc-messages-dir={_programs() / 'usr' / 'share' / 'mysql'}",
             "--auto-generate-certs=OFF",
         ]
+
+
+def _programs() -> Path:
+    """Where ``scripts/fetch_mysql`` unpacked MySQL: 300 MB, for every sandbox of the project."""
+    return project_root() / ".sandbox" / "programs" / "mysql"
 
 
 def run_as() -> list[str]:

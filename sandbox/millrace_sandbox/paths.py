@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+from millrace_sandbox.project import project_root
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,13 @@ class SandboxPaths:
 
     @classmethod
     def default(cls) -> SandboxPaths:
-        """The folder named by ``MILLRACE_SANDBOX_DIR``, or ``.sandbox`` in the checkout."""
-        return cls(
-            Path(os.environ.get("MILLRACE_SANDBOX_DIR") or REPOSITORY / ".sandbox").resolve()
-        )
+        """The folder named by ``MILLRACE_SANDBOX_DIR``, or ``.sandbox`` in the project at hand.
+
+        Raises:
+            SandboxError: There is neither.
+        """
+        named = os.environ.get("MILLRACE_SANDBOX_DIR")
+        return cls(Path(named).resolve() if named else project_root() / ".sandbox")
 
     @property
     def mariadb(self) -> Path:
@@ -56,15 +61,13 @@ class SandboxPaths:
         for folder in (self.root, self.mariadb, self.s3, self.airflow, self.logs, self.run):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
+        # It is nobody's to commit.
+        (self.root / ".gitignore").write_text("*\n")
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, replacing it whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(draft, "w", encoding="utf-8", opener=_open_private) as file:
-        file.write(text)
-    draft.replace(path)
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def command_line(name: str) -> str:
+    """How a person calls a program of this environment from the working directory."""
+    program = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(program):
+        return name
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)

@@ -1,87 +1,28 @@
-"""A private PostgreSQL: its programs, its data folder, its server."""
+"""A private PostgreSQL in the background, for Airflow."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import secrets
-import shutil
 import signal
-import subprocess
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from millrace_sandbox.paths import write_private
-from millrace_sandbox.processes import LOOPBACK, SandboxError, Service, free_port
+from millrace_sandbox.processes import Service
+from redshift_standin import postgres
+from redshift_standin.files import write_private
+from redshift_standin.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from millrace_sandbox.paths import SandboxPaths
 
 START_TIMEOUT = 60
 SUPERUSER = "millrace"
-# The data can be made again, so a power cut may cost it; a killed server may not.
-SETTINGS = {
-    "unix_socket_directories": "",
-    "timezone": "UTC",
-    "max_connections": "200",
-    "synchronous_commit": "off",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "jit": "off",
-}
-
-
-def find_programs() -> Path:
-    """The folder of ``postgres`` and ``initdb``; of several versions the newest.
-
-    Raises:
-        SandboxError: PostgreSQL is not installed.
-    """
-    # Debian keeps each major version in a folder of its own, which is on nobody's PATH.
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
-    on_path = shutil.which("postgres")
-    candidates = [*reversed(folders), *([Path(on_path).parent] if on_path else [])]
-    for folder in candidates:
-        if (folder / "postgres").exists() and (folder / "initdb").exists():
-            return folder
-    raise SandboxError("PostgreSQL is not installed. Run: apt-get install postgresql")
-
-
-def unprivileged_account() -> pwd.struct_passwd:
-    """Who runs PostgreSQL where the sandbox runs as root.
-
-    Raises:
-        SandboxError: there is nobody.
-    """
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise SandboxError("PostgreSQL refuses to run as root. Make an account called postgres.")
-
-
-def run_as() -> list[str]:
-    """What runs a program as somebody whom PostgreSQL accepts.
-
-    PostgreSQL refuses root, and the sandbox's folders are root's alone: the capability lets the
-    other account through them.
-    """
-    if os.geteuid() != 0:
-        return []
-    account = unprivileged_account()
-    return [
-        "setpriv",
-        f"--reuid={account.pw_uid}",
-        f"--regid={account.pw_gid}",
-        "--clear-groups",
-        "--inh-caps=-all,+dac_override",
-        "--ambient-caps=-all,+dac_override",
-        "--bounding-set=-all,+dac_override",
-    ]
+INITDB_OPTIONS = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8")
 
 
 class Postgres:
@@ -104,23 +45,17 @@ class Postgres:
         """Start it, making its data folder first if need be, and wait until it answers.
 
         Raises:
-            SandboxError: PostgreSQL is not installed, or does not come up.
+            StandinError: PostgreSQL is not installed.
+            SandboxError: It does not come up.
         """
         if self.service.is_running():
             return
-        programs = find_programs()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._data.exists():
-            self._make_data(programs)
-        self._port_file.write_text(str(free_port(0)))
-        settings: Mapping[str, str] = {
-            **SETTINGS,
-            "listen_addresses": LOOPBACK,
-            "port": self._port_file.read_text(),
-        }
-        options = [f"-c{name}={value}" for name, value in settings.items()]
-        program = str(programs / "postgres")
-        self.service.start([*run_as(), program, "-D", str(self._data), *options])
+            self._make_data()
+        port = free_port(0)
+        self._port_file.write_text(str(port))
+        self.service.start([*postgres.run_as(), *postgres.command(self._data, port)])
         self.service.wait_until(self._answers, START_TIMEOUT, "answered")
 
     def stop(self) -> None:
@@ -152,28 +87,11 @@ class Postgres:
         with self._connect() as connection:
             connection.execute(f'drop database if exists "{database}" with (force)'.encode())
 
-    def _make_data(self, programs: Path) -> None:
+    def _make_data(self) -> None:
         # Renamed when it is whole, so an interrupted start is not taken for one.
         draft = self._data.with_name("data.new")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
         write_private(self._password_file, secrets.token_urlsafe(24))
-        if os.geteuid() == 0:
-            account = unprivileged_account()
-            os.chown(draft, account.pw_uid, account.pw_gid)
-        made = subprocess.run(
-            [
-                *(*run_as(), str(programs / "initdb"), f"--pgdata={draft}"),
-                *(f"--username={SUPERUSER}", f"--pwfile={self._password_file}"),
-                *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"),
-            ],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if made.returncode:
-            raise SandboxError(f"initdb failed in {draft}:\n{made.stdout}{made.stderr}")
+        postgres.make_data(draft, SUPERUSER, self._password_file.read_text(), *INITDB_OPTIONS)
         draft.rename(self._data)
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:

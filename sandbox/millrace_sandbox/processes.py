@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,38 +30,6 @@ LOG_TAIL_LINES = 15
 
 class SandboxError(Exception):
     """A failure the user can act on; the message says what happened and what to do."""
-
-
-def free_port(preferred: int) -> int:
-    """The preferred TCP port when it is free on 127.0.0.1, otherwise another one."""
-    return free_ports([preferred])[0]
-
-
-def free_ports(preferred: Sequence[int]) -> list[int]:
-    """A distinct free TCP port for each preferred one, which is kept where it is free.
-
-    A port is free when this returns and may be taken a moment later: a service that finds it
-    so dies, and its log says why.
-
-    Args:
-        preferred: The ports wished for; 0 means any.
-    """
-    with ExitStack() as held:
-        return [_hold_port(port, held) for port in preferred]
-
-
-def _hold_port(preferred: int, held: ExitStack) -> int:
-    for port in (preferred, 0):
-        listener = held.enter_context(socket.socket())
-        # Without it the connections a stopped service left in TIME_WAIT would block its port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-            listener.listen(1)
-        except OSError:
-            continue
-        return int(listener.getsockname()[1])
-    raise SandboxError(f"No TCP port is free on {LOOPBACK}. Stop a service and try again.")
 
 
 def poll(condition: Callable[[], bool], timeout: float, interval: float = 0.05) -> bool:

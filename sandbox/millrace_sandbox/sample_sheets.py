@@ -5,24 +5,26 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from millrace_sandbox.processes import SandboxError
-from sheets_standin.server import TabSpec
+from sheets_standin import TabSpec
 
 if TYPE_CHECKING:
-    from sheets_standin.server import CellValue, GoogleSheetsServer
+    from sheets_standin import SheetsEndpoint
+    from sheets_standin.admin import CellValue, SheetsAdmin
 
 TARGETS = "nps-targets"
 SUMMARY = "nps-summary"
+ENVIRONMENT = {"NPS_TARGETS_SPREADSHEET": TARGETS, "NPS_SUMMARY_SPREADSHEET": SUMMARY}
+"""What the example project reads to find them."""
 
 _OWNERS = {"free": "Mina", "team": "Jonas", "business": "지우"}
 _FIRST_TARGETS = {"free": 20, "team": 35, "business": 45}
 
 
-def create_sheets(server: GoogleSheetsServer) -> None:
+def create_sheets(endpoint: SheetsEndpoint) -> None:
     """Make both spreadsheets anew, shared with the service account: one to read, one to write."""
-    admin = server.admin()
-    email = server.service_account_key()["client_email"]
-    admin.reset()
+    admin, email = endpoint.admin(), endpoint.email
+    for spreadsheet_id in _present(admin):
+        admin.delete(spreadsheet_id)
     admin.create(
         "NPS targets",
         [TabSpec("targets", _targets(), rows=200, columns=8, frozen_rows=1)],
@@ -40,12 +42,14 @@ def create_sheets(server: GoogleSheetsServer) -> None:
     )
 
 
-def ensure_sheets(server: GoogleSheetsServer) -> None:
+def ensure_sheets(endpoint: SheetsEndpoint) -> None:
     """Make the spreadsheets where they are missing, as on a first start."""
-    try:
-        server.admin().tab(TARGETS, "targets")
-    except SandboxError:
-        create_sheets(server)
+    if len(_present(endpoint.admin())) < len(ENVIRONMENT):
+        create_sheets(endpoint)
+
+
+def _present(admin: SheetsAdmin) -> set[str]:
+    return {entry.spreadsheet_id for entry in admin.spreadsheets()} & {TARGETS, SUMMARY}
 
 
 def _targets() -> list[list[CellValue]]:

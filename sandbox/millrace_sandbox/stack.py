@@ -6,7 +6,6 @@ The production code is wired to it by environment variables only.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shlex
 import shutil
@@ -19,58 +18,66 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from millrace_sandbox import sample_sheets
 from millrace_sandbox.airflow import Airflow
+from millrace_sandbox.environment import users_environment
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.mysql import MySQL, MySQLService
-from millrace_sandbox.paths import REPOSITORY, write_private
-from millrace_sandbox.processes import SandboxError
-from millrace_sandbox.s3 import S3Server
-from sheets_standin.server import GoogleSheetsServer
+from millrace_sandbox.processes import SandboxError, Service
+from millrace_sandbox.project import Project, find_root
+from millrace_sandbox.standins import GoogleSheets, Redshift
+from redshift_standin.files import write_private
+from redshift_standin.s3 import S3Server
 
 if TYPE_CHECKING:
     from millrace_sandbox.paths import SandboxPaths
-    from redshift_standin.launcher import RedshiftServer
 
 BUCKET = "millrace-landing"
 WAREHOUSE_POOL = "warehouse"
-DAGS = REPOSITORY / "dags"
 
 
 class Stack:
-    """Everything that `make up` starts.
+    """Everything that ``millrace-sandbox up`` starts.
 
     Args:
         paths: The sandbox.
         target: The dbt target that is the warehouse: ``dev`` (DuckDB) or ``redshift``.
         source: The server to read from: ``mariadb``, or a real ``mysql``.
+        project: The project that runs on it; default: the one around the working directory.
     """
 
-    def __init__(self, paths: SandboxPaths, target: str = "dev", source: str = "mariadb") -> None:
+    def __init__(
+        self,
+        paths: SandboxPaths,
+        target: str = "dev",
+        source: str = "mariadb",
+        project: Project | None = None,
+    ) -> None:
         if target not in ("dev", "redshift"):
             raise SandboxError(f"There is no local {target}. Set TARGET to dev or redshift.")
         if source not in ("mariadb", "mysql"):
             raise SandboxError(f"There is no local {source}. Set SOURCE to mariadb or mysql.")
         self.paths = paths
         self.target = target
+        self.project = project or Project(find_root() or Path.cwd())
         self.mysql: MySQLService = MySQL(paths) if source == "mysql" else MariaDB(paths)
-        self.s3 = S3Server(paths)
-        self.sheets = GoogleSheetsServer(paths)
-        self.airflow = Airflow(paths, DAGS)
+        self.s3 = S3Server(paths.s3, runner=Service("s3", paths))
+        self.sheets = GoogleSheets(paths)
+        self.airflow = Airflow(paths, self.project.dags, inherited=self._inherited)
 
     @property
-    def redshift(self) -> RedshiftServer:
+    def redshift(self) -> Redshift:
         """The Redshift stand-in, which copies from the S3 server."""
-        # Imported here: the demo on DuckDB does without PostgreSQL's client.
-        from redshift_standin.launcher import RedshiftServer
-
-        return RedshiftServer(self.paths, self.s3.endpoint)
+        return Redshift(self.paths, self.s3.endpoint)
 
     @property
-    def _redshift_as_it_is(self) -> RedshiftServer:
+    def _redshift_as_it_is(self) -> Redshift:
         """The stand-in, to look at and to stop: it may have been started without an S3 server."""
-        from redshift_standin.launcher import RedshiftServer
+        return Redshift(self.paths)
 
-        return RedshiftServer(self.paths)
+    @property
+    def _inherited(self) -> dict[str, str]:
+        return users_environment(self.project.root)
 
     @property
     def duckdb(self) -> Path:
@@ -118,6 +125,11 @@ class Stack:
         Raises:
             SandboxError: it does not come up, or a DAG file cannot be imported.
         """
+        if not self.project.dags.is_dir():
+            raise SandboxError(
+                f"There is no folder of DAG files: {self.project.dags}. Make it, or name another: "
+                "--dags-dir, or MILLRACE_DAGS_DIR"
+            )
         self.docs.mkdir(mode=0o700, exist_ok=True)
         self.airflow.env = self.environment()
         self.airflow.start()
@@ -146,11 +158,17 @@ class Stack:
                 for server in (MariaDB(self.paths), MySQL(self.paths))
                 if server.name == self.mysql.name or server.is_running()
             },
-            "S3": self.s3.status,
+            "S3": self._s3_status,
             "Sheets": self.sheets.status,
             **({"Redshift": self._redshift_as_it_is.status} if self._has_redshift() else {}),
             "Airflow": airflow,
         }
+
+    @property
+    def _s3_status(self) -> str:
+        if not self.s3.is_running():
+            return "stopped"
+        return f"running on {self.s3.endpoint.endpoint_url}, pid {self.s3.pid}"
 
     def reset(self) -> None:
         """Forget what was loaded: the landing, the warehouse and Airflow's runs.
@@ -175,7 +193,8 @@ class Stack:
         return {
             "AIRFLOW_CONN_MYSQL_PROD": self.mysql.server.reader_uri(),
             "AIRFLOW_CONN_AWS_LANDING": json.dumps(self.s3.endpoint.airflow_connection()),
-            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(self.sheets.airflow_connection()),
+            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(self.sheets.endpoint.airflow_connection()),
+            **sample_sheets.ENVIRONMENT,
             "AIRFLOW__COSMOS__DBT_DOCS_PROJECTS": json.dumps(docs),
             "LANDING_URL": f"s3://{BUCKET}",
             "DUCKDB_PATH": str(self.duckdb),
@@ -202,15 +221,16 @@ class Stack:
         Raises:
             SandboxError: dbt fails; carries what it said.
         """
+        profiles = self.project.profiles
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors"),
                 *("--log-path", str(self.paths.logs), *arguments),
-                *("--project-dir", str(REPOSITORY / "dbt_project")),
-                *("--profiles-dir", str(REPOSITORY)),
+                *("--project-dir", str(self.project.dbt)),
+                *(("--profiles-dir", str(profiles)) if profiles else ()),
             ],
-            env={**os.environ, **self.environment()},
-            cwd=REPOSITORY,
+            env={**self._inherited, **self.environment()},
+            cwd=self.project.root,
             capture_output=True,
             text=True,
             check=False,

@@ -17,8 +17,7 @@ from benchmarks.progress import Progress
 from benchmarks.results import Result
 from benchmarks.workspace import BenchmarkError, Services, Workspace
 from millrace_sandbox.mariadb import MariaDB
-from millrace_sandbox.paths import SandboxPaths
-from millrace_sandbox.s3 import S3Server
+from redshift_standin.s3 import S3Server
 
 ROWS = 500
 
@@ -30,7 +29,6 @@ def workspace(
     tmp_path: Path,
     mariadb: MariaDB,
     s3_server: S3Server,
-    sandbox_paths: SandboxPaths,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Workspace:
     """A workspace whose services are the tests' own, already running."""
@@ -38,7 +36,7 @@ def workspace(
     @contextmanager
     def running(_: Workspace) -> Iterator[Services]:
         s3_server.create_bucket("benchmarks")
-        yield Services(mariadb, s3_server, None, sandbox_paths)
+        yield Services(mariadb, s3_server, None)
 
     monkeypatch.setattr(extraction, "running_services", running)
     opened = Workspace(tmp_path / "bench")

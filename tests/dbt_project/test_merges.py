@@ -13,7 +13,7 @@ import yaml
 from dbt.cli.main import dbtRunner
 
 if TYPE_CHECKING:
-    from redshift_standin.launcher import RedshiftServer
+    from redshift_standin import RedshiftServer
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

@@ -20,7 +20,7 @@ import yaml
 from dbt.cli.main import dbtRunner
 
 if TYPE_CHECKING:
-    from redshift_standin.launcher import RedshiftServer
+    from redshift_standin import RedshiftServer
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from millrace.dbt.project import Project
-from sheets_standin.server import GoogleSheetsServer, TabSpec
+from sheets_standin import GoogleSheetsServer, TabSpec
 
 ROOT = Path(__file__).parents[2]
 SHEET = "shop-orders"

@@ -112,13 +112,18 @@ def test_the_demo_prints_the_summary_the_changes_the_times_and_the_doors(demo, s
     last = query(stack, "select * from analytics.nps_summary order by 1 desc limit 1")[0]
     line = next(line for line in demo.splitlines() if str(last[0]) in line and "." in line)
     assert line.split() == [str(value) for value in last]
-    for part in ("ingest__mysql__nps", "nps_summary.test", "What took the time", "make down"):
+    for part in (
+        "ingest__mysql__nps",
+        "nps_summary.test",
+        "What took the time",
+        "millrace-sandbox down",
+    ):
         assert part in demo
     assert f"user {stack.airflow.login.user}, password {stack.airflow.login.password}" in demo
 
 
 def test_the_sheet_shows_the_mart_and_keeps_what_people_wrote(demo, stack):
-    tab = stack.sheets.admin().tab(sample_sheets.SUMMARY, "nps_summary")
+    tab = stack.sheets.endpoint.admin().tab(sample_sheets.SUMMARY, "nps_summary")
     assert tab.values[0][:8] == [
         *("response_date", "responses", "promoters", "passives", "detractors"),
         *("nps", "responses_28d", "nps_28d"),
@@ -212,7 +217,7 @@ def test_what_the_readme_does_by_hand_works(env, stack):
     published = run(BIN / "millrace", "publish", "nps_summary_sheet", env=env)
     days = query(stack, "select count(*) from analytics.nps_summary")[0][0]
     assert f"✓ nps_summary_sheet: {days} rows" in published
-    note = stack.sheets.admin().tab(sample_sheets.SUMMARY, "nps_summary").notes["A1"]
+    note = stack.sheets.endpoint.admin().tab(sample_sheets.SUMMARY, "nps_summary").notes["A1"]
     assert "millrace publish" in note
 
 

@@ -11,7 +11,7 @@ import pytest
 from millrace_sandbox.airflow import Airflow
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.processes import poll
-from sheets_standin.server import GoogleSheetsServer
+from sheets_standin import GoogleSheetsServer
 from tests.e2e.small_project import GOOD, make_shop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]
@@ -55,7 +55,7 @@ def paths(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shop(paths, tmp_path_factory):
-    sheets = GoogleSheetsServer(paths)
+    sheets = GoogleSheetsServer(paths.root / "google_sheets")
     paths.create()
     try:
         sheets.start()

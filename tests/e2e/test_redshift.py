@@ -55,7 +55,7 @@ def built(tmp_path_factory):
         server = redshift.mysql.server
         sample_data.create_schema(server)
         sample_data.fill_history(server, responses=2_000, users=200)
-        sample_sheets.create_sheets(redshift.sheets)
+        sample_sheets.create_sheets(redshift.sheets.endpoint)
         for stack in stacks:
             run(stack, BIN / "millrace", "ingest")
             build(stack)
@@ -104,9 +104,9 @@ def test_publishing_from_redshift_shows_what_duckdb_showed(built):
     shown = []
     for stack in built:
         # A sheet anew: one warehouse does not publish over another's.
-        sample_sheets.create_sheets(stack.sheets)
+        sample_sheets.create_sheets(stack.sheets.endpoint)
         run(stack, BIN / "millrace", "publish", "nps_summary_sheet")
-        shown.append(stack.sheets.admin().tab(sample_sheets.SUMMARY, "nps_summary").values)
+        shown.append(stack.sheets.endpoint.admin().tab(sample_sheets.SUMMARY, "nps_summary").values)
     assert shown[0] == shown[1]
 
 

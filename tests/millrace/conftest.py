@@ -32,7 +32,7 @@ from millrace.testing import Place, declared
 from millrace.warehouses.sql import quote
 from millrace_sandbox.mysql import MySQLServer
 from millrace_sandbox.paths import SandboxPaths
-from sheets_standin.server import GoogleSheetsServer
+from sheets_standin import GoogleSheetsServer
 from tests.millrace.sheets import Workbook
 
 ROOT = Path(__file__).parents[2]
@@ -353,7 +353,7 @@ def workspace(
 @pytest.fixture(scope="session")
 def google_sheets(sandbox_paths: SandboxPaths) -> Iterator[GoogleSheetsServer]:
     """A running stand-in for the Google Sheets API."""
-    server = GoogleSheetsServer(sandbox_paths, port=0)
+    server = GoogleSheetsServer(sandbox_paths.root / "google_sheets")
     try:
         server.start()
         yield server

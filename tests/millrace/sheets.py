@@ -20,13 +20,8 @@ from millrace.destinations.google_sheets.destination import REQUEST_BYTES, Googl
 from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
 from millrace.sources.google_sheets.options import GoogleSheetOptions
 from millrace.sources.google_sheets.source import GoogleSheetSource
-from sheets_standin.server import (
-    CellValue,
-    GoogleSheetsServer,
-    SheetsAdmin,
-    TabSpec,
-    TabState,
-)
+from sheets_standin import GoogleSheetsServer, SheetsAdmin, TabSpec, TabState
+from sheets_standin.admin import CellValue
 
 SCOPE = "https://www.googleapis.com/auth/spreadsheets"
 

@@ -16,13 +16,14 @@ import pytest
 from millrace.batch import Batch, Interval, Partition
 from millrace.catalog import IngestTable
 from millrace.errors import ManifestCorrupt, ManifestNotFound, PartCorrupt, TooFewRows
-from millrace_sandbox.processes import free_port
+from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from millrace.manifest import Manifest
-    from millrace_sandbox.s3 import S3Endpoint, S3Server
+    from redshift_standin import S3Endpoint
+    from redshift_standin.s3 import S3Server
     from tests.millrace.conftest import Workspace
 
 pytestmark = pytest.mark.service

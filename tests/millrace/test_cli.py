@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from millrace_sandbox.processes import free_port
+from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
-    from millrace_sandbox.s3 import S3Server
+    from redshift_standin.s3 import S3Server
     from tests.millrace.conftest import Workspace
     from tests.millrace.sheets import Workbook
 

@@ -11,9 +11,8 @@ import millrace.google_sheets.client as client
 from millrace.connections import Connection
 from millrace.errors import ConnectionNotFound, SheetRefused, SheetUnavailable, SpreadsheetNotFound
 from millrace.google_sheets.client import GoogleSheets, quote_tab, spreadsheet_key
+from sheets_standin import Fault, GoogleSheetsServer, TabSpec
 from sheets_standin.accounts import new_key
-from sheets_standin.faults import Fault
-from sheets_standin.server import GoogleSheetsServer, TabSpec
 from tests.millrace.sheets import Workbook, keyfile_text
 
 service = pytest.mark.service

@@ -26,10 +26,9 @@ from millrace.sources.base import open_source
 from millrace.sources.google_sheets.source import GoogleSheetSource
 from millrace.sources.mysql.options import MySQLOptions
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
+from sheets_standin import Fault, GoogleSheetsServer, TabSpec
 from sheets_standin.accounts import new_key
 from sheets_standin.cells import ErrorType
-from sheets_standin.faults import Fault
-from sheets_standin.server import GoogleSheetsServer, TabSpec
 from tests.millrace.sheets import Workbook, targets
 
 pytestmark = pytest.mark.service

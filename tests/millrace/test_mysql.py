@@ -14,7 +14,7 @@ import pytest
 from millrace.batch import WHOLE_TABLE, Batch, Interval
 from millrace.errors import ConnectionNotFound, SourceMismatch, SourceUnavailable
 from millrace.landing.landing import Landing
-from millrace_sandbox.processes import free_port
+from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ from millrace.google_sheets.client import GoogleSheets
 from millrace.testing import Place, ids
 from millrace.warehouses.redshift import warehouse as redshift
 from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
-from sheets_standin.server import GoogleSheetsServer
+from sheets_standin import GoogleSheetsServer
 from tests.millrace.sheets import Workbook
 from tests.millrace.test_redshift import Interrupted
 from tests.proxy import FaultProxy

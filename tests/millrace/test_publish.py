@@ -33,8 +33,7 @@ from millrace.google_sheets.to_cells import checksum
 from millrace.landing.landing import Landing
 from millrace.sources.google_sheets.source import GoogleSheetSource
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
-from sheets_standin.faults import Fault
-from sheets_standin.server import GoogleSheetsServer, TabSpec
+from sheets_standin import Fault, GoogleSheetsServer, TabSpec
 from tests.millrace.sheets import Workbook
 
 pytestmark = pytest.mark.service

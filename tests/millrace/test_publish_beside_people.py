@@ -14,8 +14,7 @@ from urllib3.util import Retry
 import millrace.google_sheets.client as client
 from millrace.errors import PublicationRefused, SheetError, SheetUnavailable
 from millrace.google_sheets.client import GoogleSheets
-from sheets_standin.faults import Fault
-from sheets_standin.server import GoogleSheetsServer, TabSpec
+from sheets_standin import Fault, GoogleSheetsServer, TabSpec
 from tests.millrace.sheets import Workbook
 from tests.millrace.test_publish import (
     AFTER,

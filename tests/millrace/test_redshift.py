@@ -33,7 +33,7 @@ from millrace.testing import DAY, INTERVAL, Place, ids, ledger
 from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 from millrace.warehouses.sql import raw
 from millrace_sandbox.processes import LOOPBACK, poll
-from redshift_standin.launcher import RedshiftServer
+from redshift_standin import RedshiftServer
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

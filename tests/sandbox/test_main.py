@@ -10,9 +10,9 @@ import pytest
 
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
-from millrace_sandbox.processes import poll
-from millrace_sandbox.s3 import S3Server
-from redshift_standin.launcher import RedshiftServer
+from millrace_sandbox.processes import Service, poll
+from millrace_sandbox.standins import Redshift
+from redshift_standin.s3 import S3Server
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,9 +30,9 @@ def sandbox(tmp_path, *arguments, **variables):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["demo", "up", "down", "status", "sample", "redshift"]),
+        (["--help"], ["demo", "up", "down", "status", "sample", "mysql", "sheet", "TARGET"]),
         (["demo", "--help"], ["--responses", "--users"]),
-        (["redshift", "--help"], ["--port", "--bucket", "--iam-role"]),
+        (["sheet", "--help"], ["new", "list"]),
     ],
 )
 def test_help_names_what_there_is(tmp_path, arguments, words):
@@ -89,7 +89,7 @@ def test_without_its_packages_it_says_what_to_do(tmp_path, command):
 
 @pytest.mark.service
 def test_without_its_packages_it_stops_what_runs(tmp_path):
-    server = S3Server(SandboxPaths(tmp_path), port=0)
+    server = S3Server(tmp_path / "s3", port=0, runner=Service("s3", SandboxPaths(tmp_path)))
     server.start()
     try:
         assert "s3" in bare(tmp_path, "status").stdout
@@ -103,7 +103,7 @@ def test_without_its_packages_it_stops_what_runs(tmp_path):
 @pytest.mark.service
 @pytest.mark.redshift
 def test_a_stand_in_alone_is_shown_and_stopped(tmp_path):
-    stand_in = RedshiftServer(SandboxPaths(tmp_path), port=0)
+    stand_in = Redshift(SandboxPaths(tmp_path), port=0)
     stand_in.start()
     try:
         done = sandbox(tmp_path, "status")
@@ -141,7 +141,7 @@ def test_a_demo_that_is_interrupted_says_what_runs_and_how_to_stop_it(tmp_path):
             said, _ = demo.communicate(timeout=120)
         assert demo.returncode == 130
         assert "Interrupted." in said
-        assert "make down stops it" in said
+        assert "millrace-sandbox down stops it" in said
         assert "MariaDB  running on" in said
         assert "Traceback" not in said
         assert "Aborted" not in said

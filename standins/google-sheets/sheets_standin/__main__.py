@@ -1,37 +1,113 @@
-"""The server's process: ``python -m sheets_standin <folder>``."""
+"""The command ``sheets-standin``."""
 
 from __future__ import annotations
 
-import json
+import signal
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import uvicorn
+import click
 
-from sheets_standin.app import create_app
-from sheets_standin.faults import CuttableProtocol
+from sheets_standin.admin import TabSpec
+from sheets_standin.endpoint import SheetsEndpoint
+from sheets_standin.errors import StandinError
+from sheets_standin.server import serve as run
+
+FOLDER = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".sheets-standin"),
+    show_default=True,
+    help="Where the spreadsheets and the key are kept. They stay when the server stops.",
+)
 
 
-def main(folder: Path) -> None:
-    """Serve what `GoogleSheetsServer` prepared in a folder, until the process is ended."""
-    endpoint = json.loads((folder / "endpoint.json").read_text(encoding="utf-8"))
-    key = json.loads((folder / "service_account.json").read_text(encoding="utf-8"))
-    url = urlsplit(endpoint["url"])
-    app = create_app(folder / "spreadsheets", key, endpoint["admin_token"], endpoint["url"])
-    uvicorn.run(
-        app,
-        host=url.hostname or "",
-        port=url.port or 0,
-        http=CuttableProtocol,
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-    )
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    r"""A stand-in for the Google Sheets API, without a Google account.
+
+    \b
+    sheets-standin serve                              runs it, until Ctrl-C or SIGTERM
+    sheets-standin new "NPS targets" --csv x.csv      makes a spreadsheet in the running one
+    """
+
+
+@cli.command()
+@FOLDER
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Where it listens, on 127.0.0.1; 0 means any free port. "
+    "[default: 18080, or another where that is taken]",
+)
+def serve(folder: Path, port: int | None) -> None:
+    """Run the server until Ctrl-C or SIGTERM.
+
+    Once it is ready it says how to connect; programs read the same from endpoint.json in its
+    folder. A browser shows the spreadsheets.
+    """
+    run(folder, port, lambda endpoint: _say(_how_to_connect(endpoint)))
+
+
+@cli.command()
+@FOLDER
+@click.argument("title")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path),
+    help="A file of values, in UTF-8; each is taken as if it was typed into a cell.",
+)
+@click.option("--tab", default="Sheet1", show_default=True, help="The title of its tab.")
+@click.option("--share", metavar="EMAIL", help="Who may write. [default: the service account]")
+def new(folder: Path, title: str, csv_file: Path | None, tab: str, share: str | None) -> None:
+    """Make a spreadsheet in the running server and print its URL."""
+    endpoint = SheetsEndpoint.read(folder)
+    admin = endpoint.admin()
+    spec = TabSpec.from_csv(csv_file, tab) if csv_file else TabSpec(tab)
+    _say(admin.url(admin.create(title, [spec], {share or endpoint.email: "writer"})))
+
+
+@cli.command("list")
+@FOLDER
+def list_(folder: Path) -> None:
+    """List the spreadsheets of the running server: URL and title."""
+    admin = SheetsEndpoint.read(folder).admin()
+    for entry in admin.spreadsheets():
+        _say(f"{admin.url(entry.spreadsheet_id)}  {entry.title}")
+
+
+def _how_to_connect(endpoint: SheetsEndpoint) -> str:
+    folder = Path(endpoint.key_file).parent
+    return f"""\
+URL        {endpoint.url}   the API, in the place of https://sheets.googleapis.com; a browser \
+shows the spreadsheets there
+key        {endpoint.key_file}
+account    {endpoint.email}   share spreadsheets with it
+
+gspread    from sheets_standin import SheetsEndpoint, gspread_client
+           client = gspread_client.connect(SheetsEndpoint.read(Path("{folder}")))
+new sheet  sheets-standin new TITLE --folder {folder}
+
+Ready. Ctrl-C stops it."""
+
+
+def _say(text: str) -> None:
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the command; what cannot work ends in a message, not in a stack trace."""
+    # The server ends by itself in good order and then lets the signal through.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        cli()
+    except StandinError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -36,7 +36,7 @@ def new_key(email: str, token_uri: str) -> dict[str, str]:
     )
     return {
         "type": "service_account",
-        "project_id": "millrace-sandbox",
+        "project_id": "sheets-standin",
         "private_key_id": secrets.token_hex(20),
         "private_key": pem.decode(),
         "client_email": email,

@@ -319,6 +319,7 @@ class Admin:
         one = "/admin/spreadsheets/{spreadsheet_id}"
         return [
             ("POST", "/admin/spreadsheets", self.create),
+            ("GET", "/admin/spreadsheets", self.list),
             ("DELETE", one, self.delete),
             ("GET", f"{one}/tab", self.tab),
             ("PUT", f"{one}/permissions", self.share),
@@ -365,6 +366,13 @@ class Admin:
         book.check_size()
         self._store.save(book)
         return JSONResponse({"spreadsheet_id": book.spreadsheet_id})
+
+    async def list(self, request: Request) -> Response:
+        """Every spreadsheet, by title."""
+        books = self._store.all()
+        return JSONResponse(
+            [{"spreadsheet_id": book.spreadsheet_id, "title": book.title} for book in books]
+        )
 
     async def delete(self, request: Request) -> Response:
         """Delete a spreadsheet."""

@@ -1,4 +1,4 @@
-"""What the API answers when it refuses."""
+"""What the API answers when it refuses, and the failure of the stand-in itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ STATUS_NAMES = {
     500: "INTERNAL",
     503: "UNAVAILABLE",
 }
+
+
+class StandinError(Exception):
+    """A failure the user can act on; the message says what happened and what to do."""
 
 
 class ApiError(Exception):

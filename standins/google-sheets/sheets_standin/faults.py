@@ -7,7 +7,7 @@ import json
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -100,20 +100,18 @@ class FaultScript:
 
 
 class CuttableProtocol(H11Protocol):
-    """uvicorn's protocol, which lets a connection be found by its client's address."""
+    """uvicorn's protocol, which lets a connection be found by the addresses of its two ends."""
 
-    transports: ClassVar[dict[tuple[str, int], asyncio.Transport]] = {}
+    transports: ClassVar[dict[tuple[Any, Any], asyncio.Transport]] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the connection."""
         super().connection_made(transport)
-        if self.client is not None:
-            self.transports[self.client] = transport
+        self.transports[self.client, self.server] = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        if self.client is not None:
-            self.transports.pop(self.client, None)
+        self.transports.pop((self.client, self.server), None)
         super().connection_lost(exc)
 
 
@@ -191,6 +189,6 @@ async def _send_half(messages: list[Message], send: Send) -> None:
 
 async def _cut(scope: Scope, receive: Receive) -> None:
     # Closed and not aborted: what was sent so far arrives.
-    CuttableProtocol.transports[scope["client"]].close()
+    CuttableProtocol.transports[scope["client"], scope["server"]].close()
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -7,8 +7,8 @@ import re
 import secrets
 from pathlib import Path
 
-from millrace_sandbox.paths import write_private
 from sheets_standin.errors import ApiError, invalid
+from sheets_standin.files import write_private
 from sheets_standin.workbook import Spreadsheet
 
 _ID = re.compile(r"[A-Za-z0-9_-]{10,100}")

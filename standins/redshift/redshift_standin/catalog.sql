@@ -380,7 +380,7 @@ select
     coalesce(role.rolname, 'public')::text as identity_name,
     (case
         when role.oid is null then 'public' when role.rolcanlogin then 'user'
-        -- CREATE GROUP is marked by it: see sandbox/redshift/ddl.py.
+        -- CREATE GROUP is marked by it: see ddl.py.
         when not role.rolinherit then 'group' else 'role'
     end)::text as identity_type,
     privilege.is_grantable as admin_option

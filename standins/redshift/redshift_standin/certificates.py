@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from millrace_sandbox.paths import write_private
-from millrace_sandbox.processes import LOOPBACK
+from redshift_standin.files import write_private
+from redshift_standin.ports import LOOPBACK
 
 LIFETIME = timedelta(days=365)
 CA_FILE = "ca.pem"
@@ -27,7 +27,7 @@ def make_certificates(folder: Path) -> None:
     ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name, server_name = (
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        for name in ("Millrace sandbox CA", "localhost")
+        for name in ("redshift-standin CA", "localhost")
     )
     ca = (
         _builder(ca_name, ca_name, ca_key.public_key())

@@ -108,7 +108,7 @@ def no_function(name: str, arguments: list[str]) -> RedshiftError:
         f"function {name}({types}) does not exist",
         UNDEFINED_FUNCTION,
         "No function matches the given name and argument types. If Redshift has it, the stand-in "
-        "does not cover it yet: see docs/redshift-sandbox.md.",
+        "does not cover it yet: see docs/redshift-standin.md.",
     )
 
 

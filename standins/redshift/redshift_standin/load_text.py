@@ -174,7 +174,7 @@ class TextLoad:
             return [_JsonField((name,), ignores_case=True) for name in names]
         if not how.startswith("s3://"):
             raise ServerError.make(
-                f"The JSON option '{how}' is not covered by the sandbox.", "0A000"
+                f"The JSON option '{how}' is not covered by the stand-in.", "0A000"
             )
         try:
             paths = json.loads(self.storage.read(how))["jsonpaths"]

@@ -1,4 +1,4 @@
-"""The process that clients take for a Redshift cluster: ``python -m redshift_standin.proxy``.
+"""What clients take for a Redshift cluster.
 
 A session is one client and its own PostgreSQL connection. Each statement is translated; what
 PostgreSQL then understands is passed on and its answer comes back as the bytes it was, the rest
@@ -10,23 +10,18 @@ binding and describing it need no special case; only its execution does.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import logging
-import signal
 import ssl
 import struct
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from millrace_sandbox.processes import LOOPBACK
-from millrace_sandbox.s3 import S3Endpoint
 from redshift_standin import copy, wire
 from redshift_standin.lexer import literal
+from redshift_standin.ports import LOOPBACK
+from redshift_standin.s3_endpoint import S3Endpoint
 from redshift_standin.sql import split, translate
 from redshift_standin.statements import (
     AlterTable,
@@ -72,7 +67,7 @@ _AUTHENTICATION_NEEDS_ANSWER = frozenset((3, 5, 10, 11))
 
 @dataclass(frozen=True)
 class ProxyConfig:
-    """What the process needs to know.
+    """What the proxy needs to know.
 
     Attributes:
         port: Where clients connect.
@@ -93,17 +88,6 @@ class ProxyConfig:
     iam_roles: tuple[str, ...]
     certificate: str | None = None
 
-    def to_json(self) -> str:
-        """The configuration as a file's content; it holds secrets."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> ProxyConfig:
-        """Read what ``to_json`` wrote."""
-        value = json.loads(text)
-        s3 = S3Endpoint(**value.pop("s3")) if value["s3"] else None
-        return cls(**value | {"s3": s3, "iam_roles": tuple(value["iam_roles"])})
-
 
 class Proxy:
     """Accepts clients."""
@@ -115,13 +99,15 @@ class Proxy:
             self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self._tls.load_cert_chain(config.certificate)
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        server = await asyncio.start_server(
+    async def listen(self) -> asyncio.Server:
+        """Let clients in from now on.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        return await asyncio.start_server(
             self._accept, LOOPBACK, self._config.port, limit=4 * wire.READ_BYTES
         )
-        async with server:
-            await server.serve_forever()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -506,26 +492,3 @@ def _as_server_error(error: RedshiftError | ServerError) -> ServerError:
     if isinstance(error, ServerError):
         return error
     return ServerError.make(error.message, error.sqlstate, hint=error.hint)
-
-
-async def _serve(config: ProxyConfig) -> None:
-    proxy = asyncio.create_task(Proxy(config).run())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, proxy.cancel)
-    with suppress(asyncio.CancelledError):
-        await proxy
-
-
-def main() -> None:
-    """Run the proxy until SIGTERM."""
-    parser = argparse.ArgumentParser(description="A Redshift in front of a PostgreSQL.")
-    parser.add_argument("config", type=Path, help="what the launcher wrote")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        asyncio.run(_serve(ProxyConfig.from_json(arguments.config.read_text())))
-    except OSError as error:
-        sys.exit(f"The proxy cannot listen: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Redshift's SQL, translated for PostgreSQL. Pure: no database is asked.
 
 A statement is of a kind known here, or it is refused; so are the functions, types and operators in
-it. docs/redshift-sandbox.md says what is covered and which of Redshift's pages each part follows.
+it. docs/redshift-standin.md says what is covered and which of Redshift's pages each part follows.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def translate(statement: str) -> Translated:
         raise RedshiftError(
             f'syntax error at or near "{text}"',
             SYNTAX_ERROR,
-            "The Redshift stand-in does not know this statement: see docs/redshift-sandbox.md.",
+            "The Redshift stand-in does not know this statement: see docs/redshift-standin.md.",
         )
     _refuse_long_names(tokens)
     translated = _KINDS[word](tokens)

@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from millrace_sandbox.s3 import S3Endpoint
+from redshift_standin.s3_endpoint import S3Endpoint
 from redshift_standin.wire import Backend, ServerError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 8 * 1024 * 1024
 # A cluster that shares nothing with a real one.
-CLUSTER_USER = "arn:aws:redshift:us-east-1:123456789012:dbuser:millrace-sandbox"
+CLUSTER_USER = "arn:aws:redshift:us-east-1:123456789012:dbuser:redshift-standin"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Storage:
     def __init__(self, cluster: Cluster, clauses: Mapping[str, str]) -> None:
         if cluster.s3 is None:
             raise ServerError.make(
-                "The sandbox runs without an S3 server.", hint="Start it with one to use COPY."
+                "The stand-in runs without an S3 server.", hint="Start it with one to use COPY."
             )
         credentials = _credentials(clauses)
         self._endpoint = cluster.s3
@@ -270,5 +270,5 @@ def _check_roles(cluster: Cluster, roles: str) -> None:
                 message,
                 8001,
                 "IAM Role=" + role.strip(),
-                hint=f"The sandbox knows {', '.join(cluster.iam_roles) or 'no role'}.",
+                hint=f"The stand-in knows {', '.join(cluster.iam_roles) or 'no role'}.",
             )

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 import redshift_connector
 
-from millrace_sandbox.processes import poll
-from millrace_sandbox.s3 import S3Server
-from redshift_standin.launcher import IAM_ROLE, RedshiftServer
-from tests.sandbox.redshift.conftest import run
+from redshift_standin import RedshiftServer
+from redshift_standin.s3 import S3Server
+from redshift_standin.supervisor import IAM_ROLE
+from standins.redshift.tests.conftest import poll, run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from redshift_standin.sql import RedshiftError, translate
-from tests.sandbox.redshift.conftest import run
+from standins.redshift.tests.conftest import run
 
 NAMES = ["größe", "_ñ", "주문", "日本$1", "😀", "e\u0301te\u0301", "x€", "मूल्य", "Ünder"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,20 +25,23 @@ from gspread.utils import PasteType, ValidationConditionType, ValueRenderOption
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace_sandbox.paths import SandboxPaths
-from millrace_sandbox.processes import SandboxError, poll
-from sheets_standin import a1, fields, formats
+from sheets_standin import (
+    Fault,
+    GoogleSheetsServer,
+    SheetsAdmin,
+    SheetsEndpoint,
+    StandinError,
+    TabSpec,
+    a1,
+    fields,
+    formats,
+    gspread_client,
+)
 from sheets_standin.a1 import Area
 from sheets_standin.accounts import GOOGLE_AUDIENCE, GRANT_TYPE, new_key
 from sheets_standin.cells import ErrorType
 from sheets_standin.errors import ApiError
-from sheets_standin.faults import Fault
-from sheets_standin.server import (
-    ACCOUNT_EMAIL,
-    GoogleSheetsServer,
-    SheetsAdmin,
-    TabSpec,
-)
+from sheets_standin.server import ACCOUNT_EMAIL
 from sheets_standin.workbook import Spreadsheet
 
 pytestmark = pytest.mark.service
@@ -48,22 +50,8 @@ GOOGLE = "https://sheets.googleapis.com"
 UNFORMATTED = ValueRenderOption.unformatted
 
 
-class SheetsHTTPClient(gspread.HTTPClient):
-    """gspread's client with another base URL: the way production code reaches the stand-in."""
-
-    def __init__(self, auth: Any, session: Any = None, base_url: str = GOOGLE) -> None:
-        super().__init__(auth, session)
-        self._base_url = base_url
-
-    def request(self, method: str, endpoint: str, *args: Any, **options: Any) -> Any:
-        url = self._base_url + endpoint.removeprefix(GOOGLE)
-        return super().request(method, url, *args, **options)
-
-
 def connect(server: GoogleSheetsServer, scopes: list[str] = DEFAULT_SCOPES) -> gspread.Client:
-    credentials = Credentials.from_service_account_info(server.service_account_key(), scopes=scopes)
-    http_client = functools.partial(SheetsHTTPClient, base_url=server.url)
-    return gspread.Client(credentials, http_client=http_client)
+    return gspread_client.connect(server.endpoint, scopes)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,12 +64,8 @@ def _no_internet() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleSheetsServer]:
-    server = GoogleSheetsServer(SandboxPaths(tmp_path_factory.mktemp("sheets")), port=0)
-    try:
-        server.start()
+    with GoogleSheetsServer(tmp_path_factory.mktemp("sheets")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -221,9 +205,8 @@ def test_an_assertion_signed_by_another_key_is_refused(server: GoogleSheetsServe
         "private_key": new_key(ACCOUNT_EMAIL, "")["private_key"]
     }
     credentials = Credentials.from_service_account_info(forged, scopes=DEFAULT_SCOPES)
-    http_client = functools.partial(SheetsHTTPClient, base_url=server.url)
     with pytest.raises(google.auth.exceptions.RefreshError, match="Invalid JWT Signature"):
-        gspread.Client(credentials, http_client=http_client).open_by_key("0123456789")
+        gspread_client.client(credentials, server.url).open_by_key("0123456789")
 
 
 def test_the_admin_needs_its_token_and_what_is_secret_is_private(
@@ -231,8 +214,11 @@ def test_the_admin_needs_its_token_and_what_is_secret_is_private(
 ):
     make()
     assert requests.get(f"{server.url}/admin/requests", timeout=10).status_code == 401
-    folder = server._folder
-    files = [file for file in folder.rglob("*") if file.is_file()]
+    folder = server.folder
+    nothing_in_it = (".gitignore", "lock")
+    files = [
+        file for file in folder.rglob("*") if file.is_file() and file.name not in nothing_in_it
+    ]
     assert len(files) >= 3
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     folders = [folder, folder / "spreadsheets"]
@@ -873,7 +859,7 @@ def test_a_slow_answer_meets_the_clients_timeout(
 
 
 def test_a_fault_that_makes_no_sense_is_refused(admin: SheetsAdmin):
-    with pytest.raises(SandboxError, match="That is no fault"):
+    with pytest.raises(StandinError, match="That is no fault"):
         admin.add_fault(Fault(action="cut", path="("))
 
 
@@ -881,34 +867,55 @@ def test_a_fault_that_makes_no_sense_is_refused(admin: SheetsAdmin):
 
 
 def test_spreadsheets_and_the_key_survive_a_restart(tmp_path: Path):
-    server = GoogleSheetsServer(SandboxPaths(tmp_path), port=0)
-    assert server.status == "stopped"
-    try:
-        server.start()
+    with GoogleSheetsServer(tmp_path) as server:
         key = server.admin().create("Kept", [TABLE], {ACCOUNT_EMAIL: "writer"})
         book = connect(server).open_by_key(key)
         book.sheet1.update_note("A1", "kept")
         before = server.admin().tab(key, "Sheet1")
         private_key = server.service_account_key()["private_key"]
         server.stop()
-        assert not server.is_running()
+        with pytest.raises(StandinError, match="No Google Sheets stand-in runs on"):
+            _ = server.endpoint
         server.start()
-        assert server.url in server.status
         assert server.service_account_key()["private_key"] == private_key
         assert server.admin().tab(key, "Sheet1") == before
         assert connect(server).open_by_key(key).sheet1.get_note("A1") == "kept"
-    finally:
+
+
+def test_a_folder_has_one_server_at_a_time(server: GoogleSheetsServer):
+    with pytest.raises(StandinError, match="in use by another sheets-standin"):
+        GoogleSheetsServer(server.folder).start()
+    assert server.admin().spreadsheets() is not None
+
+
+def test_a_port_that_is_taken_is_named(server: GoogleSheetsServer, tmp_path: Path):
+    port = int(server.url.rpartition(":")[2])
+    with pytest.raises(StandinError, match=f"Nobody can listen on port {port}"):
+        GoogleSheetsServer(tmp_path, port).start()
+
+
+def test_a_client_that_stays_does_not_hold_up_the_stop(tmp_path: Path):
+    with GoogleSheetsServer(tmp_path) as server:
+        key = server.admin().create("Slow", [TABLE], {ACCOUNT_EMAIL: "writer"})
+        book = connect(server).open_by_key(key)
+        began = time.monotonic()
         server.stop()
+        assert time.monotonic() - began < 5
+        with pytest.raises(requests.exceptions.ConnectionError):
+            book.sheet1.get_all_values()
 
 
 def test_a_kill_leaves_a_batch_whole_or_undone(tmp_path: Path):
-    server = GoogleSheetsServer(SandboxPaths(tmp_path), port=0)
-    try:
-        server.start()
+    command = [sys.executable, "-m", "sheets_standin", "serve", "--port", "0", "--folder", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert any("Ready." in line for line in process.stdout)
+        endpoint = SheetsEndpoint.read(tmp_path)
         tab = TabSpec("Sheet1", [[0] * 20] * 500, rows=500, columns=20)
-        key = server.admin().create("Killed", [tab], {ACCOUNT_EMAIL: "writer"})
-        book = connect(server).open_by_key(key)
+        key = endpoint.admin().create("Killed", [tab], {endpoint.email: "writer"})
+        book = gspread_client.connect(endpoint).open_by_key(key)
         answered = 0
+        enough = threading.Event()
 
         def write() -> None:
             nonlocal answered
@@ -921,27 +928,26 @@ def test_a_kill_leaves_a_batch_whole_or_undone(tmp_path: Path):
                 except requests.exceptions.RequestException:
                     return
                 answered = number
+                if number >= 3:
+                    enough.set()
 
         writer = threading.Thread(target=write)
         writer.start()
-        assert poll(lambda: answered >= 3, timeout=20)
-        os.kill(int(server.status.rpartition("pid ")[2]), signal.SIGKILL)
+        assert enough.wait(timeout=20)
+        process.kill()
         writer.join(timeout=20)
-        assert poll(lambda: not server.is_running(), timeout=20)
-        server.start()
+    with GoogleSheetsServer(tmp_path) as server:
         values = server.admin().tab(key, "Sheet1").values
         [number] = {value for row in values for value in row}
         assert number in (answered, answered + 1)
         assert [len(row) for row in values] == [20] * 500
-    finally:
-        server.stop()
 
 
 def test_a_state_file_holds_everything(make: Make, server: GoogleSheetsServer):
     error = {"error": "REF", "formula": "=A0"}
     box = {"value": False, "validation": {"condition": {"type": "BOOLEAN"}}}
     book = make(TABLE, TabSpec("two", [[{"formula": "=1", "value": 1, "note": "n"}, error, box]]))
-    file = server._folder / "spreadsheets" / f"{book.id}.json"
+    file = server.folder / "spreadsheets" / f"{book.id}.json"
     data = json.loads(file.read_text())
     assert Spreadsheet.from_json(data).to_json() == data
 
@@ -976,15 +982,14 @@ def test_a_foreign_host_name_is_refused(server: GoogleSheetsServer):
 
 
 def test_reset_forgets_everything(tmp_path: Path):
-    server = GoogleSheetsServer(SandboxPaths(tmp_path), port=0)
-    try:
-        server.start()
+    with GoogleSheetsServer(tmp_path) as server:
         admin = server.admin()
         key = admin.create("Gone", [TABLE], spreadsheet_id="a-chosen-key")
         assert key == "a-chosen-key"
+        assert [(each.spreadsheet_id, each.title) for each in admin.spreadsheets()] == [
+            ("a-chosen-key", "Gone")
+        ]
         admin.reset()
-        with pytest.raises(SandboxError, match="not found"):
+        with pytest.raises(StandinError, match="not found"):
             admin.tab(key, "Sheet1")
-        assert list((server._folder / "spreadsheets").iterdir()) == []
-    finally:
-        server.stop()
+        assert list((server.folder / "spreadsheets").iterdir()) == []

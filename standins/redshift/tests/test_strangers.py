@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import redshift_connector
 
-from millrace_sandbox.s3 import S3Server
-from redshift_standin.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import run
+from redshift_standin import RedshiftServer
+from redshift_standin.s3 import S3Server
+from standins.redshift.tests.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

@@ -11,14 +11,14 @@ import redshift_connector
 import yaml
 from dbt.cli.main import dbtRunner
 
-from redshift_standin.launcher import _connect_superuser
-from tests.sandbox.redshift.conftest import run
+from redshift_standin.supervisor import connect_superuser
+from standins.redshift.tests.conftest import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from redshift_standin.launcher import RedshiftServer
+    from redshift_standin import RedshiftServer
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
@@ -337,7 +337,7 @@ def test_dbt_learns_from_metadata_when_a_source_was_modified(
     (result,) = outcome.result.results
     assert (result.status, outcome.success) == ("pass", True)
     assert before - timedelta(seconds=1) <= result.max_loaded_at <= datetime.now(UTC)
-    with _connect_superuser(redshift.endpoint, redshift.endpoint.database) as inside:
+    with connect_superuser(redshift.endpoint, redshift.endpoint.database) as inside:
         inside.execute(
             "update pg_redshift.table_changes set at = at - interval '1 day' "
             f"where relation = '{base}.t'::regclass"

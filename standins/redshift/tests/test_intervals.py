@@ -10,7 +10,7 @@ import pytest
 import redshift_connector
 from redshift_connector.interval import Interval
 
-from tests.sandbox.redshift.conftest import run
+from standins.redshift.tests.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

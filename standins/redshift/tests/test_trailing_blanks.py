@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from tests.sandbox.redshift.conftest import run
+from standins.redshift.tests.conftest import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from redshift_standin.launcher import RedshiftServer
+    from redshift_standin import RedshiftServer
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

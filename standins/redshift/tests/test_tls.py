@@ -15,9 +15,8 @@ import psycopg
 import pytest
 import redshift_connector
 
-from millrace_sandbox.paths import SandboxPaths
-from redshift_standin.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import run
+from redshift_standin import RedshiftServer
+from standins.redshift.tests.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
@@ -33,12 +32,8 @@ tls:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedshiftServer]:
-    started = RedshiftServer(SandboxPaths(tmp_path_factory.mktemp("tls")), port=0, tls=True)
-    try:
-        started.start()
+    with RedshiftServer(tmp_path_factory.mktemp("tls"), tls=True) as started:
         yield started
-    finally:
-        started.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ tests:
 
     uv pip install --no-deps --target /tmp/awswrangler 'awswrangler>=3.17'
     export PYTHONPATH=/tmp/awswrangler
-    .venv/bin/python -m pytest tests/sandbox/redshift/test_awswrangler.py
+    .venv/bin/python -m pytest standins/redshift/tests/test_awswrangler.py
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from millrace_sandbox.s3 import S3Server
-from redshift_standin.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import run
+from redshift_standin import RedshiftServer
+from redshift_standin.s3 import S3Server
+from standins.redshift.tests.conftest import run
 
 wr = pytest.importorskip("awswrangler")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from redshift_standin.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import run
+from redshift_standin import RedshiftServer
+from standins.redshift.tests.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

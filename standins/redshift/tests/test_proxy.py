@@ -21,8 +21,8 @@ import psycopg2
 import pytest
 import redshift_connector
 
-from redshift_standin.launcher import RedshiftServer
-from tests.sandbox.redshift.conftest import run
+from redshift_standin import RedshiftServer
+from standins.redshift.tests.conftest import run
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 

@@ -1,0 +1,99 @@
+"""The project at hand: where its parts are, found as a person would find them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from millrace_sandbox.processes import SandboxError
+
+DBT_FILE = "dbt_project.yml"
+PROFILES_FILE = "profiles.yml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folders of a project; what is not given is looked for when it is asked for.
+
+    Attributes:
+        root: The project's own folder, where its ``.env`` is.
+        given_dbt: The folder of ``dbt_project.yml``.
+        given_profiles: The folder of ``profiles.yml``.
+        given_dags: The folder of the DAG files.
+    """
+
+    root: Path
+    given_dbt: Path | None = None
+    given_profiles: Path | None = None
+    given_dags: Path | None = None
+
+    @property
+    def dbt(self) -> Path:
+        """The folder of the dbt project: the root, or one folder in it.
+
+        Raises:
+            SandboxError: There is none, or there are several.
+        """
+        if self.given_dbt:
+            return self.given_dbt.resolve()
+        found = _dbt_projects(self.root)
+        choose = "its folder: --project-dir, or DBT_PROJECT_DIR"
+        if not found:
+            raise SandboxError(
+                f"There is no dbt project in {self.root} or in one of its folders. Name {choose}"
+            )
+        if len(found) > 1:
+            names = ", ".join(folder.name for folder in found)
+            raise SandboxError(f"{self.root} has several dbt projects: {names}. Name {choose}")
+        return found[0]
+
+    @property
+    def profiles(self) -> Path | None:
+        """The folder of ``profiles.yml``: the root, or dbt's; None where only dbt knows one."""
+        places = (self.root, self.dbt)
+        found = (place for place in places if (place / PROFILES_FILE).exists())
+        return self.given_profiles or next(found, None)
+
+    @property
+    def dags(self) -> Path:
+        """The folder of the DAG files, there or not: ``dags`` in the root or in dbt's folder."""
+        places = (self.root, *_dbt_projects(self.root))
+        found = (place / "dags" for place in places if (place / "dags").is_dir())
+        return self.given_dags or next(found, self.root / "dags")
+
+
+def find_root() -> Path | None:
+    """The root of the project around the working directory; None where there is none.
+
+    In a repository (``.git``, or ``pyproject.toml``) it is the outermost folder that has a dbt
+    project in it or in one of its folders, so that it is the same from wherever in the project;
+    outside of one the nearest such folder.
+    """
+    folders = [Path.cwd(), *Path.cwd().parents]
+    for mark in (".git", "pyproject.toml"):
+        for depth, folder in enumerate(folders):
+            if (folder / mark).exists():
+                inside = [place for place in folders[: depth + 1] if _dbt_projects(place)]
+                return inside[-1] if inside else folder
+    return next((folder for folder in folders if _dbt_projects(folder)), None)
+
+
+def project_root() -> Path:
+    """The root of the project around the working directory.
+
+    Raises:
+        SandboxError: There is none.
+    """
+    root = find_root()
+    if root is None:
+        raise SandboxError(
+            f"There is no project in {Path.cwd()} and above: no {DBT_FILE}, .git or "
+            "pyproject.toml. Run millrace-sandbox inside the project, or set MILLRACE_SANDBOX_DIR."
+        )
+    return root
+
+
+def _dbt_projects(folder: Path) -> list[Path]:
+    if (folder / DBT_FILE).exists():
+        return [folder]
+    return sorted(file.parent for file in folder.glob(f"*/{DBT_FILE}"))

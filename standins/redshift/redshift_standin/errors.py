@@ -1,0 +1,7 @@
+"""The failure of the stand-in itself; what statements fail with is in ``wire``."""
+
+from __future__ import annotations
+
+
+class StandinError(Exception):
+    """A failure the user can act on; the message says what happened and what to do."""
