@@ -30,8 +30,8 @@ from millrace.errors import (
 )
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest
-from redshift_standin.ports import LOOPBACK, free_port
 from millrace.testing import batches_of
+from redshift_standin.ports import LOOPBACK, free_port
 from tests.proxy import FaultProxy
 
 BATCH = Batch("mysql.nps", Interval(None, datetime(2026, 10, 2, tzinfo=UTC)))

@@ -65,8 +65,7 @@ class SheetsEndpoint:
 
     def service_account_key(self) -> dict[str, str]:
         """The key of the service account; it holds a secret."""
-        with open(self.key_file, encoding="utf-8") as file:
-            key: dict[str, str] = json.load(file)
+        key: dict[str, str] = json.loads(Path(self.key_file).read_text(encoding="utf-8"))
         return key
 
     def airflow_connection(self) -> dict[str, object]:

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import uvicorn
 
@@ -64,7 +64,7 @@ class GoogleSheetsServer:
         self._port = port
         self._running = ExitStack()
 
-    def __enter__(self) -> GoogleSheetsServer:
+    def __enter__(self) -> Self:
         """Start it for a block."""
         self.start()
         return self

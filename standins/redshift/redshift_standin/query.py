@@ -316,7 +316,7 @@ class Query:
             return text, source.end
         if not source.path:
             return self._chain(source.start, end)
-        if source.path[0] in ("pg_temp",) and len(source.path) > 1:
+        if source.path[0] == "pg_temp" and len(source.path) > 1:
             return tokens.source(source.start, source.stop), source.stop
         if source.in_catalog and not source.is_cte and source.path[-1] in _VEILED:
             return f"{functions.SCHEMA}.{source.path[-1]}", source.stop

@@ -8,7 +8,7 @@ import secrets
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -66,7 +66,7 @@ class S3Server:
         self._identities_file = folder / "identities.json"
         self._options_file = self._data / "mini.options"
 
-    def __enter__(self) -> S3Server:
+    def __enter__(self) -> Self:
         """Start it for a block."""
         self.start()
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from redshift_standin.children import Child
 from redshift_standin.endpoint import RedshiftEndpoint
@@ -47,7 +47,7 @@ class RedshiftServer:
         self._options = Options(folder, port, s3, iam_roles, tls, parent=os.getpid())
         self._process = Child("The Redshift stand-in", folder / "server.log", watches=True)
 
-    def __enter__(self) -> RedshiftServer:
+    def __enter__(self) -> Self:
         """Start it for a block."""
         self.start()
         return self

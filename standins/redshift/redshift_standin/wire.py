@@ -374,7 +374,7 @@ class Backend:
             while True:
                 kind, body = await backend.read()
                 if kind == b"R":
-                    backend._answer_authentication(user, password, body)
+                    backend._answer_authentication(user, password, body)  # noqa: SLF001 its own
                 elif kind == b"E":
                     raise ServerError(_read_report(body))
                 elif kind == b"Z":

@@ -139,7 +139,7 @@ def test_keys_are_private(s3_server: S3Server):
 
 def listening_addresses(server: S3Server) -> set[str]:
     """The addresses, in hex, of the TCP sockets on which the server's process listens."""
-    links = [os.readlink(link) for link in Path(f"/proc/{server.pid}/fd").iterdir()]
+    links = [str(link.readlink()) for link in Path(f"/proc/{server.pid}/fd").iterdir()]
     inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
     addresses = set()
     for table in ("tcp", "tcp6"):
