@@ -8,7 +8,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.dbt_project.conftest import Warehouse
 
-# Two tests read the latest loads, by the clock.
+# Some tests read the latest loads or responses, by the clock.
 OLD, NEW = "2026-03-01 01:00", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
 USERS = f"""
@@ -53,7 +53,7 @@ BAD_ROWS = {
         "not_null_stg_mysql__nps_responses_updated_at",
     },
 }
-GOOD_ROW = "{}, {}, 9, null, 'email', '2026-01-01', '2026-01-01', null"
+GOOD_ROW = f"{{}}, {{}}, 9, null, 'email', '{NEW}', '{NEW}', null"
 
 
 def load(warehouse: "Warehouse", rows: list[str], loaded_at: str) -> None:
@@ -95,12 +95,11 @@ def test_every_twentieth_key_is_tested_and_all_when_asked(built: "Warehouse") ->
             built.execute(
                 f"insert into {table} select * from {table} where nps_response_id = {response}"
             )
-    keys = {CURRENT_KEY, SNAPSHOT_KEY, FACT_KEY}
-    assert built.failed_tests() == keys
+    assert built.failed_tests() == {CURRENT_KEY, SNAPSHOT_KEY, FACT_KEY}
     for table in (CURRENT, SNAPSHOT):
         built.execute(f"delete from {table} where nps_response_id = 20")
-    assert built.failed_tests() == set()
-    assert built.failed_tests(*EVERY_KEY) == keys
+    assert built.failed_tests() == {FACT_KEY}
+    assert built.failed_tests(*EVERY_KEY) == {CURRENT_KEY, SNAPSHOT_KEY, FACT_KEY}
 
 
 def test_two_plans_at_a_time_fail_where_they_are_and_where_they_double_rows(
@@ -108,7 +107,7 @@ def test_two_plans_at_a_time_fail_where_they_are_and_where_they_double_rows(
 ) -> None:
     built.execute(
         f"insert into {USERS_SNAPSHOT} select * replace "
-        "(timestamp '2025-06-01' as dbt_valid_from, 'other' as dbt_scd_id) "
+        "(timestamp '2026-06-01' as dbt_valid_from, 'other' as dbt_scd_id) "
         f"from {USERS_SNAPSHOT} where user_id = 1"
     )
     assert built.failed_tests() == {ONE_PLAN_AT_A_TIME, FACT_KEY}
