@@ -37,7 +37,8 @@ test: ## all tests
 test-fast: setup ## the tests that start neither Airflow nor a service
 	@.venv/bin/pytest -m "not service and not airflow and not e2e"
 
-check: setup ## style, types, SQL, declarations
+check: ## style, types, SQL, declarations
+	@scripts/setup redshift
 	@scripts/check
 
 format: setup ## let the formatters write

@@ -12,18 +12,19 @@ the SQL keeps to what Redshift takes, so there is no generate_series).
 A day has 9,000 responses whatever the history is long: 200,000 are 22 days of them, 20 million six
 years. Ids grow with time, as an AUTO_INCREMENT does. Every load is a day; one response in twenty
 was edited two days after it was given, so it is in the raw table twice. Everything is a function of
-the id and of the load's number, so two warehouses filled alike hold the same rows.
+the id and of the load's number, so two warehouses filled on the same day hold the same rows. The
+history ends today, as some data tests read the latest loads by the clock.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
 import duckdb
 
 USERS = 50_000
-ORIGIN = "timestamp '2020-01-01 00:00:00'"
 RESPONSES_PER_DAY = 9_000
 SECONDS_BETWEEN_RESPONSES = "96 / 10"
 FORTNIGHT = 14 * RESPONSES_PER_DAY
@@ -46,7 +47,7 @@ _LEDGER = """(
 
 def fill(connection: Any, rows: int) -> None:
     """Make the raw tables with `rows` responses of history."""
-    warehouse = _Warehouse(connection)
+    warehouse = _Warehouse.ending_today(connection, loads=_load_of(rows) + 1)
     warehouse.create_tables()
     for first in range(1, rows + 1, CHUNK):
         last = min(first + CHUNK - 1, rows)
@@ -58,8 +59,7 @@ def fill(connection: Any, rows: int) -> None:
 
 def add_day(connection: Any, rows: int = 10_000) -> None:
     """Load the next day: `rows` rows of responses, all users and the targets."""
-    warehouse = _Warehouse(connection)
-    load = warehouse.last_load() + 1
+    load, warehouse = _Warehouse.as_filled(connection)
     warehouse.insert_day(load, rows)
     warehouse.replace_users(load)
     warehouse.replace_targets(load)
@@ -75,9 +75,34 @@ def _mixed(number: str) -> str:
 
 
 class _Warehouse:
-    def __init__(self, connection: Any) -> None:
+    """Where the history is.
+
+    Args:
+        connection: To DuckDB or Redshift.
+        origin: The beginning of the first load's day, in UTC.
+    """
+
+    def __init__(self, connection: Any, origin: datetime) -> None:
         self._connection = connection
+        self._origin = f"timestamp '{origin:%Y-%m-%d %H:%M:%S}'"
         self._kind = "duckdb" if isinstance(connection, duckdb.DuckDBPyConnection) else "redshift"
+
+    @classmethod
+    def ending_today(cls, connection: Any, loads: int) -> Self:
+        """So many loads, of which the last one is today's."""
+        today = datetime.now(UTC).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+        return cls(connection, today - timedelta(days=loads))
+
+    @classmethod
+    def as_filled(cls, connection: Any) -> tuple[int, Self]:
+        """The number of the next load, and where the history is."""
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(
+                "select count(*), max(loaded_at) from raw_mysql._batches "
+                "where table_name = 'mysql.nps'"
+            )
+            loads, last = cursor.fetchone()
+        return loads, cls(connection, last - timedelta(days=loads, seconds=_LOADED))
 
     def run(self, sql: str) -> list[Any]:
         # DuckDB divides whole numbers into fractions by "/", Redshift does not.
@@ -89,7 +114,7 @@ class _Warehouse:
 
     def time(self, seconds: str) -> str:
         """So many seconds after the origin."""
-        return f"({ORIGIN} + cast({seconds} as bigint) * interval '1 second')"
+        return f"({self._origin} + cast({seconds} as bigint) * interval '1 second')"
 
     def create_tables(self) -> None:
         types = _TYPES[self._kind]
@@ -200,7 +225,7 @@ class _Warehouse:
                 id, 'hash of ' || cast(id as varchar(20)),
                 case id % 4 when 0 then 'KR' when 1 then 'DE' when 2 then 'US' else 'BR' end,
                 case (id + {turns}) % 3 when 0 then 'free' when 1 then 'team' else 'business' end,
-                1, {ORIGIN}, {self.time(f"({changed}) * {_DAY}")},
+                1, {self._origin}, {self.time(f"({changed}) * {_DAY}")},
                 'users {load}', {self.time(f"({load} + 1) * {_DAY} + {_LOADED}")}
             from ({self.numbers(1, USERS)}) as n
             """
@@ -211,10 +236,11 @@ class _Warehouse:
     def replace_targets(self, load: int) -> None:
         self.run("delete from raw_google_sheets.nps_targets")
         loaded_at = self.time(f"({load} + 1) * {_DAY} + {_LOADED}")
+        month = f"cast(date_trunc('month', {self._origin}) as date)"
         for segment in ("free", "team", "business"):
             self.run(
                 "insert into raw_google_sheets.nps_targets "
-                f"select cast('2020-01-01' as date), '{segment}', 12.5, 'Ada', "
+                f"select {month}, '{segment}', 12.5, 'Ada', "
                 f"'targets {load}', {loaded_at}"
             )
         self.run("delete from raw_google_sheets._batches")
@@ -240,13 +266,6 @@ class _Warehouse:
             f"{start}, {end}, 's3://landing', {rows}, 1, {end}, "
             f"{self.time(f'({load} + 1) * {_DAY} + {_LOADED}')}"
         )
-
-    def last_load(self) -> int:
-        sql = f"select datediff(day, {ORIGIN}, max(loaded_at)) - 1 from raw_mysql._batches"
-        if self._kind == "duckdb":
-            sql = sql.replace("datediff(day,", "date_diff('day',")
-        [[load]] = self.run(sql)
-        return int(load)
 
     @staticmethod
     def numbers(first: int, last: int) -> str:

@@ -1,29 +1,29 @@
 {% snapshot nps_responses_snapshot %}
 
-{{
-    config(
-        unique_key='nps_response_id',
-        strategy='check',
-        check_cols=['score', 'comment', 'is_deleted'],
-        updated_at='updated_at',
-        hard_deletes='ignore',
-        meta={'returns_changed_keys': true},
-        dist='nps_response_id',
-        sort='nps_response_id'
-    )
-}}
+    {{
+        config(
+            unique_key='nps_response_id',
+            strategy='timestamp',
+            updated_at='updated_at',
+            dist='nps_response_id',
+            sort='nps_response_id'
+        )
+    }}
 
-{%- set delivered = ref('stg_mysql__nps_responses') %}
-
-select * from {{ ref('int_nps_responses_deduplicated') }}
-{%- if execute and flags.INTROSPECT and load_relation(this) %}
-{#- Only the responses that came since the snapshot last looked. A constant lets the warehouse pass
-    over older loads, and find the responses by their key. #}
-{%- set seen = run_query('select ' ~ loaded_until(this, 'nps_response_id')).columns[0][0] %}
-where nps_response_id in (
-    select distinct nps_response_id from {{ delivered }}
-    where _loaded_at > cast('{{ seen }}' as {{ dbt.type_timestamp() }})
-)
-{%- endif %}
+    select
+        nps_response_id,
+        score,
+        comment,
+        is_deleted,
+        updated_at,
+        _loaded_at
+    from {{ ref('int_nps_responses_deduplicated') }}
+    {%- if load_relation(this) %}
+        -- A deletion is a flag on a row that comes again: what did not come did not change.
+        where _loaded_at > (
+            select coalesce(max(seen._loaded_at), cast('1970-01-01' as {{ dbt.type_timestamp() }}))
+            from {{ this }} as seen
+        )
+    {%- endif %}
 
 {% endsnapshot %}

@@ -122,11 +122,9 @@ def test_dbt_is_a_program_of_the_environment():
 def test_transform_has_a_task_a_model_and_tests_after_it(dagbag):
     dag = dagbag.dags["transform"]
     assert dag.get_task("nps_summary.run").downstream_task_ids == {"nps_summary.test"}
-    assert (
-        "int_nps_responses_deduplicated_one_current_version_test"
-        in dag.get_task("fct_nps_responses_run").upstream_task_ids
-    )
-    assert "nps_responses_snapshot_snapshot" in dag.task_ids
+    facts = dag.get_task("fct_nps_responses.run")
+    assert "int_nps_responses_deduplicated.test" in facts.upstream_task_ids
+    assert "users_snapshot.snapshot" in dag.task_ids
     assert not [task_id for task_id in dag.task_ids if "boundaries" in task_id]
 
 

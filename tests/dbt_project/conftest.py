@@ -40,6 +40,7 @@ class Warehouse:
 
     database: Path
     target: Path
+    project: Path = ROOT / "dbt_project"
 
     def dbt(self, *arguments: str, on_event: Callable[[EventMsg], None] | None = None) -> None:
         """Runs dbt as its command line would, in this process; a failure fails the test."""
@@ -47,7 +48,8 @@ class Warehouse:
         if not outcome.success:
             results = getattr(outcome.result, "results", [])
             failures = [f"{r.node.name}: {r.message}" for r in results if r.status in FAILED]
-            pytest.fail(f"dbt {' '.join(arguments)}: {outcome.exception or failures}")
+            told = outcome.exception or "\n".join(failures)
+            pytest.fail(f"dbt {' '.join(arguments)}: {told}")
 
     def failed_tests(self, *arguments: str) -> set[str]:
         """Runs the data tests and returns the names of those that fail or warn."""
@@ -68,7 +70,7 @@ class Warehouse:
                 [
                     "--quiet",
                     *arguments,
-                    *("--project-dir", str(ROOT / "dbt_project"), "--profiles-dir", str(ROOT)),
+                    *("--project-dir", str(self.project), "--profiles-dir", str(ROOT)),
                     *("--target-path", str(self.target), "--log-path", str(self.target / "logs")),
                 ]
             )

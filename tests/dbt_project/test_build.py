@@ -17,6 +17,13 @@ insert into raw_mysql.users values
     (11, repeat('b', 64), 'DE', 'team', 0, '2025-01-01', '2025-01-01', 'u1', '2026-03-03 01:00')
 """
 
+# 10, of whom February's only response is, moves to the plan `team` in the afternoon of 3 March.
+UPGRADE = """
+update raw_mysql.users
+set plan = 'team', updated_at = '2026-03-03 16:00', _loaded_at = '2026-03-04 01:00'
+where id = 10
+"""
+
 TARGETS = """
 insert into raw_google_sheets.nps_targets
 select *, 't1', '2026-03-03 01:00' from (values
@@ -40,13 +47,15 @@ select *, 'b1', '2026-03-03 01:00' from (values
 )
 """
 
-# 2 is edited, 3 is deleted, 7 is new; older versions of 2 and 4 arrive late.
+# 2 is edited, 3 is deleted, 7 and 8 are new, 8 after the upgrade; older versions of 2 and 4 arrive
+# late.
 NEXT_DAY = """
 insert into raw_mysql.nps
 select *, 'b2', '2026-03-04 01:00' from (values
     (2, 11,  7, 'better now', 'in_app', '2026-03-01 09:00', '2026-03-03 09:00', null),
     (3, 10,  9, '',   'email', '2026-03-02 10:00', '2026-03-03 10:00', '2026-03-03 10:00'),
-    (7, 11, 10, null, 'sms',   '2026-03-03 11:00', '2026-03-03 11:00', null)
+    (7, 11, 10, null, 'sms',   '2026-03-03 11:00', '2026-03-03 11:00', null),
+    (8, 10,  8, null, 'email', '2026-03-03 17:00', '2026-03-03 17:00', null)
 );
 insert into raw_mysql.nps
 select *, 'b0', '2026-03-04 02:00' from (values
@@ -93,6 +102,7 @@ def next_day(
     first_vs_target: list[tuple[object, ...]],
 ) -> "Warehouse":
     """The warehouse after a second build, which adds a day to the first."""
+    first_days.execute(UPGRADE)
     first_days.execute(NEXT_DAY)
     first_days.dbt("build", "--exclude-resource-type", "unit_test")
     return first_days
@@ -116,7 +126,7 @@ def test_increment_takes_in_new_edited_and_deleted_responses(next_day: "Warehous
         (date(2026, 2, 2), 1, 1, 0, 0, Decimal("100.00"), 1, Decimal("100.00")),
         (date(2026, 3, 1), 1, 0, 1, 0, Decimal("0.00"), 2, Decimal("50.00")),
         (date(2026, 3, 2), 2, 0, 1, 1, Decimal("-50.00"), 3, Decimal("-33.33")),
-        (date(2026, 3, 3), 1, 1, 0, 0, Decimal("100.00"), 4, Decimal("0.00")),
+        (date(2026, 3, 3), 2, 1, 1, 0, Decimal("50.00"), 5, Decimal("0.00")),
     ]
 
 
@@ -141,18 +151,32 @@ def test_increment_moves_the_month_against_its_target(next_day: "Warehouse") -> 
         (date(2026, 2, 1), "free", 1, Decimal("100.00"), Decimal("100.00"), 0, True, "Ada"),
         (march, "business", 0, None, Decimal("40.00"), None, None, "지우 🎯"),
         # The one response of `free` was deleted, and no target keeps the row.
-        (march, "team", 3, Decimal("33.33"), Decimal("-12.50"), Decimal("45.83"), True, None),
+        (march, "team", 4, Decimal("25.00"), Decimal("-12.50"), Decimal("37.50"), True, None),
         (april, "free", 0, None, Decimal("50.25"), None, None, "Ada"),
     ]
 
 
+def test_month_that_met_its_target_does_not_miss_it_when_somebody_upgrades(
+    next_day: "Warehouse",
+) -> None:
+    assert next_day.query("select plan from raw_mysql.users where id = 10") == [("team",)]
+    february = (
+        "select segment, responses, is_target_met from analytics.nps_monthly_vs_target "
+        "where month = '2026-02-01'"
+    )
+    assert next_day.query(february) == [("free", 1, True)]
+    next_day.dbt("run", "--full-refresh")
+    assert next_day.query(february) == [("free", 1, True)]
+
+
 def test_facts_are_the_live_responses_with_their_users(next_day: "Warehouse") -> None:
     assert next_day.query(FACTS) == [
-        (1, 10, "최고예요 🎉", "email", "promoter", "KR", "free", 10, date(2026, 2, 2)),
-        (2, 11, "better now", "in_app", "passive", "DE", "team", 7, date(2026, 3, 1)),
-        (4, 11, None, "sms", "passive", "DE", "team", 8, date(2026, 3, 2)),
-        (5, 99, None, "email", "detractor", None, None, 0, date(2026, 3, 2)),
-        (7, 11, None, "sms", "promoter", "DE", "team", 10, date(2026, 3, 3)),
+        (1, 10, "최고예요 🎉", "email", "promoter", "free", "KR", 10, date(2026, 2, 2)),
+        (2, 11, "better now", "in_app", "passive", "team", "DE", 7, date(2026, 3, 1)),
+        (4, 11, None, "sms", "passive", "team", "DE", 8, date(2026, 3, 2)),
+        (5, 99, None, "email", "detractor", "none", None, 0, date(2026, 3, 2)),
+        (7, 11, None, "sms", "promoter", "team", "DE", 10, date(2026, 3, 3)),
+        (8, 10, None, "email", "passive", "team", "KR", 8, date(2026, 3, 3)),
     ]
 
 
@@ -183,6 +207,42 @@ def test_snapshot_ends_the_version_that_was_deleted(next_day: "Warehouse") -> No
 def test_snapshot_leaves_an_unchanged_response_alone(next_day: "Warehouse") -> None:
     assert next_day.query(VERSIONS.format(id=1)) == [
         (10, "최고예요 🎉", False, at("2026-02-02 08:00"), None)
+    ]
+
+
+def test_snapshot_of_targets_ends_what_the_sheet_no_longer_says(next_day: "Warehouse") -> None:
+    next_day.execute(
+        "update raw_google_sheets.nps_targets set target_nps = 45, _loaded_at = '2026-03-05 01:00' "
+        "where segment = 'business';"
+        "delete from raw_google_sheets.nps_targets where month = '2026-04-01'"
+    )
+    next_day.dbt("build", "--select", "+nps_targets_snapshot")
+    loaded, changed = at("2026-03-03 01:00"), at("2026-03-05 01:00")
+    versions = next_day.query(
+        "select segment, target_nps, dbt_valid_from, dbt_valid_to is null "
+        "from analytics_snapshots.nps_targets_snapshot "
+        "where segment = 'business' or month = '2026-04-01' order by all"
+    )
+    assert versions == [
+        ("business", Decimal("40.00"), loaded, False),
+        ("business", Decimal("45.00"), changed, True),
+        ("free", Decimal("50.25"), loaded, False),
+    ]
+
+
+def test_snapshot_of_the_summary_keeps_what_was_reported(next_day: "Warehouse") -> None:
+    """The second build corrected two of the three days that the first one had reported."""
+    reported = next_day.query(
+        "select response_date, nps, responses_28d, dbt_valid_to is null "
+        "from analytics_snapshots.nps_summary_snapshot order by response_date, dbt_valid_from"
+    )
+    assert reported == [
+        (date(2026, 2, 2), Decimal("100.00"), 1, True),
+        (date(2026, 3, 1), Decimal("-100.00"), 2, False),
+        (date(2026, 3, 1), Decimal("0.00"), 2, True),
+        (date(2026, 3, 2), Decimal("0.00"), 4, False),
+        (date(2026, 3, 2), Decimal("-50.00"), 3, True),
+        (date(2026, 3, 3), Decimal("50.00"), 5, True),
     ]
 
 

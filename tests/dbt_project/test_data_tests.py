@@ -1,5 +1,6 @@
-"""Tests of data that read only what came lately: each still fails on bad new data."""
+"""The data tests, each by rows that it has to refuse."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,25 +8,33 @@ import pytest
 if TYPE_CHECKING:
     from tests.dbt_project.conftest import Warehouse
 
-# Ten days apart, so that the first load is not among the recent ones of the second.
-OLD, NEW = "2026-03-01 01:00", "2026-03-11 01:00"
+# Some tests read the latest loads or responses, by the clock.
+OLD, NEW = "2026-03-01 01:00", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
 USERS = f"""
 insert into raw_mysql.users
 select i, repeat('a', 64), 'KR', 'free', 1, '2025-01-01', '2025-01-01', 'u', '{NEW}'
 from range(1, 4) as t(i)
 """
-VERSIONS = "analytics_intermediate.int_nps_responses_versions"
+CURRENT = "analytics_intermediate.int_nps_responses_deduplicated"
 SNAPSHOT = "analytics_snapshots.nps_responses_snapshot"
+USERS_SNAPSHOT = "analytics_snapshots.users_snapshot"
 
-# By id: what is wrong with a row, and the tests that say so.
+UNKNOWN_USER = "relationships_stg_mysql__nps_responses_user_id__user_id__ref_stg_mysql__users_"
+DELIVERED_TWICE = (
+    "unique_combination_of_columns_stg_mysql__nps_responses_nps_response_id___loaded_at"
+)
+CURRENT_KEY = "unique_int_nps_responses_deduplicated_nps_response_id"
+SNAPSHOT_KEY = "nps_responses_snapshot_one_open_version"
+FACT_KEY = "unique_fct_nps_responses_nps_response_id"
+ONE_PLAN_AT_A_TIME = "int_users_plan_periods_one_plan_at_a_time"
+EVERY_KEY = ("--vars", "test_one_key_in: 1")
+
+# By row: the tests that refuse it.
 BAD_ROWS = {
     "null, 1, 5, null, 'email', '2026-01-01', '2026-01-01', null": {
         "source_not_null_mysql_nps_id",
         "not_null_stg_mysql__nps_responses_nps_response_id",
-    },
-    "101, 99, 5, null, 'email', '2026-01-01', '2026-01-01', null": {
-        "references_stg_mysql__nps_responses_user_id__user_id__ref_stg_mysql__users_",
     },
     "102, 1, null, null, 'email', '2026-01-01', '2026-01-01', null": {
         "not_null_stg_mysql__nps_responses_score",
@@ -44,11 +53,7 @@ BAD_ROWS = {
         "not_null_stg_mysql__nps_responses_updated_at",
     },
 }
-ROW_TESTS = set().union(*BAD_ROWS.values())
-KEY_TESTS = {
-    "int_nps_responses_deduplicated_one_current_version",
-    "nps_responses_snapshot_one_open_version",
-}
+GOOD_ROW = f"{{}}, {{}}, 9, null, 'email', '{NEW}', '{NEW}', null"
 
 
 def load(warehouse: "Warehouse", rows: list[str], loaded_at: str) -> None:
@@ -58,58 +63,58 @@ def load(warehouse: "Warehouse", rows: list[str], loaded_at: str) -> None:
 
 @pytest.fixture
 def built(warehouse: "Warehouse") -> "Warehouse":
-    """Good responses of long ago, and new ones; 1 came again."""
+    """Good responses of long ago and of now; 20 came again."""
     warehouse.execute("delete from raw_mysql.nps; delete from raw_mysql.users")
     # A full refresh leaves a snapshot as it is.
     warehouse.execute("drop schema if exists analytics_snapshots cascade")
     warehouse.execute(USERS)
-    good = "{}, 1, 9, null, 'email', '2026-01-01', '{}', null"
-    load(warehouse, [good.format(i, "2026-01-01") for i in (1, 2)], OLD)
-    load(warehouse, [good.format(i, "2026-03-10") for i in (1, 3)], NEW)
+    load(warehouse, [GOOD_ROW.format(i, 1) for i in (20, 21)], OLD)
+    load(warehouse, [GOOD_ROW.format(i, 1) for i in (20, 23)], NEW)
     warehouse.dbt("build", "--full-refresh", "--exclude-resource-types", "test", "unit_test")
     assert warehouse.failed_tests() == set()
     return warehouse
 
 
-def test_bad_new_rows_fail_their_tests(built: "Warehouse") -> None:
-    load(built, list(BAD_ROWS), NEW)
-    assert built.failed_tests() == ROW_TESTS
+@pytest.mark.parametrize("loaded_at", [OLD, NEW])
+def test_bad_rows_fail_their_tests_whenever_they_came(built: "Warehouse", loaded_at: str) -> None:
+    load(built, list(BAD_ROWS), loaded_at)
+    assert built.failed_tests() == set().union(*BAD_ROWS.values())
 
 
-def test_bad_old_rows_fail_when_the_whole_history_is_asked_for(built: "Warehouse") -> None:
-    load(built, list(BAD_ROWS), OLD)
+def test_of_the_latest_loads_users_are_known_and_rows_come_once(built: "Warehouse") -> None:
+    rows = [GOOD_ROW.format(24, 99), *[GOOD_ROW.format(25, 1)] * 2]
+    load(built, rows, OLD)
     assert built.failed_tests() == set()
-    assert built.failed_tests("--vars", "tested_days: all") == ROW_TESTS
+    load(built, rows, NEW)
+    assert built.failed_tests() == {UNKNOWN_USER, DELIVERED_TWICE}
 
 
-def test_new_row_with_the_key_of_an_old_one_fails(built: "Warehouse") -> None:
-    double(built, response=1)
-    assert built.failed_tests() == KEY_TESTS
+def test_every_twentieth_key_is_tested_and_all_when_asked(built: "Warehouse") -> None:
+    for table in (CURRENT, SNAPSHOT):
+        for response in (20, 21):
+            built.execute(
+                f"insert into {table} select * from {table} where nps_response_id = {response}"
+            )
+    assert built.failed_tests() == {CURRENT_KEY, SNAPSHOT_KEY, FACT_KEY}
+    for table in (CURRENT, SNAPSHOT):
+        built.execute(f"delete from {table} where nps_response_id = 20")
+    assert built.failed_tests() == {FACT_KEY}
+    assert built.failed_tests(*EVERY_KEY) == {CURRENT_KEY, SNAPSHOT_KEY, FACT_KEY}
 
 
-def test_old_rows_with_the_same_key_fail_when_the_whole_history_is_asked_for(
+def test_two_plans_at_a_time_fail_where_they_are_and_where_they_double_rows(
     built: "Warehouse",
 ) -> None:
-    double(built, response=2)
-    assert built.failed_tests() == set()
-    assert built.failed_tests("--vars", "tested_days: all") == KEY_TESTS
-
-
-def double(warehouse: "Warehouse", response: int) -> None:
-    """Gives the response a second current version, as old as can be."""
-    for table in (VERSIONS, SNAPSHOT):
-        warehouse.execute(
-            f"insert into {table} select * replace (timestamp '{OLD}' as _loaded_at)"
-            f" from {table} where nps_response_id = {response} limit 1"
-        )
-    warehouse.execute(
-        f"update {VERSIONS} set replaced_at = null where nps_response_id = {response};"
-        f"update {SNAPSHOT} set dbt_valid_to = null where nps_response_id = {response}"
+    built.execute(
+        f"insert into {USERS_SNAPSHOT} select * replace "
+        "(timestamp '2026-06-01' as dbt_valid_from, 'other' as dbt_scd_id) "
+        f"from {USERS_SNAPSHOT} where user_id = 1"
     )
+    assert built.failed_tests() == {ONE_PLAN_AT_A_TIME, FACT_KEY}
 
 
-def test_null_never_enters_the_versions(built: "Warehouse") -> None:
-    """Where no test reads the whole table, the table itself refuses."""
-    load(built, ["null, 1, 5, null, 'email', '2026-01-01', '2026-03-11', null"], "2026-03-12")
+def test_null_never_enters_the_deduplicated_responses(built: "Warehouse") -> None:
+    """Whoever builds without the tests is refused by the table itself."""
+    load(built, ["null, 1, 5, null, 'email', '2026-01-01', '2026-03-11', null"], "2099-01-01")
     with pytest.raises(pytest.fail.Exception, match="NOT NULL constraint failed"):
-        built.dbt("run", "--select", "int_nps_responses_versions")
+        built.dbt("run", "--select", "int_nps_responses_deduplicated")

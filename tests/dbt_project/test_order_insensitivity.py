@@ -1,15 +1,15 @@
-"""Whatever order rows arrive in, the incremental models end as a full refresh would.
+"""Whatever order rows arrive in, the marts end as a full refresh would make them.
 
 A dbt start costs seconds, so dbt runs here only to show the statements it sends: once to build
-the models, once to add to them. The properties replay these very statements, a new session a run,
-in a database of the same name in memory. The last tests let dbt itself do the whole.
+the models and snapshots, once to add to them. The properties replay these very statements, a new
+session a run, in a database of the same name in memory. The last tests let dbt itself do the whole.
 """
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,22 +23,27 @@ if TYPE_CHECKING:
 
     from tests.dbt_project.conftest import Warehouse
 
-VERSIONS = "int_nps_responses_versions"
-SEGMENTS = "int_users_segments"
-DAYS = "int_nps_responses_aggregated_to_days"
-# In the order in which they need each other.
-VIEWS = ("stg_mysql__nps_responses", "stg_mysql__users")
-TABLES = (VERSIONS, SEGMENTS, DAYS)
 CURRENT = "int_nps_responses_deduplicated"
+HISTORY = "nps_responses_snapshot"
+PLANS = "users_snapshot"
+DAYS = "fct_nps_responses_daily"
+# In the order in which they need each other.
+STAGING = ("stg_mysql__nps_responses", "stg_mysql__users")
+VIEWS = ("int_users_plan_periods", "fct_nps_responses")
+BUILD = (PLANS, CURRENT, HISTORY, DAYS)
 ROWS = f"""
 select nps_response_id, score, is_deleted, updated_at, _loaded_at
 from analytics_intermediate.{CURRENT}
 order by nps_response_id
 """
+OPEN_VERSIONS = f"""
+select nps_response_id, updated_at from analytics_snapshots.{HISTORY}
+where dbt_valid_to is null
+order by nps_response_id
+"""
 DAY_ROWS = f"""
 select response_date, segment, responses, promoters, passives, detractors
-from analytics_intermediate.{DAYS}
-where responses > 0
+from analytics.{DAYS}
 order by response_date, segment
 """
 START = datetime.fromisoformat("2026-01-01")
@@ -46,7 +51,7 @@ START = datetime.fromisoformat("2026-01-01")
 
 @dataclass(frozen=True)
 class Version:
-    """A response as it was at a time, in hours since `START`."""
+    """A response as it was at a time, in hours since `START`; it was given on a day since then."""
 
     id: int
     updated_at: int
@@ -88,11 +93,17 @@ class Database(Protocol):
 
 @dataclass
 class Raw:
-    """The raw tables as the loader keeps them: a new load of a batch replaces its rows."""
+    """The raw tables as the loader keeps them: a new load of a batch replaces its rows.
+
+    Attributes:
+        plans: Each user's plan now, and on which day since `START` the user got it.
+        seen: The plans of each user that the snapshot has seen, the earliest first.
+    """
 
     database: Database
     batches: dict[int, list[Row]] = field(default_factory=dict)
-    plans: Mapping[int, str | None] = field(default_factory=dict)
+    plans: dict[int, tuple[str | None, int]] = field(default_factory=dict)
+    seen: dict[int, list[tuple[str | None, int]]] = field(default_factory=dict)
     loads: int = 0
 
     def load(self, batch: int, versions: Sequence[Version]) -> None:
@@ -107,16 +118,28 @@ class Raw:
                 f" '{batch}', '{at(self.loads)}')"
             )
 
-    def load_users(self, plans: Mapping[int, str | None]) -> None:
+    def load_users(self, plans: Mapping[int, str | None], day: int) -> None:
+        """Users are replaced as a whole; who has another plan than before got it on that day."""
         self.loads += 1
-        self.plans = plans
+        self.plans = {
+            user: self.plans[user] if self.plans.get(user, ("", 0))[0] == plan else (plan, day)
+            for user, plan in plans.items()
+        }
         self.database.execute("delete from raw_mysql.users")
-        for user, plan in plans.items():
+        for user, (plan, since) in self.plans.items():
             quoted = f"'{plan}'" if plan else "null"
             self.database.execute(
-                f"insert into raw_mysql.users (id, plan, is_active, _loaded_at)"
-                f" values ({user}, {quoted}, 1, '{at(self.loads)}')"
+                "insert into raw_mysql.users (id, plan, is_active, updated_at, _loaded_at)"
+                f" values ({user}, {quoted}, 1, '{START + timedelta(days=since)}',"
+                f" '{at(self.loads)}')"
             )
+
+    def snapshot(self) -> None:
+        """What the snapshot of users should see of them."""
+        for user, version in self.plans.items():
+            seen = self.seen.setdefault(user, [])
+            if not seen or version[1] > seen[-1][1]:
+                seen.append(version)
 
     def latest(self) -> list[Row]:
         """A key's latest change and, of equals, the last loaded."""
@@ -129,15 +152,20 @@ class Raw:
         """What the current versions should be."""
         return [row.current() for row in self.latest()]
 
+    def segment(self, version: Version) -> str:
+        """The plan that the user had on the day of the response, or the earliest that is known."""
+        versions = self.seen.get(version.user, [])
+        had = [plan for plan, since in versions[1:] if since <= version.day]
+        return (had or [plan for plan, _ in versions[:1]] or [None])[-1] or "none"
+
     def days(self) -> list[tuple[object, ...]]:
-        """What the days should hold: live responses in the plans that their users have now."""
+        """What the days should hold: live responses by the plan of their time."""
         counts: dict[tuple[object, ...], Counter[str]] = {}
         for version in (row.version for row in self.latest()):
             if not version.is_deleted:
                 day = (START + timedelta(days=version.day)).date()
-                segment = self.plans.get(version.user) or "none"
                 category = (["detractor"] * 7 + ["passive"] * 2 + ["promoter"] * 2)[version.score]
-                counts.setdefault((day, segment), Counter())[category] += 1
+                counts.setdefault((day, self.segment(version)), Counter())[category] += 1
         return [
             (*cell, n.total(), n["promoter"], n["passive"], n["detractor"])
             for cell, n in sorted(counts.items())
@@ -146,7 +174,7 @@ class Raw:
 
 @dataclass(frozen=True)
 class Statements:
-    """The raw tables' definitions, and what dbt sent for each model in a first and a later run."""
+    """The raw tables' definitions, and what dbt sent for each node in a first and a later run."""
 
     raw: Sequence[str] = field(repr=False)
     build: Mapping[str, Sequence[str]] = field(repr=False)
@@ -154,17 +182,18 @@ class Statements:
 
 
 class Replay:
-    """A database of one's own in which `dbt run` is a replay of its statements."""
+    """A database of one's own in which `dbt build` is a replay of its statements."""
 
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
         self.connection = duckdb.connect()
         self.execute("attach ':memory:' as millrace; use millrace")
-        for schema in ("raw_mysql", "analytics_staging", "analytics_intermediate"):
-            self.execute(f"create schema {schema}")
+        for layer in ("", "_staging", "_intermediate", "_snapshots"):
+            self.execute(f"create schema analytics{layer}")
+        self.execute("create schema raw_mysql")
         for statement in statements.raw:
             self.execute(statement)
-        self.replay(statements.build, VIEWS)
+        self.replay(statements.build, STAGING)
         self.is_built = False
 
     def close(self) -> None:
@@ -173,69 +202,71 @@ class Replay:
     def execute(self, sql: str) -> None:
         self.connection.execute(sql)
 
-    def replay(self, sent: Mapping[str, Sequence[str]], models: Sequence[str]) -> None:
+    def replay(self, sent: Mapping[str, Sequence[str]], nodes: Sequence[str]) -> None:
         # dbt's temporary tables end with its session.
-        for model in models:
+        for node in nodes:
             with self.connection.cursor() as session:
-                for statement in sent[model]:
+                for statement in sent[node]:
                     session.execute(statement)
 
-    def run(self, models: Sequence[str] = TABLES) -> None:
+    def run(self, nodes: Sequence[str] = BUILD) -> tuple[str, ...]:
+        """Runs these nodes, the first time all of them; returns those that ran."""
         if self.is_built:
-            self.replay(self.statements.increment, models)
-        else:
-            self.replay(self.statements.build, (*TABLES, CURRENT))
+            self.replay(self.statements.increment, nodes)
+            return tuple(nodes)
         self.is_built = True
+        self.replay(self.statements.build, (PLANS, CURRENT, HISTORY, *VIEWS, DAYS))
+        return BUILD
 
     def refresh(self) -> None:
-        for table in (VERSIONS, DAYS):
-            self.execute(f"drop table if exists analytics_intermediate.{table} cascade")
-        self.replay(self.statements.build, (VERSIONS,))
-        self.replay(self.statements.increment, (SEGMENTS,))
-        self.replay(self.statements.build, (DAYS,))
+        """A full refresh makes tables and views anew and leaves snapshots as they are."""
+        self.execute(f"drop table analytics_intermediate.{CURRENT}")
+        self.execute(f"drop table analytics.{DAYS}")
+        self.replay(self.statements.build, (CURRENT, DAYS))
+        self.replay(self.statements.increment, (PLANS, HISTORY))
 
     def rows(self) -> list[tuple[object, ...]]:
         return self.connection.execute(ROWS).fetchall()
+
+    def open_versions(self) -> list[tuple[object, ...]]:
+        return self.connection.execute(OPEN_VERSIONS).fetchall()
 
     def days(self) -> list[tuple[object, ...]]:
         return self.connection.execute(DAY_ROWS).fetchall()
 
 
 @pytest.fixture(scope="module")
-def recorded(warehouse: "Warehouse") -> Statements:
+def statements(warehouse: "Warehouse") -> Statements:
     tables = warehouse.query("select sql from duckdb_tables() where schema_name = 'raw_mysql'")
     first, second = recorded_run(warehouse), recorded_run(warehouse)
     return Statements([sql for [sql] in tables], build=first, increment=second)
 
 
-@pytest.fixture(scope="module", params=[10_000, 1])
-def statements(recorded: Statements, request: pytest.FixtureRequest) -> Statements:
-    """What dbt sends, also where the newest keys do not show the newest load."""
-    temporary, *merge = recorded.increment[VERSIONS]
-    assert "limit 10000" in temporary
-    temporary = temporary.replace("limit 10000", f"limit {request.param}")
-    return replace(recorded, increment={**recorded.increment, VERSIONS: [temporary, *merge]})
-
-
 def recorded_run(warehouse: "Warehouse") -> dict[str, list[str]]:
-    """Runs the models and returns the changing statements sent for each."""
+    """Builds models and snapshots and returns the changing statements sent for each."""
     sent: dict[str, list[str]] = {}
 
     def record(event: "EventMsg") -> None:
         if event.info.name == "SQLQuery":
             name = event.data.node_info.node_name
-            if re.search(r"^\s*(create|alter|drop|insert|merge)\b", event.data.sql, re.M | re.I):
+            changing = r"^\s*(create|alter|drop|insert|update|delete|merge)\b"
+            if re.search(changing, event.data.sql, re.MULTILINE | re.IGNORECASE):
                 sent.setdefault(name, []).append(event.data.sql)
 
-    warehouse.dbt("run", "--select", f"+{DAYS}", CURRENT, on_event=record)
+    warehouse.dbt(
+        *("build", "--exclude-resource-type", "test", "unit_test"),
+        *("--select", f"+{DAYS}", HISTORY),
+        on_event=record,
+    )
     return sent
 
 
-def test_replay_is_of_a_build_and_of_a_merge(statements: Statements) -> None:
-    for table in TABLES:
-        assert any("create  table" in sql for sql in statements.build[table])
-        assert any("create temporary table" in sql for sql in statements.increment[table])
-        assert "MERGE INTO" in statements.increment[table][-1]
+def test_replay_is_of_a_build_and_of_increments(statements: Statements) -> None:
+    for node in BUILD:
+        assert any("create  table" in sql for sql in statements.build[node])
+    for node in (PLANS, CURRENT, HISTORY):
+        assert any("create temporary table" in sql for sql in statements.increment[node])
+    assert "delete from" in statements.increment[CURRENT][-1]
 
 
 versions = st.builds(
@@ -245,7 +276,7 @@ versions = st.builds(
     score=st.integers(0, 10),
     is_deleted=st.booleans(),
     user=st.integers(1, 2),
-    day=st.integers(0, 1),
+    day=st.integers(0, 4),
 )
 # An extraction reads each key once.
 batches = st.lists(st.lists(versions, unique_by=lambda v: v.id, max_size=4), min_size=1, max_size=5)
@@ -254,17 +285,17 @@ plans = st.dictionaries(
     st.integers(1, 3), st.sampled_from(["free", "team", None]), min_size=1, max_size=3
 )
 # What a build gets done after a load: nothing, all, or what comes before a failure.
-runs = st.sampled_from([(), (VERSIONS,), (SEGMENTS,), (VERSIONS, SEGMENTS), TABLES])
+runs = st.sampled_from([(), (CURRENT,), (PLANS,), (PLANS, CURRENT), (CURRENT, HISTORY), BUILD])
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A load of a batch, perhaps one of the users, and the models that run then."""
+    """A load of a batch, perhaps one of the users, and the nodes that run then."""
 
     batch: int
     contents: list[Version]
     plans: dict[int, str | None] | None
-    models: tuple[str, ...]
+    nodes: tuple[str, ...]
 
 
 @st.composite
@@ -281,24 +312,24 @@ def deliveries(draw: st.DrawFn) -> list[Delivery]:
 @settings(max_examples=100, deadline=None)
 @given(history=deliveries(), starts_empty=st.booleans())
 @example(
-    # The days miss two versions and two plans, one after the other, and see only what they became.
+    # A user upgrades on day 1; what was answered on day 0 is edited and delivered again afterwards.
     history=[
-        Delivery(0, [Version(1, 0, 9)], {1: "free"}, TABLES),
-        Delivery(1, [Version(1, 1, 7, day=1)], {1: "team"}, (VERSIONS, SEGMENTS)),
-        Delivery(2, [Version(1, 2, 3, is_deleted=True)], {2: "team"}, (VERSIONS, SEGMENTS)),
-        Delivery(3, [Version(1, 3, 3)], {1: "free"}, TABLES),
+        Delivery(0, [Version(1, 0, 9)], {1: "free"}, BUILD),
+        Delivery(1, [Version(2, 1, 9, day=2)], {1: "team"}, BUILD),
+        Delivery(2, [Version(1, 3, 3)], None, BUILD),
+        Delivery(0, [Version(1, 0, 9)], None, BUILD),
     ],
     starts_empty=False,
 )
 @example(
-    # The third run changes every day's row, and for old versions only.
+    # The responses that a user gave after an upgrade are built before the upgrade is known.
     history=[
-        Delivery(0, [Version(1, 0, 9, user=1)], {1: "free", 2: "free"}, TABLES),
-        Delivery(1, [Version(2, 0, 9, user=2)], None, TABLES),
-        Delivery(2, [], {1: "team", 2: "free"}, TABLES),
-        Delivery(3, [], None, TABLES),
+        Delivery(0, [Version(1, 0, 9, day=3)], {1: "free"}, BUILD),
+        Delivery(1, [], {1: "team"}, BUILD),
+        Delivery(2, [Version(1, 2, 3, is_deleted=True, day=3)], {2: "team"}, (CURRENT,)),
+        Delivery(3, [Version(1, 3, 3, day=3)], {1: "free"}, BUILD),
     ],
-    starts_empty=False,
+    starts_empty=True,
 )
 def test_any_order_of_delivery_ends_as_a_full_refresh(
     statements: Statements, history: list[Delivery], starts_empty: bool
@@ -307,17 +338,19 @@ def test_any_order_of_delivery_ends_as_a_full_refresh(
         raw = Raw(replay)
         if starts_empty:
             replay.run()
-        for delivery in history:
+        for day, delivery in enumerate(history):
             raw.load(delivery.batch, delivery.contents)
             if delivery.plans is not None:
-                raw.load_users(delivery.plans)
-            if delivery.models:
-                replay.run(delivery.models)
-            if delivery.models == TABLES:
+                raw.load_users(delivery.plans, day)
+            if delivery.nodes and PLANS in replay.run(delivery.nodes):
+                raw.snapshot()
+            if delivery.nodes == BUILD:
                 assert replay.rows() == raw.current()
                 assert replay.days() == raw.days()
         replay.run()
+        raw.snapshot()
         incremental = replay.rows(), replay.days()
+        assert replay.open_versions() == [(row[0], row[3]) for row in replay.rows()]
         replay.refresh()
         assert incremental == (replay.rows(), replay.days()) == (raw.current(), raw.days())
 
@@ -391,16 +424,18 @@ def test_dbt_itself_ends_as_its_full_refresh(
         [Version(1, 4, 2), Version(3, 1, 7)],
         [Version(1, 4, 5), Version(2, 5, 3, is_deleted=True), Version(4, 2, 10)],
     ]
-    warehouse.execute("delete from raw_mysql.nps")
-    for table in TABLES:
-        warehouse.execute(f"drop table if exists analytics_intermediate.{table} cascade")
+    warehouse.execute(
+        "delete from raw_mysql.nps; drop schema if exists analytics_snapshots cascade;"
+        f"drop table if exists analytics_intermediate.{CURRENT}"
+    )
     raw = Raw(warehouse)
-    selection = ("--select", f"+{DAYS}", CURRENT)
-    for batch in order:
+    build = ("build", "--exclude-resource-type", "test", "unit_test", "--select", f"+{DAYS}")
+    for day, batch in enumerate(order):
         raw.load(batch, contents[batch])
-        raw.load_users({1: "free" if batch else "team"})
-        warehouse.dbt("run", *selection)
+        raw.load_users({1: "free" if batch else "team"}, day)
+        warehouse.dbt(*build)
+        raw.snapshot()
     incremental = warehouse.query(ROWS), warehouse.query(DAY_ROWS)
-    warehouse.dbt("run", *selection, "--full-refresh")
+    warehouse.dbt(*build, "--full-refresh")
     assert incremental == (warehouse.query(ROWS), warehouse.query(DAY_ROWS))
     assert incremental == (raw.current(), raw.days())

@@ -78,11 +78,15 @@ RELATIONS = {
         "nps_response_id, user_id, comment, channel, score, is_deleted, responded_at, updated_at, "
         "deleted_at"
     ),
-    "analytics_intermediate.int_nps_responses_aggregated_to_days": (
-        "response_date, segment, responses, promoters, passives, detractors"
-    ),
+    "analytics.fct_nps_responses_daily": "*",
+    "analytics_intermediate.int_users_plan_periods": "*",
     "analytics_snapshots.nps_responses_snapshot": (
         "nps_response_id, score, comment, is_deleted, dbt_valid_from, dbt_valid_to"
+    ),
+    "analytics_snapshots.users_snapshot": "user_id, plan, dbt_valid_from, dbt_valid_to",
+    "analytics_snapshots.nps_targets_snapshot": "month, segment, target_nps, owner, dbt_valid_to",
+    "analytics_snapshots.nps_summary_snapshot": (
+        "response_date, nps, nps_28d, dbt_valid_to is null as is_open"
     ),
     "raw_mysql.nps": "id, user_id, score, comment, channel, created_at, updated_at, deleted_at",
     "raw_google_sheets.nps_targets": "month, segment, target_nps, owner",
@@ -116,7 +120,7 @@ def test_publishing_from_redshift_shows_what_duckdb_showed(built):
         ("raw_mysql", "nps", ("KEY(id)", "_loaded_at")),
         (
             "analytics_intermediate",
-            "int_nps_responses_versions",
+            "int_nps_responses_deduplicated",
             ("KEY(nps_response_id)", "nps_response_id"),
         ),
         (

@@ -1,15 +1,58 @@
-{{ config(materialized='view') }}
+{{
+    config(
+        materialized='incremental',
+        unique_key='nps_response_id',
+        dist='nps_response_id',
+        sort='nps_response_id'
+    )
+}}
 
-select
-    nps_response_id,
-    user_id,
-    comment,
-    channel,
-    score,
-    is_deleted,
-    responded_at,
-    updated_at,
-    deleted_at,
-    _loaded_at
-from {{ ref('int_nps_responses_versions') }}
-where replaced_at is null
+with
+
+delivered as (
+
+    select * from {{ ref('stg_mysql__nps_responses') }}
+    {%- if is_incremental() %}
+        where _loaded_at > (
+            select coalesce(max(known._loaded_at), cast('1970-01-01' as {{ dbt.type_timestamp() }}))
+            from {{ this }} as known
+        )
+    {%- endif %}
+
+),
+
+candidates as (
+
+    select * from delivered
+    {%- if is_incremental() %}
+        union all
+        -- What is delivered late may be older than what is here already, so both are compared.
+        select
+            nps_response_id,
+            user_id,
+            comment,
+            channel,
+            score,
+            is_deleted,
+            responded_at,
+            updated_at,
+            deleted_at,
+            _loaded_at
+        from {{ this }}
+        where nps_response_id in (select delivered.nps_response_id from delivered)
+    {%- endif %}
+
+),
+
+final as (
+
+    select versions.* from candidates as versions
+    qualify
+        row_number() over (
+            partition by versions.nps_response_id
+            order by versions.updated_at desc, versions._loaded_at desc
+        ) = 1
+
+)
+
+select * from final

@@ -1,7 +1,16 @@
-{% test accepted_range(model, column_name, min_value, max_value) %}
+{% test accepted_range(model, column_name, min_value=none, max_value=none, inclusive=true) %}
+
+{%- set or_equal = '=' if inclusive else '' %}
 
 select {{ column_name }}
 from {{ model }}
-where {{ column_name }} < {{ min_value }} or {{ column_name }} > {{ max_value }}
+where
+    false
+    {%- if min_value is not none %}
+    or not {{ column_name }} >{{ or_equal }} {{ min_value }}
+    {%- endif %}
+    {%- if max_value is not none %}
+    or not {{ column_name }} <{{ or_equal }} {{ max_value }}
+    {%- endif %}
 
 {% endtest %}

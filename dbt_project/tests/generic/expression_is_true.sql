@@ -1,7 +1,7 @@
-{% test expression_is_true(model, expression) %}
+{% test expression_is_true(model, expression, column_name=none) %}
 
 select *
 from {{ model }}
-where not ({{ expression }})
+where not ({{ column_name or '' }} {{ expression }})
 
 {% endtest %}

@@ -1,5 +1,4 @@
-{#- Unbound, so that it outlives the views that it reads when Redshift makes them anew. #}
-{{ config(materialized='view', bind=false) }}
+{{ config(materialized='view') }}
 
 with
 
@@ -9,9 +8,9 @@ responses as (
 
 ),
 
-users as (
+plan_periods as (
 
-    select * from {{ ref('stg_mysql__users') }}
+    select * from {{ ref('int_users_plan_periods') }}
 
 ),
 
@@ -27,15 +26,18 @@ final as (
             when responses.score >= 7 then 'passive'
             else 'detractor'
         end as category,
-        users.country as user_country,
-        users.plan as user_plan,
+        coalesce(plan_periods.segment, 'none') as segment,
+        plan_periods.country as user_country,
         responses.score,
         cast(responses.responded_at as date) as response_date,
         responses.responded_at,
         responses.updated_at
     from responses
-    left join users
-        on responses.user_id = users.user_id
+    left join plan_periods
+        on
+            responses.user_id = plan_periods.user_id
+            and responses.responded_at >= plan_periods.valid_from
+            and responses.responded_at < plan_periods.valid_to
     where not responses.is_deleted
 
 )

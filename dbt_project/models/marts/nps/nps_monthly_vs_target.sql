@@ -2,12 +2,6 @@
 
 with
 
-days_and_segments as (
-
-    select * from {{ ref('int_nps_responses_aggregated_to_days') }}
-
-),
-
 targets as (
 
     select * from {{ ref('stg_google_sheets__nps_targets') }}
@@ -20,12 +14,9 @@ months as (
         cast({{ dbt.date_trunc('month', 'response_date') }} as date) as response_month,
         segment,
         sum(responses) as responses,
-        sum(promoters) as promoters,
-        sum(detractors) as detractors
-    from days_and_segments
-    where
-        segment <> 'none'
-        and responses > 0
+        {{ net_promoter_score('sum(promoters)', 'sum(detractors)', 'sum(responses)') }} as nps
+    from {{ ref('fct_nps_responses_daily') }}
+    where segment <> 'none'
     group by response_month, segment
 
 ),
@@ -38,9 +29,7 @@ months_and_targets as (
         coalesce(months.response_month, targets.month) as month, -- noqa: references.keywords
         coalesce(months.segment, targets.segment) as segment,
         coalesce(months.responses, 0) as responses,
-        {{
-            net_promoter_score('months.promoters', 'months.detractors', 'months.responses')
-        }} as nps,
+        months.nps,
         targets.target_nps,
         targets.owner
     from months

@@ -2,12 +2,6 @@
 
 with
 
-days_and_segments as (
-
-    select * from {{ ref('int_nps_responses_aggregated_to_days') }}
-
-),
-
 days as (
 
     select
@@ -16,31 +10,25 @@ days as (
         sum(promoters) as promoters,
         sum(passives) as passives,
         sum(detractors) as detractors
-    from days_and_segments
-    where responses > 0
+    from {{ ref('fct_nps_responses_daily') }}
     group by response_date
 
 ),
 
-offsets as (
-
-    {{ whole_numbers(28) }}
-
-),
-
--- Each day counts in 28 windows. Redshift has no window frame by interval, and joins by a range of
--- dates every day with every other.
 windows_28d as (
 
     select
-        cast({{ dbt.dateadd('day', 'offsets.whole_number', 'days.response_date') }} as date)
-            as response_date,
-        sum(days.responses) as responses,
-        sum(days.promoters) as promoters,
-        sum(days.detractors) as detractors
+        days.response_date,
+        sum(counted.responses) as responses,
+        sum(counted.promoters) as promoters,
+        sum(counted.detractors) as detractors
     from days
-    cross join offsets
-    group by cast({{ dbt.dateadd('day', 'offsets.whole_number', 'days.response_date') }} as date)
+    inner join days as counted
+        on
+            days.response_date >= counted.response_date
+            and days.response_date
+            <= cast({{ dbt.dateadd('day', 27, 'counted.response_date') }} as date)
+    group by days.response_date
 
 ),
 
