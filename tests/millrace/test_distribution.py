@@ -21,8 +21,9 @@ READ = """
 import json, sys
 from pathlib import Path
 from millrace.batch import WHOLE_TABLE
-from millrace.catalog import IngestTable, MySQLOptions
+from millrace.catalog import IngestTable
 from millrace.connections import Connection
+from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.source import MySQLSource
 
 source = MySQLSource(Connection("prod", "mysql", **json.loads(sys.argv[1])))

@@ -53,7 +53,7 @@ def test_the_key_may_be_an_object_or_its_json(workbook: Workbook):
 def test_a_damaged_key_is_refused_without_showing_it(workbook: Workbook):
     key = workbook.server.service_account_key()
     damaged = key | {"private_key": key["private_key"][:400]}
-    with pytest.raises(SheetUnavailable, match="Make a new key") as refused:
+    with pytest.raises(SheetRefused, match="Make a new key") as refused:
         GoogleSheets(workbook.connection(keyfile_dict=damaged))
     assert key["private_key"][40:100] not in str(refused.value)
 
@@ -66,7 +66,7 @@ def test_a_key_that_google_no_longer_knows_is_refused(workbook: Workbook):
     with pytest.raises(SheetRefused, match=f"Google refuses the key of {workbook.email}") as told:
         sheets.check()
     assert not told.value.may_pass
-    with pytest.raises(SheetUnavailable, match="Make a new key"):
+    with pytest.raises(SheetRefused, match="Make a new key"):
         sheets.tabs(workbook.key)
 
 

@@ -16,6 +16,7 @@ from millrace.batch import WHOLE_TABLE, Batch
 from millrace.errors import (
     DeclarationError,
     MillraceError,
+    SheetRefused,
     SheetUnavailable,
     SourceMismatch,
     SpreadsheetNotFound,
@@ -460,6 +461,6 @@ def test_a_revoked_key_leaves_the_raw_table_too(
     monkeypatch.setattr(
         workbook, "connection", lambda: Workbook.connection(workbook, keyfile_dict=revoked)
     )
-    with pytest.raises(SheetUnavailable, match="Make a new key"):
+    with pytest.raises(SheetRefused, match="Make a new key"):
         ingest(workbook, tmp_path)
     assert raw(tmp_path) == good

@@ -283,7 +283,7 @@ def test_a_connection_that_is_killed_leaves_no_manifest(
     landing = Landing(tmp_path.as_uri())
     source, table = many_rows.source(), many_rows.table("t")
 
-    def kill(rows: int, size: int) -> None:
+    def kill(rows: int, size: int, expected: int | None) -> None:
         for number in readers(many_rows):
             many_rows.execute(f"KILL {number}")
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sheets_standin.admin import SheetsAdmin
 from sheets_standin.errors import StandinError
 from sheets_standin.files import write_private
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ENDPOINT_FILE = "endpoint.json"
 
