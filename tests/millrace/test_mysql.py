@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.batch import WHOLE_TABLE, Batch, Interval
-from millrace.errors import ConnectionNotFound, SourceMismatch, SourceUnavailable
+from millrace.errors import ConnectionNotFound, SourceMismatch, SourceRefused, SourceUnavailable
 from millrace.landing.landing import Landing
 from redshift_standin.ports import free_port
 
@@ -365,14 +365,14 @@ def test_a_misspelt_column_to_drop_is_refused_rather_than_read(mysql: Database) 
 
 
 def test_a_refused_user_is_told_which_connection_to_correct(mysql: Database) -> None:
-    with pytest.raises(SourceUnavailable, match="refuses the user 'millrace_reader'") as refused:
+    with pytest.raises(SourceRefused, match="refuses the user 'millrace_reader'") as refused:
         mysql.source(password="wrong").check()
     assert "'mysql_prod'" in refused.value.fix
     assert "wrong" not in str(refused.value)
 
 
 def test_a_missing_database_is_named(mysql: Database) -> None:
-    with pytest.raises((SourceMismatch, SourceUnavailable), match="nowhere"):
+    with pytest.raises((SourceMismatch, SourceRefused), match="nowhere"):
         mysql.source(schema="nowhere").check()
 
 
