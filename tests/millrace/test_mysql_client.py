@@ -297,8 +297,8 @@ def server_of(service: MariaDBWithTls, extra: Any, host: str = "127.0.0.1") -> S
     ("extra", "says"),
     [
         ({"ssl_mode": "VERIFY"}, "`ssl_mode` is 'VERIFY'"),
-        ({"ssl": {"authority": "ca.pem"}}, "`ssl` is"),
-        ({"ssl": "[1]"}, "`ssl` is"),
+        ({"ssl": {"authority": "ca.pem"}}, "`ssl` has 'authority'"),
+        ({"ssl": "[1]"}, "`ssl` is no mapping"),
     ],
     ids=str,
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 _FILES = ("ca", "capath", "cert", "key", "cipher")
+_MAPPING = f'Write a mapping with {", ".join(_FILES)}, for example {{"ca": "/path/to/ca.pem"}}.'
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,13 @@ def _files(connection: Connection) -> dict[str, str] | None:
         return None
     if ssl is True:
         return {}
-    if not isinstance(ssl, Mapping) or set(ssl) - set(_FILES):
-        raise _unreadable(connection, f"its extra `ssl` is {ssl!r}", _MAPPING)
+    if not isinstance(ssl, Mapping):
+        raise _unreadable(connection, "its extra `ssl` is no mapping", _MAPPING)
+    if unknown := sorted(set(ssl) - set(_FILES)):
+        # Not its values: who takes files for texts has a key there.
+        names = ", ".join(map(repr, unknown))
+        raise _unreadable(connection, f"its extra `ssl` has {names}", _MAPPING)
     return {name: str(value) for name, value in ssl.items() if value is not None}
-
-
-_MAPPING = f'Write a mapping with {", ".join(_FILES)}, for example {{"ca": "/path/to/ca.pem"}}.'
 
 
 def _unreadable(connection: Connection, why: str, fix: str) -> ConnectionNotFound:
