@@ -38,7 +38,17 @@ def test_the_environment_is_the_locked_one() -> None:
 
 
 def test_runs_as_an_ordinary_user() -> None:
-    assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE) == ["millrace"]
+    assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE) == ["millrace", "millrace"]
+
+
+def test_the_production_image_holds_neither_the_sandbox_nor_a_stand_in() -> None:
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)
+    build, production = stages[1], stages[-1]
+    assert "AS build" in build
+    assert "AS production" in production
+    copied = re.findall(r"^COPY (?!--)(.*) \S+$", build, re.MULTILINE)
+    assert {"ingestion", "dags", "dbt_project"} <= set(copied)
+    assert not re.search("sandbox|standins", " ".join(copied) + production)
 
 
 def test_only_what_is_named_goes_into_the_image() -> None:
