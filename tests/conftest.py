@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Share the tests among processes (``-n``): a file is one process's, and so is Airflow.
+
+    Two Airflows that start at once would wish for the same port; they begin first, since they take
+    longest.
+    """
+    if not config.getoption("numprocesses", None):
+        return
+    for item in items:
+        is_airflow = item.get_closest_marker("airflow") or item.get_closest_marker("e2e")
+        group = "airflow" if is_airflow else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "airflow")
+
+
 @pytest.fixture(scope="session")
 def sandbox_paths(tmp_path_factory: pytest.TempPathFactory) -> SandboxPaths:
     return SandboxPaths(tmp_path_factory.mktemp("sandbox"))

@@ -75,7 +75,7 @@ def built(warehouse: "Warehouse") -> "Warehouse":
     return warehouse
 
 
-@pytest.mark.parametrize("loaded_at", [OLD, NEW])
+@pytest.mark.parametrize("loaded_at", [OLD, NEW], ids=["long ago", "just now"])
 def test_bad_rows_fail_their_tests_whenever_they_came(built: "Warehouse", loaded_at: str) -> None:
     load(built, list(BAD_ROWS), loaded_at)
     assert built.failed_tests() == set().union(*BAD_ROWS.values())

@@ -92,7 +92,7 @@ def test_the_image_runs_without_privileges(name: str) -> None:
     assert OURS[name]["security_opt"] == ["no-new-privileges:true"]
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - JOBS)
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - JOBS))
 def test_a_service_starts_again_and_says_whether_it_is_well(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES[name]["healthcheck"]["test"]
