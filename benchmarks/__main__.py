@@ -176,7 +176,7 @@ def show(workspace: Workspace) -> None:
     "--docs",
     type=click.Path(file_okay=False, path_type=Path),
     default=REPOSITORY / "docs",
-    help="Where benchmarks.md and images/ go; docs/ unless told.",
+    help="Where benchmarks.md and images/ go; default: docs/.",
 )
 @click.pass_obj
 def write_page(workspace: Workspace, docs: Path) -> None:

@@ -50,7 +50,7 @@ def measure(
         rows: Of the table.
         rounds: How often each peer runs.
         progress: Told what happens.
-        only: Names of peers; all of them, unless told.
+        only: Names of peers; default: all of them.
         resume: Whether to go on where the last measurement of this size stopped.
 
     Raises:

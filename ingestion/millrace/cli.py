@@ -191,7 +191,7 @@ def ingest(
     end: datetime | None,
     everything: bool,
 ) -> None:
-    """Extract, land and load one batch of each TABLE (all that are declared, unless named).
+    """Extract, land and load one batch of each TABLE (default: all that are declared).
 
     \b
     Without options, a batch takes what is not loaded yet, and the first one takes everything.
@@ -237,7 +237,7 @@ def ingest(
 @click.argument("publications", nargs=-1, metavar="[PUBLICATION]…")
 @click.pass_obj
 def publish(chosen: Chosen, publications: tuple[str, ...]) -> None:
-    """Publish the mart of each PUBLICATION (all that are declared, unless named).
+    """Publish the mart of each PUBLICATION (default: all that are declared).
 
     A publication is an exposure with a `publish` block in its meta. Readers see the whole new
     table or the whole old one, never a mixture. In Airflow a failing test of the mart stops its

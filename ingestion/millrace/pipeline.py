@@ -96,8 +96,11 @@ class Pipeline:
         return Landing(url, self._landing_connection() if url.startswith("s3://") else None)
 
     def source(self, table: IngestTable) -> Source:
-        """The source that a table is read from."""
-        return open_source(table.options.kind, self.connection(table.options.connection))
+        """The source that a table is read from; all steps of a batch ask the same one."""
+        kind, connection = table.options.kind, table.options.connection
+        if (kind, connection) not in self._sources:
+            self._sources[kind, connection] = open_source(kind, self.connection(connection))
+        return self._sources[kind, connection]
 
     def destination(self, publication: Publication) -> Destination:
         """Where a mart is published to."""
@@ -309,6 +312,10 @@ class Pipeline:
                 fix="Look at the source. If so few are right, lower or remove `min_row_ratio` for "
                 "one load. The warehouse keeps what it has.",
             )
+
+    @cached_property
+    def _sources(self) -> dict[tuple[str, str], Source]:
+        return {}
 
     def _ledger(self, table: IngestTable) -> Sequence[LedgerRow]:
         return self.warehouse.ledgers([table])[table.key]

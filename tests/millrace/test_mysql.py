@@ -14,6 +14,7 @@ import pytest
 from millrace.batch import WHOLE_TABLE, Batch, Interval
 from millrace.errors import ConnectionNotFound, SourceMismatch, SourceRefused, SourceUnavailable
 from millrace.landing.landing import Landing
+from millrace.sources.mysql.relation import Relation
 from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
@@ -432,3 +433,34 @@ def test_localhost_with_a_port_means_that_port(mysql: Database) -> None:
 def test_a_socket_is_taken_before_the_host(mysql: Database) -> None:
     with pytest.raises(SourceUnavailable, match=r"/nowhere/mysqld\.sock"):
         mysql.source(extra={"unix_socket": "/nowhere/mysqld.sock"}).check()
+
+
+def test_a_table_is_looked_up_once_for_a_batch(
+    mysql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mysql.execute("CREATE TABLE t (id INT PRIMARY KEY, at DATETIME NOT NULL)")
+    mysql.insert("t", [(1, "2026-09-30")])
+    looked_up = []
+    find = Relation.find
+
+    def counted(*arguments: Any) -> Relation:
+        looked_up.append(arguments)
+        return find(*arguments)
+
+    monkeypatch.setattr(Relation, "find", counted)
+    source, table = mysql.source(), mysql.table("t", cursor="at")
+
+    def batch() -> list[str]:
+        closing = source.closed(table, Interval(None, DAY))
+        assert closing.held_by is None
+        ranges = source.ranges(table, Interval(None, DAY))
+        with source.extract(table, Interval(None, DAY), ranges=ranges) as extraction:
+            assert sum(found.num_rows for found in extraction.batches) == 1
+            return list(extraction.schema.names)
+
+    assert batch() == ["id", "at"]
+    assert len(looked_up) == 1
+    # The next batch sees what has changed since.
+    mysql.execute("ALTER TABLE t ADD COLUMN note VARCHAR(20)")
+    assert batch() == ["id", "at", "note"]
+    assert len(looked_up) == 2

@@ -53,7 +53,7 @@ class Word:
 
     Attributes:
         status: ``success``, ``failed``, or ``skipped``: dbt was not asked to build it.
-        said: What a person should know, a line a line.
+        said: What a person should know, line by line.
     """
 
     status: str

@@ -43,13 +43,13 @@ RETRY_POLICY = ExceptionRetryPolicy(
 
 
 def refuse(message: str) -> NoReturn:
-    """End the task for good: log the message, a line a line."""
+    """End the task for good: log the message, line by line."""
     _say(message)
     raise Refused(message)
 
 
 def interrupt(message: str) -> NoReturn:
-    """End this try of the task: log the message, a line a line."""
+    """End this try of the task: log the message, line by line."""
     _say(message)
     raise Interrupted(message)
 

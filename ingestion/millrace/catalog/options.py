@@ -41,9 +41,9 @@ class Cursor(BaseModel):
         column: Its name.
         time_zone: The zone that a DATETIME or DATE is written in, by its IANA name; UTC where the
             server is on UTC. A TIMESTAMP has none.
-        settle: How long a statement may work before it writes its first row. As long is waited
-            where the account may not see what others do; MySQL's own time-out for locks and ten
-            seconds, unless told.
+        settle: How long a statement may work before it writes its first row: as long is waited
+            where the account may not see what others do. Default: MySQL's own time-out for locks
+            and ten seconds.
         lookback: Each batch reads so much of what is loaded again, and replaces it: for a replica,
             and for a column that an application fills. No transaction is looked at then.
     """
@@ -76,8 +76,8 @@ class IngestOptions(BaseModel):
         primary_key: Columns that name a row.
         cursor: Column whose intervals make the batches, or a block that says more of it; without
             it, each batch is the whole table.
-        min_rows: A batch with fewer rows is refused. A whole table must have one row at least,
-            unless told; an interval may be empty.
+        min_rows: A batch with fewer rows is refused. Default: a whole table must have one row at
+            least, an interval may be empty.
         min_row_ratio: A whole table with fewer rows than this share of those loaded last is
             refused.
         new_columns: What to do with a column that the raw table does not have yet.

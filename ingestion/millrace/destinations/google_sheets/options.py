@@ -20,7 +20,7 @@ class GoogleSheetPublishOptions(PublishOptions):
         tab: Title of the tab; it is added where it is missing.
         at: The cell of the first heading of a new table; where people move it later is theirs.
         labels: Heading by column name, where it is another than the name.
-        key: Columns by which a row is known; those that order the rows, unless told.
+        key: Columns by which a row is known; default: those that order the rows.
         follow_rows: Whether rows of the sheet are inserted, moved and removed with the mart's, so
             that what people write beside a row stays beside it.
         min_row_ratio: A mart with fewer rows than this share of those in the tab is refused.

@@ -22,7 +22,7 @@ class GoogleSheetOptions(IngestOptions):
             regard to case, spaces and punctuation: "Target NPS" is ``target_nps``.
         labels: Heading by column name, where it is another than the name.
         other_columns: What to do with columns that are not declared: they may hold anything, so
-            they are left where they are, unless told.
+            by default they are left where they are.
         range: Part of the tab, in A1 notation without the tab: ``B3:F``.
         header_row: Row of the headings, counted from the tab's first; by default the first row
             that is read, or the one under a title.

@@ -16,7 +16,7 @@ class MySQLOptions(IngestOptions):
         primary_key: Columns that name a row; a table without any is read whole.
         table: ``database.table``, or ``table`` in the connection's database.
         partitions: Connections that read a large batch at the same time, each a range of the
-            primary key of a million rows at least; chosen by the number of rows, unless told.
+            primary key of a million rows at least; default: by the number of rows.
     """
 
     kind: Literal["mysql"]

@@ -117,7 +117,7 @@ class Session:
         return Rows(self, self._wait(self._stream, query, arguments, types))
 
     def read(self, result: Result, size: int) -> list[pa.Array]:
-        """The next rows of a result, a column an array."""
+        """The next rows of a result, one array for each column."""
         return self._wait(result.read, size)
 
     def close(self) -> None:

@@ -60,6 +60,8 @@ class MySQLSource:
 
     def __init__(self, connection: Connection) -> None:
         self._server = Server(connection)
+        # What was looked up for a batch, until the batch is read.
+        self._relations: dict[str, Relation] = {}
 
     def check(self, tables: Sequence[IngestTable] = ()) -> str:
         """Connect, and compare what is declared with what is there."""
@@ -69,8 +71,7 @@ class MySQLSource:
             )
             for table in tables:
                 options = _options(table)
-                relation = Relation.find(session, options.table, self._server.connection)
-                relation.check_key(options.primary_key)
+                relation = self._relation(session, options)
                 relation.columns(table.left_out)
                 if options.cursor:
                     relation.clock(session, options.cursor)
@@ -88,8 +89,7 @@ class MySQLSource:
         cursor = _cursor(options)
         with ExitStack() as connections:
             session = connections.enter_context(self._server.connected())
-            relation = Relation.find(session, options.table, self._server.connection)
-            relation.check_key(options.primary_key)
+            relation = self._relations[table.key] = self._relation(session, options)
             clock = relation.clock(session, cursor)
             ((text,),) = session.rows("SELECT UTC_TIMESTAMP(6)")
             now = datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
@@ -113,6 +113,12 @@ class MySQLSource:
                 end = min(end, clock.floor(clock.earliest(rows[0].cursor)))
                 held_by = self._holders(table, relation, rows, others)
             return Closing(end, now, held_by, warnings)
+
+    def _relation(self, session: Session, options: MySQLOptions) -> Relation:
+        """Look a declared table up."""
+        relation = Relation.find(session, options.table, self._server.connection)
+        relation.check_key(options.primary_key)
+        return relation
 
     def _before_statements(
         self, session: Session, cursor: Cursor, others: Writers, now: datetime, asked: datetime
@@ -145,8 +151,8 @@ class MySQLSource:
         """Ranges of the primary key, of a million rows or more; see ``Source.ranges``."""
         options = _options(table)
         with self._server.connected() as session:
-            relation = Relation.find(session, options.table, self._server.connection)
-            relation.check_key(options.primary_key)
+            relation = self._relations.get(table.key) or self._relation(session, options)
+            self._relations[table.key] = relation
             if relation.is_view:
                 return (EVERY_KEY,)
             where = where_clause(_interval(session, relation, options.cursor, interval))
@@ -176,8 +182,8 @@ class MySQLSource:
         with ExitStack() as connections:
             sessions = [connections.enter_context(self._server.connected()) for _ in ranges]
             session = sessions[0]
-            relation = Relation.find(session, options.table, self._server.connection)
-            relation.check_key(options.primary_key)
+            known = self._relations.pop(table.key, None)
+            relation = known or self._relation(session, options)
             columns = relation.columns(without)
             schema = schema_of(columns)
             self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
