@@ -9,8 +9,8 @@ import pytest
 
 from millrace.errors import PublicationRefused
 from millrace.google_sheets.client import Cell
+from millrace.google_sheets.column import SheetColumn
 from millrace.google_sheets.to_cells import (
-    SheetColumn,
     canonical,
     cell_data,
     checksum,

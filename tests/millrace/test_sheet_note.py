@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from millrace.google_sheets.column import SheetColumn
 from millrace.google_sheets.note import Note, Owner, Record, stale_note, written_note
-from millrace.google_sheets.to_cells import SheetColumn, SheetTable
+from millrace.google_sheets.to_cells import SheetTable
 
 OWNER = Owner("nps_sheet", "duckdb w.duckdb 12345678, analytics")
 TABLE = SheetTable(

@@ -14,7 +14,7 @@ from millrace.errors import SheetUnavailable, SourceMismatch, ValueDoesNotFit
 from millrace.google_sheets.client import EPOCH, Cell, SheetCell
 from millrace.google_sheets.to_columns import (
     Corner,
-    SheetColumn,
+    FoundColumn,
     convert,
     find_columns,
     heading_row,
@@ -233,9 +233,9 @@ def test_columns_come_in_declared_order_then_the_others_as_text():
     declared = {"month": "date", "owner": "string"}
     found = find_columns(headings, rows, declared, CORNER, labels={}, undeclared=True)
     assert found == [
-        SheetColumn("month", "date", 3),
-        SheetColumn("owner", "string", 1),
-        SheetColumn("note", "string", 0),
+        FoundColumn("month", "date", at=3),
+        FoundColumn("owner", "string", at=1),
+        FoundColumn("note", "string", at=0),
     ]
 
 
@@ -259,7 +259,7 @@ def test_a_heading_that_is_not_declared_blocks_nothing():
         ["Month", "%", "%", "", SheetCell(error="#REF!"), "Note", "note"], [1, 2, 3, "stray"]
     )
     found = find_columns(headings, rows, {"month": "date"}, CORNER, labels={}, undeclared=False)
-    assert found == [SheetColumn("month", "date", 0)]
+    assert found == [FoundColumn("month", "date", at=0)]
 
 
 def test_a_label_is_the_heading_of_its_column():
@@ -272,7 +272,7 @@ def test_a_label_is_the_heading_of_its_column():
         labels={"nps": "nps  SCORE %", "number": "№"},
         undeclared=False,
     )
-    assert found == [SheetColumn("nps", "double", 0), SheetColumn("number", "integer", 2)]
+    assert found == [FoundColumn("nps", "double", at=0), FoundColumn("number", "integer", at=2)]
 
 
 def test_a_column_that_would_come_under_a_declared_name_is_refused():
@@ -303,7 +303,7 @@ def test_an_empty_tab_has_no_columns():
         find_columns([], [], {"month": "date"}, CORNER, labels={}, undeclared=True)
 
 
-COLUMNS = [SheetColumn("month", "date", 0), SheetColumn("target", "decimal(5,2)", 2)]
+COLUMNS = [FoundColumn("month", "date", at=0), FoundColumn("target", "decimal(5,2)", at=2)]
 
 
 def test_rows_become_a_record_batch():
@@ -323,7 +323,7 @@ def test_blank_rows_are_kept_as_nulls_when_told():
 
 
 def test_a_row_of_nothing_but_unticked_check_boxes_is_blank():
-    columns = [SheetColumn("task", "string", 0), SheetColumn("done", "boolean", 1)]
+    columns = [FoundColumn("task", "string", at=0), FoundColumn("done", "boolean", at=1)]
     unticked = SheetCell(False, is_unticked=True)
     rows = rows_of(["write", unticked], ["", unticked], ["", SheetCell(True)], ["", False])
     batch = to_record_batch(rows, columns, CORNER, skip_blank_rows=True)
@@ -358,7 +358,7 @@ def test_a_cell_that_is_still_computed_may_pass():
 def test_two_currencies_in_a_column_are_refused(other: str):
     dollars = SheetCell(5, number_format={"type": "CURRENCY", "pattern": '"$"0.00'})
     others = SheetCell(5, number_format={"type": "CURRENCY", "pattern": other})
-    columns = [SheetColumn("price", "double", 0)]
+    columns = [FoundColumn("price", "double", at=0)]
     alone = to_record_batch(
         rows_of([dollars], [5], [dollars]), columns, CORNER, skip_blank_rows=True
     )

@@ -13,7 +13,8 @@ from functools import cached_property
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from millrace.google_sheets.to_cells import SheetColumn, SheetTable, canonical, digest
+from millrace.google_sheets.column import SheetColumn
+from millrace.google_sheets.to_cells import SheetTable, canonical, digest
 
 _STALE = "Stale since "
 _RECORD_LINE = "Record: "

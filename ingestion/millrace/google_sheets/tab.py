@@ -15,12 +15,12 @@ from gspread.utils import rowcol_to_a1
 
 from millrace.errors import PublicationRefused
 from millrace.google_sheets.client import Cell
+from millrace.google_sheets.column import SheetColumn
 from millrace.google_sheets.headings import column_name
 from millrace.google_sheets.note import Record
 from millrace.google_sheets.rows import RowChange
 from millrace.google_sheets.to_cells import (
     Canonical,
-    SheetColumn,
     SheetTable,
     canonical,
     digest,

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from millrace.errors import PublicationRefused
 from millrace.google_sheets.client import EPOCH, Cell
+from millrace.google_sheets.column import SheetColumn
 
 MAX_TEXT = 50_000
 _EXACT_DIGITS = 15
@@ -28,39 +29,6 @@ _DIGEST_LENGTH = 16
 
 Canonical = tuple[str | float | bool | None, ...]
 """A row in the one form that is compared."""
-
-
-@dataclass(frozen=True)
-class SheetColumn:
-    """A column as the sheet has it.
-
-    Attributes:
-        name: Its name in the mart.
-        type: ``string``, ``integer``, ``double``, ``decimal(p,s)``, ``boolean``, ``date`` or
-            ``datetime``.
-        label: Its heading, where that is another than the name.
-    """
-
-    name: str
-    type: str
-    label: str = ""
-
-    @property
-    def heading(self) -> str:
-        """What is written above it."""
-        return self.label or self.name
-
-    @property
-    def number_format(self) -> dict[str, str] | None:
-        """The format without which its values would not look like what they are."""
-        if self.type == "date":
-            return {"type": "DATE", "pattern": "yyyy-mm-dd"}
-        if self.type == "datetime":
-            return {"type": "DATE_TIME", "pattern": "yyyy-mm-dd hh:mm:ss"}
-        if self.type.startswith("decimal"):
-            scale = int(self.type.rstrip(")").split(",")[1])
-            return {"type": "NUMBER", "pattern": "0." + "0" * scale if scale else "0"}
-        return None
 
 
 @dataclass(frozen=True)

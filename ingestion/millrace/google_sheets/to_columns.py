@@ -21,6 +21,7 @@ from gspread.utils import rowcol_to_a1
 
 from millrace.errors import SheetUnavailable, SourceMismatch, ValueDoesNotFit
 from millrace.google_sheets.client import EPOCH, Cell, SheetCell
+from millrace.google_sheets.column import SheetColumn
 from millrace.google_sheets.headings import column_name
 
 _LISTED = 20
@@ -44,25 +45,14 @@ Shown = Literal["number", "date", "duration", "percent"]
 
 
 @dataclass(frozen=True)
-class SheetColumn:
-    """A column of a sheet.
+class FoundColumn(SheetColumn):
+    """A column as it was found in a sheet.
 
     Attributes:
-        name: Its name in the raw table.
-        type: As declared, e.g. ``decimal(5,2)``.
         at: Its place in a row, from 0.
     """
 
-    name: str
-    type: str
-    at: int
-
-    @property
-    def arrow_type(self) -> pa.DataType:
-        """The Arrow type of its values."""
-        if match := re.fullmatch(r"decimal\((\d+), ?(\d+)\)", self.type):
-            return pa.decimal128(int(match[1]), int(match[2]))
-        return _ARROW_TYPES[self.type]
+    at: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +82,7 @@ def find_columns(
     *,
     labels: Mapping[str, str],
     undeclared: bool,
-) -> list[SheetColumn]:
+) -> list[FoundColumn]:
     """Match headings with declared columns.
 
     Args:
@@ -134,9 +124,9 @@ def find_columns(
             "`range` in the declaration. The raw table keeps what it has.",
         )
     columns = [
-        SheetColumn(name, type_, places[wanted[name]][0]) for name, type_ in declared.items()
+        FoundColumn(name, type_, at=places[wanted[name]][0]) for name, type_ in declared.items()
     ]
-    return columns + [SheetColumn(name, "string", places[name][0]) for name in others]
+    return columns + [FoundColumn(name, "string", at=places[name][0]) for name in others]
 
 
 def wanted_headings(declared: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:
@@ -165,7 +155,7 @@ def heading_row(
 
 def to_record_batch(
     rows: Sequence[Sequence[SheetCell]],
-    columns: Sequence[SheetColumn],
+    columns: Sequence[FoundColumn],
     corner: Corner,
     *,
     skip_blank_rows: bool,
@@ -498,13 +488,4 @@ _CONVERTERS: dict[str, Callable[[Cell], Any]] = {
     "boolean": _to_boolean,
     "date": _to_date,
     "datetime": _to_datetime,
-}
-_ARROW_TYPES = {
-    "string": pa.string(),
-    "integer": pa.int64(),
-    "double": pa.float64(),
-    "percent": pa.float64(),
-    "boolean": pa.bool_(),
-    "date": pa.date32(),
-    "datetime": pa.timestamp("us"),
 }

@@ -18,7 +18,7 @@ from millrace.google_sheets.client import GoogleSheets, SheetCell, quote_tab, sa
 from millrace.google_sheets.headings import column_name
 from millrace.google_sheets.to_columns import (
     Corner,
-    SheetColumn,
+    FoundColumn,
     find_columns,
     heading_row,
     to_record_batch,
@@ -147,7 +147,7 @@ def _corner(options: GoogleSheetOptions) -> Corner:
 
 
 def _check_key(
-    table: IngestTable, columns: Sequence[SheetColumn], rows: Sequence[dict[str, object]]
+    table: IngestTable, columns: Sequence[FoundColumn], rows: Sequence[dict[str, object]]
 ) -> None:
     """Refuse rows that the declared key does not tell apart; nobody else keeps a sheet's keys."""
     key = table.options.primary_key
