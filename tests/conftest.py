@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Share the tests among processes (``-n``): a file is one process's, and so is Airflow.
+    """Share the tests among processes (``--dist loadgroup``): each file, and all that start Airflow.
 
     Two Airflows that start at once would wish for the same port; they begin first, since they take
     longest.
     """
-    if not config.getoption("numprocesses", None):
+    if not getattr(config.option, "loadgroup", False):
         return
     for item in items:
         is_airflow = item.get_closest_marker("airflow") or item.get_closest_marker("e2e")
