@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Share the tests among processes (``--dist loadgroup``): each file, and all that start Airflow.
+    """Share the tests among processes (``loadgroup``): by file, and all that start Airflow.
 
     Two Airflows that start at once would wish for the same port; they begin first, since they take
     longest.
