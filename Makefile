@@ -32,7 +32,7 @@ status: ## say what runs
 
 test: ## all tests
 	@scripts/setup redshift mysql
-	@.venv/bin/pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	@.venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 test-fast: setup ## the tests that start neither Airflow nor a service
 	@.venv/bin/pytest -m "not service and not airflow and not e2e"

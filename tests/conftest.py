@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import closing
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.mysql import MySQL, MySQLServer
@@ -21,20 +24,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Share the tests among processes (``loadgroup``): by file, and all that start Airflow.
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # its library is untyped
+    """Shares the tests among processes (``-n``): by file, and all that start Airflow to one.
 
-    Two Airflows that start at once would wish for the same port; they begin first, since they take
-    longest.
+    Two Airflows that start at once would wish for the same port.
     """
-    if not getattr(config.option, "loadgroup", False):
-        return
-    for item in items:
-        is_airflow = item.get_closest_marker("airflow") or item.get_closest_marker("e2e")
-        group = "airflow" if is_airflow else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "airflow")
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "airflow" if _starts_airflow(self.config.rootpath / file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    """Take ours: xdist's own groups are lost on pytest 9.2."""
+    return ByFile(config, log)
+
+
+@cache
+def _starts_airflow(file: Path) -> bool:
+    return "mark.airflow" in file.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / ".pre-commit-config.yaml"
 TOOLS = (
     *("ruff", "mypy", "lint-imports", "cython-lint", "check-jsonschema", "pre-commit"),
-    *("dbt", "sqlfluff"),
+    "dbt",
 )
 
 
@@ -64,8 +64,8 @@ def checks(checkout: Path, *arguments: str) -> list[str]:
     ("file", "expected"),
     [
         ("dags/ingest.py", {"ruff", "mypy", "lint-imports"}),
-        ("dbt_project/models/marts/nps_summary.sql", {"dbt_parse", "sqlfluff", "scripts/lint_sql"}),
-        ("dbt_project/snapshots/responses.sql", {"dbt_parse", "sqlfluff", "scripts/lint_sql"}),
+        ("dbt_project/models/marts/nps_summary.sql", {"dbt_parse", "scripts/lint_sql"}),
+        ("dbt_project/snapshots/responses.sql", {"dbt_parse", "scripts/lint_sql"}),
         ("docker-compose.yaml", {"check-jsonschema"}),
         ("README.md", set()),
     ],
