@@ -42,7 +42,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
 
 @cache
 def _starts_airflow(file: Path) -> bool:
-    return "mark.airflow" in file.read_text()
+    text = file.read_text()
+    return "mark.airflow" in text or "mark.e2e" in text
 
 
 @pytest.fixture(scope="session")
