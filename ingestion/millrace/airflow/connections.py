@@ -30,7 +30,7 @@ def airflow_connection(conn_id: str) -> Connection:
         ) from None
     return Connection(
         conn_id=conn_id,
-        conn_type=found.conn_type,
+        conn_type=found.conn_type or "",
         host=found.host,
         port=found.port,
         login=found.login,

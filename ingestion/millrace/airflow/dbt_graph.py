@@ -108,7 +108,7 @@ class TransformGraph:
             with explained():
                 return self._project.pipeline().publish(publication, run=context["run_id"]).rows
 
-        return publish().operator
+        return publish().operator  # type: ignore[attr-defined]
 
     def _upstream_of(self, exposure: str) -> Iterable[str]:
         """The mirrors of all that an exposure rests on."""

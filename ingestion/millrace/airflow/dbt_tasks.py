@@ -60,7 +60,7 @@ class Word:
     said: list[str]
 
 
-class DbtBuild(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airflow
+class DbtBuild(BaseOperator):
     """Runs ``dbt build`` and gives each mirror its word as soon as dbt has come to it.
 
     A node that fails makes it fail for good. Only a dbt that died, or that never reached the
@@ -134,7 +134,7 @@ class DbtBuild(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airf
         }
 
 
-class DbtMirror(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airflow
+class DbtMirror(BaseOperator):
     """Reports what ``dbt_build`` came to for some nodes, as soon as it has.
 
     It takes no slot of the warehouse's pool: it never starts dbt, on a retry or when it is cleared

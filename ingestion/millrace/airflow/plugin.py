@@ -18,7 +18,7 @@ def send_no_usage_data() -> None:
         settings.enable_telemetry = False
 
 
-class MillracePlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not follow Airflow
+class MillracePlugin(AirflowPlugin):
     """Loaded by Airflow, by its entry point."""
 
     name = "millrace"

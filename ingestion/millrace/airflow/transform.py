@@ -54,7 +54,7 @@ def transform_dag(
     """
     with collector_at_rest():
         graph = TransformGraph(project, patience)
-        dag = DbtDag(
+        dag: DAG = DbtDag(
             dag_id=f"{project.prefix}{dag_id}",
             description="dbt: models, snapshots and tests, then publications",
             schedule=_schedule(project, schedule),
@@ -95,7 +95,7 @@ def _cosmos(project: AirflowProject, graph: TransformGraph) -> dict[str, object]
     }
 
 
-class RawTables(AssetAny):  # type: ignore[misc]  # mypy does not follow Airflow
+class RawTables(AssetAny):
     """News in any raw table.
 
     Airflow hashes a DAG by the text of its schedule, twice for every edge between its tasks.

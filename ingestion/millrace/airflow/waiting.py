@@ -23,7 +23,7 @@ _LOOK_SECONDS = 2
 _ACTIVE = ["queued", "running"]
 
 
-class WaitForIngestion(BaseOperator):  # type: ignore[misc]  # mypy does not follow Airflow
+class WaitForIngestion(BaseOperator):
     """Waits, without a worker, while tables are being loaded; at most so many minutes.
 
     So a burst of tables makes one run of dbt. Nothing else is waited for: not a table whose DAG is

@@ -280,7 +280,7 @@ def said(error: APIError) -> str:
     return str(error.error["message"]).rstrip(".")
 
 
-class _Credentials(Credentials):
+class _Credentials(Credentials):  # type: ignore[misc]  # google-auth is untyped
     """A service account's, asking nobody but the token endpoint.
 
     google-auth also looks up, in the background and at another host, in which regions the account

@@ -70,7 +70,7 @@ class RedshiftEndpoint:
         # Imported here: the server does without it.
         import redshift_connector
 
-        arguments = {
+        arguments: dict[str, Any] = {
             "host": self.host,
             "port": self.port,
             "database": self.database,
