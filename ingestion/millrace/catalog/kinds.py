@@ -20,7 +20,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from millrace.errors import NotInstalled
+from millrace.errors import DeclarationError, NotInstalled
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,11 @@ class Kinds:
 
     Attributes:
         group: The group.
+        what: What one of them is called, for messages.
     """
 
     group: str
+    what: str
 
     def names(self) -> list[str]:
         """What they are called, in order."""
@@ -42,14 +44,27 @@ class Kinds:
         found = _registered(self.group).get(name)
         return found.load() if found else None
 
+    def get(self, name: str) -> Any:
+        """The object of the kind called so.
 
-SOURCES = Kinds("millrace.sources")
+        Raises:
+            DeclarationError: there is none.
+        """
+        kind = self.find(name)
+        if kind is None:
+            raise DeclarationError(
+                f"There is no {self.what} kind '{name}'.", fix=f"Kinds: {', '.join(self.names())}."
+            )
+        return kind
+
+
+SOURCES = Kinds("millrace.sources", "source")
 """Of ``SourceKind``."""
 
-WAREHOUSES = Kinds("millrace.warehouses")
+WAREHOUSES = Kinds("millrace.warehouses", "warehouse")
 """Of ``WarehouseKind``, by the type of dbt's adapter."""
 
-DESTINATIONS = Kinds("millrace.destinations")
+DESTINATIONS = Kinds("millrace.destinations", "destination")
 """Of ``DestinationKind``."""
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 from millrace.catalog import Publication, PublishOptions
 from millrace.catalog.kinds import DESTINATIONS, needing
 from millrace.connections import Connection
-from millrace.errors import DeclarationError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,11 +105,6 @@ def open_destination(name: str, connection: Connection) -> Destination:
         DeclarationError: there is no such kind.
         NotInstalled: its client library is missing.
     """
-    kind: DestinationKind | None = DESTINATIONS.find(name)
-    if kind is None:
-        raise DeclarationError(
-            f"There is no destination kind '{name}'.",
-            fix=f"Kinds: {', '.join(DESTINATIONS.names())}.",
-        )
+    kind: DestinationKind = DESTINATIONS.get(name)
     with needing(kind.requirement, name):
         return kind.open(connection)

@@ -13,7 +13,6 @@ from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
 from millrace.connections import Connection
-from millrace.errors import DeclarationError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,10 +139,6 @@ def open_source(name: str, connection: Connection) -> Source:
         DeclarationError: there is no such kind.
         NotInstalled: its client library is missing.
     """
-    kind: SourceKind | None = SOURCES.find(name)
-    if kind is None:
-        raise DeclarationError(
-            f"There is no source kind '{name}'.", fix=f"Kinds: {', '.join(SOURCES.names())}."
-        )
+    kind: SourceKind = SOURCES.get(name)
     with needing(kind.requirement, name):
         return kind.open(connection)
