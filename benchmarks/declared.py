@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from millrace.dbt.project import Project
 SOURCE = "bench"
 SCHEMA = "raw_bench"
 PARTITIONS = (None, 1, 2, 4)
+PERSONAL = (None, "comment", "user_id")
+"""Columns to hash: a text, whose hash lands in about as many bytes; a number, which lands in 2."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,17 @@ class DeclaredTable:
         """The warehouse file of the target ``dev``."""
         return self.root / "warehouse.duckdb"
 
-    def environment(self, partitions: int | None = None) -> dict[str, str]:
+    def environment(
+        self, partitions: int | None = None, hashed: str | None = None
+    ) -> dict[str, str]:
         """What lets a script find the project, and the table as it is declared there.
 
         Args:
             partitions: How many connections read it; None: as many as Millrace chooses.
+            hashed: Which of its columns is hashed, if any.
         """
         return {
-            "BENCH_DECLARED": f"{SOURCE}.{_declared_name(self.table, partitions)}",
+            "BENCH_DECLARED": f"{SOURCE}.{_declared_name(self.table, partitions, hashed)}",
             "DBT_PROJECT_DIR": str(self.root / "dbt_project"),
             "DBT_PROFILES_DIR": str(REPOSITORY),
             "DUCKDB_PATH": str(self.duckdb),
@@ -60,17 +66,28 @@ def declare(workspace: Workspace, table: str) -> DeclaredTable:
     """
     root = workspace.scratch / f"project_{table}"
     ways = []
-    for partitions in PARTITIONS:
+    for partitions, hashed in product(PARTITIONS, PERSONAL):
         options = {} if partitions is None else {"partitions": partitions}
-        ways.append(declaration(_declared_name(table, partitions), table, **options))
+        name = _declared_name(table, partitions, hashed)
+        ways.append(declaration(name, table, hashed=hashed, **options))
     write_project(root / "dbt_project", ways)
     return DeclaredTable(root, table)
 
 
-def declaration(name: str, table: str, **options: Any) -> dict[str, Any]:
-    """A source's table as dbt's YAML has it: a table of the database ``prod``, without a cursor."""
+def declaration(
+    name: str, table: str, *, hashed: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """A source's table as dbt's YAML has it: a table of the database ``prod``, without a cursor.
+
+    Args:
+        name: As dbt knows it.
+        table: As the database knows it.
+        hashed: A column to hash.
+        options: More of how it is ingested.
+    """
     ingest = {"table": f"prod.{table}", "primary_key": ["id"], **options}
-    return {"name": name, "config": {"meta": {"ingest": ingest}}}
+    personal = [{"name": hashed, "config": {"meta": {"pii": "hash"}}}] if hashed else []
+    return {"name": name, "config": {"meta": {"ingest": ingest}}, "columns": personal}
 
 
 def write_project(
@@ -118,5 +135,6 @@ def copy_dags(project: Path) -> Path:
     return folder
 
 
-def _declared_name(table: str, partitions: int | None) -> str:
-    return table if partitions is None else f"{table}_by_{partitions}"
+def _declared_name(table: str, partitions: int | None, hashed: str | None) -> str:
+    by = "" if partitions is None else f"_by_{partitions}"
+    return f"{table}{by}{f'_{hashed}_hashed' if hashed else ''}"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from obstore.store import S3Store
 
 from benchmarks import peers, tables
-from benchmarks.peers import FLOOR, MILLRACE, Peer
+from benchmarks.peers import FLOOR, HASHING_NUMBER, HASHING_TEXT, MILLRACE, SALT, Peer
 from benchmarks.progress import Progress
 from benchmarks.report import (
     MEGABYTE,
@@ -118,7 +118,7 @@ def run_once(
     _empty(store, prefix)
     with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
         usage = peers.extract(workspace, services, peer, table, prefix=prefix, folder=Path(folder))
-    reference = tables.reference_of(workspace, table)
+    reference = _reference(workspace, peer, table)
     if peer.writes:
         with _downloaded(workspace, store, prefix) as parts:
             verdict = compare(reference, parts)
@@ -139,6 +139,12 @@ def run_once(
     }
     _refuse_changes(peer, verdict)
     return Run(case, peer.name, round_, usage.wall, values)
+
+
+def _reference(workspace: Workspace, peer: Peer, table: str) -> Path:
+    if peer.hashed:
+        return tables.hashed_reference_of(workspace, table, peer.hashed, SALT)
+    return tables.reference_of(workspace, table)
 
 
 def _counted(reference: Path, rows: int | None) -> Verdict:
@@ -222,6 +228,15 @@ def report(result: Result) -> Report:
                 ratio(median(MILLRACE, "working"), floor),
                 "×",
             ),
+            *(
+                Target(
+                    f"{what} hashed, beside the same extraction without it",
+                    1.3,
+                    ratio(result.median(CASE, method), result.median(CASE, MILLRACE)),
+                    "×",
+                )
+                for what, method in (("a text", HASHING_TEXT), ("a number", HASHING_NUMBER))
+            ),
             Target("peak memory, one connection", 200, _mb(median(MILLRACE, "peak")), "MB"),
         ),
         charts=(
@@ -258,11 +273,13 @@ Each method reads the whole table from MariaDB (loopback, warm) and writes Parqu
 of the sandbox, in a fresh process; wall time is that of the process. Without start-up means: from
 the moment when everything is imported and configured. The two C clients only read and discard; the
 first is the floor. Millrace by itself chooses its number of connections by the table's size; the
-others declare it (`partitions`). Rounds are interleaved; the table has medians, in order of wall
-time. CPU is that of the method's processes; the servers' is MariaDB's and the S3 server's, which
-share the two cores. Peak memory is the resident memory of all processes of the method. After each
-run what it wrote is compared with what the server itself writes (`SELECT … INTO OUTFILE`), value by
-value, by key."""
+others declare it (`partitions`). Two of them declare a personal column, `pii: hash`: the text
+`comment`, whose hash lands in about as many bytes, and the number `user_id`, which lands in 2 bytes
+and as a hash in 32. Rounds are interleaved; the table has medians, in order of wall time. CPU is
+that of the method's processes; the servers' is MariaDB's and the S3 server's, which share the two
+cores. Peak memory is the resident memory of all processes of the method. After each run what it
+wrote is compared with what the server itself writes (`SELECT … INTO OUTFILE`), value by value, by
+key; the hashes with those of Python's `hmac`."""
 
 
 def _values(values: Mapping[str, Any]) -> str:

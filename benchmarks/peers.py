@@ -20,6 +20,9 @@ from benchmarks.workspace import BUCKET, BenchmarkError, Services, Workspace, cl
 FLOOR = "C client, discarding"
 FLOOR_BINARY = "C client, binary protocol"
 MILLRACE = "Millrace, 1 connection"
+HASHING_TEXT = f"{MILLRACE}, a text hashed"
+HASHING_NUMBER = f"{MILLRACE}, a number hashed"
+SALT = "a long random text"
 
 METHODS = Path(__file__).with_name("methods")
 _NAMED = (
@@ -40,6 +43,7 @@ class Peer:
         argument: What the script is told beside the job.
         partitions: For Millrace: how many connections read the table; None: as many as it
             chooses.
+        hashed: Which column it hashes, if any.
         writes: Whether it writes something that can be compared.
     """
 
@@ -48,6 +52,7 @@ class Peer:
     environment: str | None = None
     argument: str | None = None
     partitions: int | None = None
+    hashed: str | None = None
     writes: bool = True
 
     @property
@@ -66,6 +71,8 @@ PEERS = (
     Peer(FLOOR_BINARY, "floor.c", argument="binary", writes=False),
     Peer("Millrace", "extract_millrace.py"),
     Peer(MILLRACE, "extract_millrace.py", partitions=1),
+    Peer(HASHING_TEXT, "extract_millrace.py", partitions=1, hashed="comment"),
+    Peer(HASHING_NUMBER, "extract_millrace.py", partitions=1, hashed="user_id"),
     Peer("Millrace, 2 connections", "extract_millrace.py", partitions=2),
     Peer("Millrace, 4 connections", "extract_millrace.py", partitions=4),
     Peer("connectorx, arrow_stream", "connectorx_stream.py", "connectorx"),
@@ -125,8 +132,9 @@ def extract(
     environment = clean_environment() | {f"BENCH_{key.upper()}": str(job[key]) for key in job}
     if peer.is_millrace:
         project = declare(workspace, table)
-        environment |= services.environment() | project.environment(peer.partitions)
-        environment |= {"LANDING_URL": f"s3://{BUCKET}/{prefix}"}
+        environment |= services.environment()
+        environment |= project.environment(peer.partitions, peer.hashed)
+        environment |= {"LANDING_URL": f"s3://{BUCKET}/{prefix}", "MILLRACE_PII_SALT": SALT}
     elif peer.environment == "sql_to_s3":
         environment |= _airflow_environment(services, job, folder)
     elif peer.environment == "ingestr":

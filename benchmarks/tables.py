@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -104,6 +105,26 @@ def create_long_texts(workspace: Workspace, server: MySQLServer, rows: int) -> s
 def reference_of(workspace: Workspace, table: str) -> Path:
     """A Parquet file with what the table holds, as MariaDB itself wrote it."""
     return workspace.scratch / f"{table}.parquet"
+
+
+def hashed_reference_of(workspace: Workspace, table: str, column: str, salt: str) -> Path:
+    """What the table holds with a column hashed, as Python's own ``hmac`` hashes it."""
+    hashed = workspace.scratch / f"{table}_{column}_hashed.parquet"
+    if not hashed.exists():
+        draft = hashed.with_suffix(".draft")
+        with duckdb.connect() as connection:
+            connection.create_function(
+                "hashed",
+                lambda text: hmac.digest(salt.encode(), text.encode(), "sha256").hex(),
+                ["VARCHAR"],
+                "VARCHAR",
+            )
+            connection.execute(
+                f"copy (select * replace (hashed({column}::varchar) as {column}) "
+                f"from '{reference_of(workspace, table)}') to '{draft}' (format parquet)"
+            )
+        draft.replace(hashed)
+    return hashed
 
 
 def _create(cursor: Any, name: str, definition: str, fill: Callable[[Any, str], None]) -> None:

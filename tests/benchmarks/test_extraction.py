@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import extraction, peers, tables
-from benchmarks.peers import FLOOR, FLOOR_BINARY, MILLRACE
+from benchmarks.peers import FLOOR, FLOOR_BINARY, HASHING_NUMBER, HASHING_TEXT, MILLRACE
 from benchmarks.progress import Progress
 from benchmarks.results import Result
 from benchmarks.workspace import BenchmarkError, Services, Workspace
@@ -68,6 +68,17 @@ def test_a_wrong_value_ends_the_measurement(workspace: Workspace, mariadb: Maria
 
     with pytest.raises(BenchmarkError, match="score in 1 rows"):
         measure(workspace, MILLRACE)
+
+
+def test_hashes_are_compared_with_those_of_the_standard_library(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = measure(workspace, HASHING_TEXT, HASHING_NUMBER)
+    assert [run.values["rows"] for run in result.runs] == [ROWS] * 2
+
+    monkeypatch.setattr(peers, "SALT", "another text")
+    with pytest.raises(BenchmarkError, match=f"user_id in {ROWS} rows"):
+        measure(workspace, HASHING_NUMBER)
 
 
 def test_a_peer_that_fails_does_not_cost_the_others(

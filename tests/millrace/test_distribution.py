@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import shutil
@@ -33,6 +34,13 @@ with source.extract(table, WHOLE_TABLE) as extraction:
     rows = [row for batch in extraction.batches for row in batch.to_pylist()]
 mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
 print(json.dumps({"rows": rows, "libraries": [path for path in mapped if ".so" in path]}))
+"""
+
+HASH = """
+import pyarrow as pa
+from millrace.pii.hashing import Hasher
+
+print(Hasher(b"salt").hexdigests(pa.array(["a@b.c"]))[0])
 """
 
 
@@ -114,3 +122,8 @@ def test_what_is_built_reads_a_table(mysql: Database, python: Path, tmp_path: Pa
     if environment.parent.name.startswith("wheel"):
         # What the machine has installed is not looked at.
         assert all(path.startswith(str(environment)) for path in [*clients, *plugins])
+
+
+def test_what_is_built_hashes(python: Path, tmp_path: Path) -> None:
+    hashed = run(python, "-c", HASH, cwd=tmp_path).strip()
+    assert hashed == hmac.digest(b"salt", b"a@b.c", "sha256").hex()

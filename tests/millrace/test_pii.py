@@ -1,20 +1,31 @@
+import datetime
 import hashlib
 import hmac
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from millrace.catalog import Pii
 from millrace.errors import DeclarationError, SettingError
 from millrace.pii import protect, protected_schema
+from millrace.pii.hashing import Hasher
 from millrace.testing import declared
 
 ROWS = pa.record_batch({"id": [1, 2, 3], "email": ["a@b.c", None, "a@b.c"], "phone": [5, None, 7]})
 
 
-def protected(table, salt="salt"):
-    (batch,) = protect(iter([ROWS]), table, salt)
+def protected(table, salt="salt", rows=ROWS):
+    (batch,) = protect(iter([rows]), table, salt)
     return batch
+
+
+def hexdigest(text, key=b"salt"):
+    """The hash by Python's standard library; None stays None."""
+    return None if text is None else hmac.digest(key, text.encode(), hashlib.sha256).hex()
 
 
 def test_a_hash_is_keyed_joins_and_keeps_null():
@@ -28,12 +39,76 @@ def test_another_salt_gives_another_hash():
     assert protected(table, "a").column("email") != protected(table, "b").column("email")
 
 
+# SHA-256 has blocks of 64 bytes: longer keys go another way, longer texts take more of them.
+@settings(deadline=None)
+@given(
+    texts=st.lists(st.none() | st.text(max_size=150)),
+    key=st.binary(min_size=1, max_size=100),
+    part=st.slices(20),
+)
+def test_hashes_are_those_of_the_standard_library_in_any_slice(texts, key, part):
+    array = pa.array(texts, pa.string())[part.start or 0 : part.stop]
+    hashes = Hasher(key).hexdigests(array)
+    hashes.validate(full=True)
+    assert hashes.to_pylist() == [hexdigest(text, key) for text in array.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1, None, -7], pa.int64()),
+        pa.array([2**64 - 1, None], pa.uint64()),
+        pa.array([True, None]),
+        pa.array([0.1, None, 1e300]),
+        pa.array([Decimal("1.50"), None], pa.decimal128(10, 2)),
+        pa.array([datetime.date(2026, 1, 2), None]),
+        pa.array([datetime.datetime(2026, 1, 2, 3), None], pa.timestamp("us")),
+        pa.array([datetime.datetime(2026, 1, 2, 3), None], pa.timestamp("us", "UTC")),
+        pa.array(["é 🙂", "", None]),
+        pa.array([b"bytes", None]),
+        pa.array([None, None], pa.string()),
+        pa.array([], pa.string()),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_a_value_of_any_type_is_hashed_as_its_text(values):
+    table = declared(pii={"value": Pii.HASH})
+    hashes = protected(table, rows=pa.record_batch({"value": values})).column("value")
+    assert hashes.to_pylist() == [hexdigest(text) for text in values.cast(pa.string()).to_pylist()]
+
+
+def test_threads_may_share_a_key():
+    hasher = Hasher(b"salt")
+    texts = [pa.array([f"{thread}-{number}" for number in range(5000)]) for thread in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        hashed = list(pool.map(hasher.hexdigests, texts))
+    assert [hashes.to_pylist() for hashes in hashed] == [
+        [hexdigest(text) for text in array.to_pylist()] for array in texts
+    ]
+
+
+def test_only_texts_are_hashed():
+    with pytest.raises(TypeError, match="texts are hashed, not int64"):
+        Hasher(b"salt").hexdigests(pa.array([1]))
+
+
+def test_more_hashes_than_an_array_can_hold_are_refused():
+    with pytest.raises(ValueError, match="33,554,432 hashes do not fit into an array"):
+        Hasher(b"salt").hexdigests(pa.repeat("", 2**31 // 64))
+
+
 def test_a_mask_hides_the_value_and_keeps_null():
     assert protected(declared(pii={"phone": Pii.MASK})).column("phone").to_pylist() == [
         "***",
         None,
         "***",
     ]
+
+
+def test_what_is_no_text_is_masked_too():
+    rows = pa.record_batch({"photo": [b"\xff\xd8", None]})
+    photos = protected(declared(pii={"photo": Pii.MASK}), rows=rows).column("photo")
+    assert photos.to_pylist() == ["***", None]
 
 
 def test_the_schema_says_what_the_rows_are():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.catalog import IngestTable, Pii
 from millrace.errors import DeclarationError, SettingError
+from millrace.pii.hashing import Hasher
 
 MASK = "***"
 
@@ -54,19 +54,18 @@ def protect(
             fix="Set MILLRACE_PII_SALT to a long random text, and keep it: "
             "with another salt the same e-mail gets another hash.",
         )
+    hasher = Hasher((salt or "").encode())
     for batch in batches:
         for name, policy in policies.items():
             at = batch.schema.get_field_index(name)
             column = batch.column(at)
-            texts = column.cast(pa.string()).to_pylist()
             if policy is Pii.HASH:
-                key = (salt or "").encode()
-                values = [None if text is None else _hash(text, key) for text in texts]
+                texts = hasher.hexdigests(column.cast(pa.string()))
             else:
-                values = [None if text is None else MASK for text in texts]
-            batch = batch.set_column(at, pa.field(name, pa.string()), pa.array(values, pa.string()))
+                texts = _masked(column)
+            batch = batch.set_column(at, pa.field(name, pa.string()), texts)
         yield batch
 
 
-def _hash(text: str, key: bytes) -> str:
-    return hmac.digest(key, text.encode(), sha256).hex()
+def _masked(column: pa.Array) -> pa.StringArray:
+    return pc.if_else(column.is_valid(), MASK, pa.scalar(None, pa.string()))

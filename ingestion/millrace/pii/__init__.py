@@ -1,0 +1,5 @@
+"""Personal data: hashed, masked or left out before anything is landed."""
+
+from millrace.pii.protection import MASK, protect, protected_schema
+
+__all__ = ["MASK", "protect", "protected_schema"]
