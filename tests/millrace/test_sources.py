@@ -9,14 +9,14 @@ import pytest
 
 from millrace.sources.google_sheets.source import GoogleSheetSource
 from millrace.testing import CursorContract, Served, SourceContract
-from sheets_standin.server import TabSpec
+from sheets_standin import TabSpec
 from tests.millrace.sheets import Workbook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from millrace.testing.source import Row
-    from sheets_standin.server import GoogleSheetsServer
+    from sheets_standin import GoogleSheetsServer
     from tests.millrace.conftest import Database
 
 pytestmark = pytest.mark.service
