@@ -9,7 +9,7 @@ import pytest
 
 from millrace.sources.google_sheets.source import GoogleSheetSource
 from millrace.testing import CursorContract, Served, SourceContract
-from sheets_standin.server import TabSpec
+from sheets_standin import TabSpec
 from tests.millrace.sheets import Workbook
 
 if TYPE_CHECKING:
