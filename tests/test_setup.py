@@ -20,8 +20,10 @@ def setup(tmp_path, tools):
     for tool in tools:
         if found := shutil.which(tool):
             (folder / tool).symlink_to(found)
+    bash = shutil.which("bash")
+    assert bash
     return subprocess.run(
-        [shutil.which("bash"), str(ROOT / "scripts" / "setup")],
+        [bash, str(ROOT / "scripts" / "setup")],
         env={**os.environ, "PATH": str(folder)},
         capture_output=True,
         text=True,

@@ -298,6 +298,7 @@ def test_an_interval_that_is_still_written_to_is_waited_for_without_a_slot_and_n
     answers.plan = is_open
     with pytest.raises(TaskDeferred) as waits:
         task.execute(INTERVAL)
+    assert waits.value.kwargs
     until = waits.value.kwargs["until"]
     assert datetime.fromisoformat(until) > datetime.now(UTC) + timedelta(minutes=20)
     with pytest.raises(TaskDeferred):

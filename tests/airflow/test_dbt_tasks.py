@@ -1,6 +1,7 @@
 """The task that runs dbt, on a real dbt and DuckDB: what it says, and how it ends."""
 
 import re
+import subprocess
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import duckdb
 import pytest
 
 from millrace.airflow import AirflowProject
-from millrace.airflow.dbt_tasks import DbtBuild, DbtMirror, Words, running_dbt
+from millrace.airflow.dbt_tasks import DbtBuild, DbtMirror, Word, Words, running_dbt
 from millrace.airflow.lineage import Lineage
 from millrace.airflow.outcomes import Interrupted, Refused
 from millrace.settings import Settings
@@ -144,14 +145,12 @@ def test_what_dbt_left_out_for_a_failure_is_no_success(refused):
 
 
 def test_a_dbt_that_was_killed_is_tried_again(project, monkeypatch):
-    from millrace.airflow.dbt_tasks import subprocess as started
-
-    class Killed(started.Popen):
+    class Killed(subprocess.Popen):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
             self.kill()
 
-    monkeypatch.setattr(started, "Popen", Killed)
+    monkeypatch.setattr(subprocess, "Popen", Killed)
     with pytest.raises(Interrupted, match="killed by signal 9"):
         build(project, TaskInstance())
 
@@ -174,6 +173,7 @@ def test_dbt_ends_with_the_task_that_started_it(project):
     """Even where the task is killed: dbt would go on without the task's slot in the pool."""
     with running_dbt(project, ["build"]) as (process, lines):
         next(lines)
+        assert process.stdin
         process.stdin.close()
         assert process.wait(timeout=30) == 1
 
@@ -194,7 +194,7 @@ def test_a_mirror_reports_the_word_and_nothing_else(state, word, outcome):
     ti.xcoms = {"m_status": word} if word else {}
     mirror = DbtMirror(task_id="m")
     if outcome is None:
-        assert mirror.execute({"ti": ti}) is None
+        mirror.execute({"ti": ti})
     else:
         with pytest.raises(outcome):
             mirror.execute({"ti": ti})
@@ -211,7 +211,7 @@ def test_a_mirror_does_not_take_the_word_of_an_earlier_try(state):
 
 
 def test_tests_that_share_a_task_are_told_together():
-    given = {}
+    given: dict[str, Word] = {}
     words = Words({"m.test": ["test.a", "test.b"]}, given.__setitem__)
     words.add("test.a", "fail", ["a failed"])
     assert given == {}
@@ -220,7 +220,7 @@ def test_tests_that_share_a_task_are_told_together():
 
 
 def test_what_dbt_is_not_asked_to_build_is_no_success():
-    given = {}
+    given: dict[str, Word] = {}
     words = Words({"m.run": ["model.m"]}, given.__setitem__)
     words.leave_out({"model.m": "It waits."})
     assert given["m.run"].status == "skipped"

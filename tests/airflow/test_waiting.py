@@ -73,6 +73,7 @@ def task():
 def test_it_waits_for_a_table_that_is_being_loaded(task):
     with pytest.raises(TaskDeferred) as waits:
         task.execute(airflow({"users": {LOADING}}))
+    assert waits.value.kwargs
     until = datetime.fromisoformat(waits.value.kwargs["until"])
     assert timedelta(minutes=14) < until - datetime.now(UTC) <= timedelta(minutes=15)
 

@@ -15,7 +15,7 @@ def measured(millrace: tuple[float, ...], megabytes: int = 150) -> Result:
     result = Result("extraction", rows=1000, rounds=len(millrace), facts={"versions": "MariaDB 10"})
     for method, walls in ((FLOOR, [2.0] * len(millrace)), (MILLRACE, millrace)):
         for round_, wall in enumerate(walls, 1):
-            values = {
+            values: dict[str, object] = {
                 "cpu": 1.0,
                 "peak": megabytes * 10**6,
                 "services_cpu": 0.5,

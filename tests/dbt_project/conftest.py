@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt_common.events.base_types import EventMsg
 
@@ -56,6 +57,7 @@ class Warehouse:
         outcome = self._invoke(("test", "--exclude-resource-type", "unit_test", *arguments))
         if outcome.exception:
             pytest.fail(f"dbt test: {outcome.exception}")
+        assert isinstance(outcome.result, RunExecutionResult)
         return {r.node.name for r in outcome.result.results if r.status in FAILED | {"warn"}}
 
     def _invoke(

@@ -17,6 +17,7 @@ from uuid import uuid4
 import duckdb
 import pytest
 import yaml
+from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ class Scratch:
             ]
         )
         assert outcome.exception is None, outcome.exception
-        return {r.node.name: str(r.message) for r in outcome.result if r.status == "error"}
+        assert isinstance(outcome.result, RunExecutionResult)
+        results = outcome.result.results
+        return {r.node.name: str(r.message) for r in results if r.status == "error"}
 
     def versions(self, name: str) -> list[tuple[Any, ...]]:
         """Every version, by what does not depend on the time of the run."""

@@ -77,7 +77,7 @@ class Database:
 
     def source(self, **changes: Any) -> MySQLSource:
         """The database as the pipeline's account sees it; the changes are the connection's."""
-        fields = {
+        fields: dict[str, Any] = {
             "host": self.server.host,
             "port": self.server.port,
             "login": self.server.reader_user,
@@ -99,12 +99,14 @@ class Database:
             name="rows",
             schema="raw_mysql",
             identifier="rows",
-            options=MySQLOptions(
-                kind="mysql",
-                connection="mysql_prod",
-                table=name,
-                primary_key=primary_key,
-                cursor=cursor,
+            options=MySQLOptions.model_validate(
+                {
+                    "kind": "mysql",
+                    "connection": "mysql_prod",
+                    "table": name,
+                    "primary_key": primary_key,
+                    "cursor": cursor,
+                }
             ),
         )
 
@@ -375,20 +377,22 @@ REDSHIFT_SETTINGS = ("host", "port", "database", "user", "password")
 @pytest.fixture
 def redshift_place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A schema of its own on the stand-in, or on the cluster that REDSHIFT_TEST_* name."""
-    from dbt.adapters.redshift.connections import RedshiftCredentials
+    from dbt.adapters.redshift.connections import RedshiftCredentials, UserSSLMode
 
     from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 
     real = os.environ.get("REDSHIFT_TEST_HOST")
     if real:
-        server = {name: os.environ[f"REDSHIFT_TEST_{name.upper()}"] for name in REDSHIFT_SETTINGS}
+        server: dict[str, Any] = {
+            name: os.environ[f"REDSHIFT_TEST_{name.upper()}"] for name in REDSHIFT_SETTINGS
+        }
         role = os.environ["REDSHIFT_TEST_IAM_ROLE"]
         landing = Landing(os.environ["REDSHIFT_TEST_LANDING_URL"])
-        sslmode = "verify-ca"
+        sslmode = UserSSLMode.verify_ca
     else:
         endpoint = request.getfixturevalue("redshift").endpoint
         server = {name: getattr(endpoint, name) for name in REDSHIFT_SETTINGS}
-        role, sslmode = endpoint.iam_role, "disable"
+        role, sslmode = endpoint.iam_role, UserSSLMode.disable
         s3 = request.getfixturevalue("s3_server").endpoint
         landing = Landing(
             f"s3://{request.getfixturevalue('bucket')}",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import gspread
 import pyarrow as pa
 from google.oauth2.service_account import Credentials
+from gspread.utils import DateTimeOption, ValueRenderOption
 
 from millrace.batch import WHOLE_TABLE
 from millrace.catalog import IngestTable, Publication
@@ -122,7 +123,8 @@ class Workbook:
         return [
             list(row)
             for row in sheet.get(
-                value_render_option="UNFORMATTED_VALUE", date_time_render_option="SERIAL_NUMBER"
+                value_render_option=ValueRenderOption.unformatted,
+                date_time_render_option=DateTimeOption.serial_number,
             )
         ]
 

@@ -17,6 +17,7 @@ import pytest
 from millrace.batch import Interval
 from millrace.errors import SourceMismatch
 from millrace.sources.mysql import source as mysql_source
+from millrace.sources.mysql.in_flight import processes_of
 from millrace_sandbox.processes import poll
 
 if TYPE_CHECKING:
@@ -255,12 +256,11 @@ def test_a_statement_that_is_done_while_the_lists_are_read_is_in_one_of_them(
         waiting.start()
         assert poll(lambda: "UPDATE t SET v" in str(mysql.rows("SHOW FULL PROCESSLIST")), 10)
         began = now(mysql)
-        look_up = mysql_source.processes_of
 
         def done_just_before(asked: Any) -> Any:
             holder("COMMIT")
             waiting.join()
-            return look_up(asked)
+            return processes_of(asked)
 
         monkeypatch.setattr(mysql_source, "processes_of", done_just_before)
         found = mysql.source().closed(mysql.table("t", cursor=cursor()), Interval())

@@ -27,7 +27,7 @@ def test_a_uri_may_carry_its_extra_as_json(monkeypatch):
 @pytest.mark.parametrize("as_text", [True, False])
 def test_json_is_read_with_its_extra_as_text_or_object(monkeypatch, as_text):
     extra = {"endpoint_url": "http://127.0.0.1:1"}
-    value = {"conn_type": "aws", "login": "k", "password": "s", "port": "8333"}
+    value: dict[str, object] = {"conn_type": "aws", "login": "k", "password": "s", "port": "8333"}
     value["extra"] = json.dumps(extra) if as_text else extra
     monkeypatch.setenv("AIRFLOW_CONN_AWS_LANDING", json.dumps(value))
     found = from_environment(os.environ, "aws_landing")

@@ -91,6 +91,8 @@ def test_a_locked_file_names_its_holder(tmp_path, warehouse):
     holder = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert holder.stdin
+    assert holder.stdout
     with closing(holder.stdin), holder.stdout:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(WarehouseLocked, match=f"process {holder.pid}"):

@@ -99,7 +99,7 @@ def catalog_of(tmp_path: Path, **ingest: object):
 def test_a_kind_of_another_distribution_is_declared_and_opened(tmp_path: Path) -> None:
     (table,) = catalog_of(tmp_path, kind="ftp", path="/orders.csv").tables
     assert table.options.path == "/orders.csv"
-    opened = open_source("ftp", Connection("files", "ftp"))
+    opened: object = open_source("ftp", Connection("files", "ftp"))
     assert opened == ("opened", "files")
 
 
@@ -134,9 +134,9 @@ def test_an_unknown_kind_is_told_with_all_that_are_installed(tmp_path: Path) -> 
     with pytest.raises(DeclarationError, match="kind is 'fpt'") as told:
         catalog_of(tmp_path, kind="fpt")
     assert told.value.fix.startswith("Did you mean 'ftp'? Kinds: ftp, google_sheet, lacking, mysql")
-    with pytest.raises(ProjectError, match="'snowflake'") as told:
+    with pytest.raises(ProjectError, match="'snowflake'") as refused:
         open_warehouse(Credentials("snowflake"), tmp_path, Settings())
-    assert "duckdb, mywarehouse, redshift" in told.value.fix
+    assert "duckdb, mywarehouse, redshift" in refused.value.fix
 
 
 class Credentials:

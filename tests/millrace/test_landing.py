@@ -15,6 +15,7 @@ import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from obstore.store import S3Store
 
 from millrace.batch import Batch, Interval
 from millrace.connections import Connection
@@ -490,9 +491,7 @@ def s3_that_answers(answer):
     with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            landing = Landing("s3://b-403/2026-04-03/Forbidden", keys_for(server.server_port))
-            landing.port = server.server_port
-            yield landing
+            yield Landing("s3://b-403/2026-04-03/Forbidden", keys_for(server.server_port))
         finally:
             server.shutdown()
 
@@ -590,6 +589,7 @@ def test_a_landing_with_secrets_in_its_url_is_refused():
 def test_without_an_endpoint_it_is_amazons_own(url, extra):
     connection = Connection("aws_landing", "aws", login="k", password="s", extra=extra)
     store = Landing(url, connection)._store
+    assert isinstance(store, S3Store)
     assert "endpoint" not in store.config
     assert store.config["region"] == extra.get("region_name", "us-east-1")
 

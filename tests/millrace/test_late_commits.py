@@ -131,6 +131,7 @@ class Schedule:
         cursor: dict[str, Any] = {"column": "at"}
         table = self.mysql.table("t", cursor=cursor)
         change = {"lookback" if self.way == "lookback" else "settle": Span()}
+        assert table.options.cursor
         changed = table.options.cursor.model_copy(update=change)
         options = table.options.model_copy(update={"cursor": changed})
         return type(table)(**{**table.__dict__, "options": options})

@@ -293,6 +293,7 @@ def test_a_batch_that_is_split_arrives_whole(workspace: Workspace, how: str) -> 
     pipeline = workspace.pipeline
     table = pipeline.catalog.table("mysql.nps")
     batch = pipeline.plan(table, Interval(None, datetime(2026, 10, 3, tzinfo=UTC)))
+    assert batch
     if how == "one worker":
         manifest = pipeline.extract(table, batch)
     else:
@@ -320,7 +321,9 @@ def test_a_whole_table_is_one_workers(workspace: Workspace) -> None:
     pipeline = workspace.pipeline
     table = pipeline.catalog.table("mysql.users")
     table = replace(table, options=table.options.model_copy(update={"partitions": 3}))
-    (partition,) = pipeline.partitions(table, pipeline.plan(table))
+    batch = pipeline.plan(table)
+    assert batch
+    (partition,) = pipeline.partitions(table, batch)
     assert len(partition.ranges) == 3
     assert partition.attempt is None
 

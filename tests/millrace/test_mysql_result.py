@@ -423,7 +423,7 @@ def test_a_result_that_breaks_off_is_never_at_its_end(
     result = query(client, endless_rows, pa.int64(), rows=1000)
     result.read(ANY_SIZE)
     mysql.execute(f"{kill} {number}")
-    errors = []
+    errors: list[int] = []
     # What was on its way comes first.
     while len(errors) < 2:
         try:

@@ -220,6 +220,7 @@ def test_a_result_that_is_cut_on_its_way_is_not_landed(
         pipeline = workspace.pipeline
         table = replace(pipeline.catalog.table("mysql.users"), pii={})
         batch = pipeline.plan(table)
+        assert batch
         with pytest.raises(RowsMissing, match=r"1 rows were read .* counts 2"):
             pipeline.extract(table, batch)
     finally:

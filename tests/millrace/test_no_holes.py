@@ -59,7 +59,7 @@ def test_gaps_are_what_no_interval_holds(pairs: list[tuple[int, int]]) -> None:
         hour
         for gap in gaps(intervals)
         for hour in range(30)
-        if gap.start is not None and gap.start <= moment[hour] < gap.end
+        if gap.start and gap.end and gap.start <= moment[hour] < gap.end
     }
     last = max((end for _, end in hours), default=0)
     assert found == set(range(last)) - held

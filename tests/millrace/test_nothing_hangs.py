@@ -27,7 +27,7 @@ from millrace.warehouses.redshift import warehouse as redshift
 from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
 from sheets_standin import GoogleSheetsServer
 from tests.millrace.sheets import Workbook
-from tests.millrace.test_redshift import Interrupted
+from tests.millrace.test_redshift import LOAD, Interrupted
 from tests.proxy import FaultProxy
 
 pytestmark = pytest.mark.service
@@ -49,7 +49,9 @@ def soon() -> Iterator[None]:
 
 @pytest.fixture
 def line(redshift_place: Place) -> Iterator[FaultProxy]:
-    credentials = redshift_place.warehouse._credentials
+    warehouse = redshift_place.warehouse
+    assert isinstance(warehouse, RedshiftWarehouse)
+    credentials = warehouse._credentials
     with FaultProxy(credentials.host, int(credentials.port)) as proxy:
         yield proxy
 
@@ -63,10 +65,11 @@ def place(
     monkeypatch.setattr(redshift, "_CONNECT_SECONDS", 2)
     monkeypatch.setattr(redshift, "_FAREWELL_SECONDS", 1)
     # One attempt: each of them would be as silent.
-    monkeypatch.setattr(RedshiftWarehouse.load.retry, "stop", lambda _: True)
-    monkeypatch.setattr(RedshiftWarehouse.load.retry, "wait", wait_none())
+    monkeypatch.setattr(f"{LOAD}.retry.stop", lambda _: True)
+    monkeypatch.setattr(f"{LOAD}.retry.wait", wait_none())
     redshift_place.load(ids(1, 2))
     near = redshift_place.warehouse
+    assert isinstance(near, RedshiftWarehouse)
     credentials = replace(near._credentials, host=line.host, port=line.port)
     patient = RedshiftWarehouse(credentials, near._iam_role, SECONDS)
     yield Place(patient, redshift_place.landing, redshift_place.table)

@@ -70,12 +70,12 @@ def shown(rows: pa.Table) -> list[list[Any]]:
 
 
 @pytest.fixture(params=[None, TINY], ids=["one request", "staged"])
-def way(request: pytest.FixtureRequest) -> dict[str, int]:
+def way(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Both ways of publishing."""
     return {"request_bytes": request.param} if request.param else {}
 
 
-def test_a_mart_becomes_a_tab(workbook: Workbook, way: dict[str, int]):
+def test_a_mart_becomes_a_tab(workbook: Workbook, way: dict[str, Any]):
     rows = summary(5)
     published = workbook.publish(rows, **way)
     assert workbook.read() == shown(rows)
@@ -87,7 +87,7 @@ def test_a_mart_becomes_a_tab(workbook: Workbook, way: dict[str, int]):
     assert published.url == f"{workbook.admin.url(workbook.key)}#gid={tab.id}"
 
 
-def test_dates_and_decimals_look_like_what_they_are(workbook: Workbook, way: dict[str, int]):
+def test_dates_and_decimals_look_like_what_they_are(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(summary(2), **way)
     tab = workbook.state()
     assert tab.formatted == [
@@ -98,7 +98,7 @@ def test_dates_and_decimals_look_like_what_they_are(workbook: Workbook, way: dic
     assert set(tab.formats) == {"A2", "A3", "C2", "C3"}
 
 
-def test_every_type_arrives_as_what_it_is(workbook: Workbook, way: dict[str, int]):
+def test_every_type_arrives_as_what_it_is(workbook: Workbook, way: dict[str, Any]):
     rows = pa.table(
         {
             "date": pa.array([date(2026, 11, 20), None]),
@@ -121,7 +121,7 @@ def test_every_type_arrives_as_what_it_is(workbook: Workbook, way: dict[str, int
     assert workbook.state().formatted[1][6] == "2026-11-20 12:00:00"
 
 
-def test_the_note_says_when_from_where_and_which_columns(workbook: Workbook, way: dict[str, int]):
+def test_the_note_says_when_from_where_and_which_columns(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(summary(3), refreshed="2026-11-20 09:41 UTC, run manual__1", **way)
     note = workbook.judge.worksheet("nps_summary").get_note("A1")
     lines = note.splitlines()
@@ -145,13 +145,13 @@ def test_a_small_publication_is_one_write_and_a_few_reads(workbook: Workbook):
     ]
 
 
-def test_a_shorter_table_leaves_no_rows_of_the_longer_one(workbook: Workbook, way: dict[str, int]):
+def test_a_shorter_table_leaves_no_rows_of_the_longer_one(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(summary(9), **way)
     workbook.publish(summary(5), **way)
     assert workbook.read() == shown(summary(5))
 
 
-def test_a_longer_table_grows_the_grid(workbook: Workbook, way: dict[str, int]):
+def test_a_longer_table_grows_the_grid(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(summary(3), **way)
     assert (workbook.state().rows, workbook.state().columns) == (4, 3)
     rows = summary(9).append_column("extra", pa.array(["x"] * 9))
@@ -161,13 +161,13 @@ def test_a_longer_table_grows_the_grid(workbook: Workbook, way: dict[str, int]):
     ]
 
 
-def test_the_grid_never_shrinks(google_sheets: GoogleSheetsServer, way: dict[str, int]):
+def test_the_grid_never_shrinks(google_sheets: GoogleSheetsServer, way: dict[str, Any]):
     workbook = Workbook(google_sheets, TabSpec("nps_summary", rows=50, columns=9))
     workbook.publish(summary(3), **way)
     assert (workbook.state().rows, workbook.state().columns) == (50, 9)
 
 
-def test_what_is_the_users_stays(google_sheets: GoogleSheetsServer, way: dict[str, int]):
+def test_what_is_the_users_stays(google_sheets: GoogleSheetsServer, way: dict[str, Any]):
     bold = {"format": {"textFormat": {"bold": True}}}
     workbook = Workbook(
         google_sheets,
@@ -194,7 +194,7 @@ def test_what_is_the_users_stays(google_sheets: GoogleSheetsServer, way: dict[st
     assert workbook.read("Plan") == [["keep", 1]]
 
 
-def test_columns_that_are_no_longer_published_are_blanked(workbook: Workbook, way: dict[str, int]):
+def test_columns_that_are_no_longer_published_are_blanked(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(summary(4), **way)
     sheet = workbook.judge.worksheet("nps_summary")
     sheet.resize(cols=5)
@@ -208,7 +208,7 @@ def test_columns_that_are_no_longer_published_are_blanked(workbook: Workbook, wa
 
 
 def test_a_column_that_changes_its_type_loses_the_old_ones_format(
-    workbook: Workbook, way: dict[str, int]
+    workbook: Workbook, way: dict[str, Any]
 ):
     workbook.publish(summary(3), **way)
     workbook.publish(summary(3).select(["responses", "date", "nps"]), **way)
@@ -216,7 +216,7 @@ def test_a_column_that_changes_its_type_loses_the_old_ones_format(
 
 
 def test_publishing_the_same_again_changes_nothing_but_the_note(
-    workbook: Workbook, way: dict[str, int]
+    workbook: Workbook, way: dict[str, Any]
 ):
     first = workbook.publish(summary(4), **way)
     before = workbook.state()
@@ -261,7 +261,7 @@ def test_an_empty_mart_does_not_empty_the_tab(workbook: Workbook):
     assert workbook.read() == shown(summary(4))
 
 
-def test_a_table_does_not_shrink_below_the_declared_share(workbook: Workbook, way: dict[str, int]):
+def test_a_table_does_not_shrink_below_the_declared_share(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(summary(10), **way)
     refused(workbook, summary(4), "has 4 rows, and nps_summary shows 10: less than 50%", **way)
     refused(workbook, summary(9), "less than 95%", min_row_ratio=0.95, **way)
@@ -356,7 +356,7 @@ def test_a_title_that_google_refuses_is_one_clear_error(workbook: Workbook):
 
 
 def test_what_somebody_changed_meanwhile_is_found_by_reading_back(
-    workbook: Workbook, way: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    workbook: Workbook, way: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     update = GoogleSheets.batch_update
 
@@ -415,7 +415,7 @@ def test_what_appears_where_rows_were_meanwhile_is_left_there(
     assert workbook.read() == [*shown(summary(6)), [], ["", "oops"]]
 
 
-def test_quota_is_waited_for_as_google_says(workbook: Workbook, way: dict[str, int]):
+def test_quota_is_waited_for_as_google_says(workbook: Workbook, way: dict[str, Any]):
     workbook.admin.add_fault(
         Fault(action="status", status=429, retry_after=1, requests="write", times=1)
     )
@@ -434,7 +434,7 @@ FAULTS = {
 }
 # A publication of three chunks: three reads, the staging tab, the chunks, the swap, and two reads.
 REQUESTS = {"one request": 6, "staged": 10}
-WAYS = {"one request": {}, "staged": {"request_bytes": 600}}
+WAYS: dict[str, dict[str, Any]] = {"one request": {}, "staged": {"request_bytes": 600}}
 OLD, NEW = summary(8), summary(10, responses=500)
 
 

@@ -62,7 +62,7 @@ def november(day: int) -> int:
 
 
 def test_a_renamed_tab_is_followed_and_told(
-    workbook: Workbook, way: dict[str, int], caplog: pytest.LogCaptureFixture
+    workbook: Workbook, way: dict[str, Any], caplog: pytest.LogCaptureFixture
 ):
     workbook.publish(summary(3), **way)
     workbook.judge.worksheet("nps_summary").update_title("NPS by day")
@@ -140,7 +140,7 @@ def test_a_copy_of_the_tab_is_nobodys(workbook: Workbook):
     ids=["exposure", "warehouse", "schema"],
 )
 def test_another_publication_is_refused_by_the_note_that_names_the_owner(
-    workbook: Workbook, other: dict[str, str], whose: str
+    workbook: Workbook, other: dict[str, Any], whose: str
 ):
     workbook.publish(summary(3))
     note = workbook.state().notes["A1"]
@@ -157,7 +157,7 @@ def test_another_publication_is_refused_by_the_note_that_names_the_owner(
 
 
 def test_a_table_moves_with_what_people_put_above_and_before_it(
-    workbook: Workbook, way: dict[str, int]
+    workbook: Workbook, way: dict[str, Any]
 ):
     workbook.publish(summary(5), **way)
     sheet = workbook.judge.worksheet("nps_summary")
@@ -175,7 +175,7 @@ def test_a_table_moves_with_what_people_put_above_and_before_it(
 @pytest.mark.parametrize("exists", [False, True])
 def test_a_table_may_start_at_a_cell(
     google_sheets: GoogleSheetsServer,
-    way: dict[str, int],
+    way: dict[str, Any],
     exists: bool,
     caplog: pytest.LogCaptureFixture,
 ):
@@ -204,7 +204,7 @@ def test_a_table_that_is_there_twice_is_refused(workbook: Workbook):
 # Headings
 
 
-def test_a_heading_in_other_capitals_is_still_ours(workbook: Workbook, way: dict[str, int]):
+def test_a_heading_in_other_capitals_is_still_ours(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(summary(3), **way)
     workbook.change("nps_summary", "C1", "NPS")
     workbook.change("nps_summary", "A1", " Date ")
@@ -212,7 +212,7 @@ def test_a_heading_in_other_capitals_is_still_ours(workbook: Workbook, way: dict
     assert workbook.read() == shown(summary(4))
 
 
-def test_a_heading_may_be_a_label(workbook: Workbook, way: dict[str, int]):
+def test_a_heading_may_be_a_label(workbook: Workbook, way: dict[str, Any]):
     labels = {"nps": "NPS (%)", "date": "📅"}
     for rows in (summary(3), summary(5)):
         published = workbook.publish(rows, labels=labels, **way)
@@ -381,7 +381,7 @@ def test_what_stands_beside_no_row_of_the_table_does_not_matter(workbook: Workbo
     ],
     ids=str,
 )
-def test_remarks_follow_their_rows(workbook: Workbook, way: dict[str, int], after: tuple[int, ...]):
+def test_remarks_follow_their_rows(workbook: Workbook, way: dict[str, Any], after: tuple[int, ...]):
     before = (2, 3, 5, 6)
     workbook.publish(days(*before), **way)
     remarks = {day: f"about the {day}th" for day in before}
@@ -397,7 +397,7 @@ def test_remarks_follow_their_rows(workbook: Workbook, way: dict[str, int], afte
 
 
 def test_remarks_on_both_sides_follow_a_table_in_the_middle_of_a_tab(
-    google_sheets: GoogleSheetsServer, way: dict[str, int]
+    google_sheets: GoogleSheetsServer, way: dict[str, Any]
 ):
     workbook = Workbook(google_sheets, TabSpec("nps_summary", [["NPS by day"]], rows=9, columns=6))
     workbook.publish(days(2, 4), at="B3", **way)
@@ -418,7 +418,7 @@ def test_remarks_on_both_sides_follow_a_table_in_the_middle_of_a_tab(
     ]
 
 
-def test_remarks_follow_rows_that_change_their_order(workbook: Workbook, way: dict[str, int]):
+def test_remarks_follow_rows_that_change_their_order(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(days(1, 2, 3, 4), **way)
     remark(workbook, *((f"E{at + 1}", f"about the {at}th") for at in range(1, 5)))
     rows = days(4, 2, 1, 3)
@@ -584,7 +584,7 @@ def test_rows_and_columns_that_move_while_it_is_written_do_not_end_green(
 # Below the table, and how it looks
 
 
-def test_cells_under_the_table_are_left_alone(workbook: Workbook, way: dict[str, int]):
+def test_cells_under_the_table_are_left_alone(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(days(1, 2, 3, 4), **way)
     remark(workbook, ("A8", "Source: the survey"), ("B9", 7))
     for chosen in ((1, 2, 3, 4, 5), (1, 2, 3), (1, 2, 3, 4, 5, 6)):
@@ -595,7 +595,7 @@ def test_cells_under_the_table_are_left_alone(workbook: Workbook, way: dict[str,
         assert found[7:] == [["Source: the survey"], ["", 7]]
 
 
-def test_a_table_does_not_grow_over_what_stands_below_it(workbook: Workbook, way: dict[str, int]):
+def test_a_table_does_not_grow_over_what_stands_below_it(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(days(1, 2), **way)
     remark(workbook, ("B4", "total: 21"))
     text = refused(workbook, days(1, 2, 3), "nps_summary!B4 holds 'total: 21'", **way)
@@ -635,7 +635,7 @@ def test_a_row_that_somebody_inserted_or_sorted_is_written_over(workbook: Workbo
     assert workbook.read() == shown(days(1, 2, 3, 4, 5))
 
 
-def test_how_people_format_a_column_is_theirs(workbook: Workbook, way: dict[str, int]):
+def test_how_people_format_a_column_is_theirs(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(days(1, 2), **way)
     sheet = workbook.judge.worksheet("nps_summary")
     sheet.format("A2:A3", {"numberFormat": {"type": "DATE", "pattern": "d mmm"}})
@@ -649,7 +649,7 @@ def test_how_people_format_a_column_is_theirs(workbook: Workbook, way: dict[str,
 
 
 def test_a_column_that_is_new_or_changes_its_type_is_formatted(
-    workbook: Workbook, way: dict[str, int]
+    workbook: Workbook, way: dict[str, Any]
 ):
     workbook.publish(days(1, 2).select(["date", "responses"]), **way)
     sheet = workbook.judge.worksheet("nps_summary")
@@ -666,7 +666,7 @@ def test_a_column_that_is_new_or_changes_its_type_is_formatted(
     assert workbook.state().formatted[1][0] == "2026-11-01 00:00:00"
 
 
-def test_a_table_that_had_no_rows_is_formatted(workbook: Workbook, way: dict[str, int]):
+def test_a_table_that_had_no_rows_is_formatted(workbook: Workbook, way: dict[str, Any]):
     workbook.publish(summary(0), **way)
     workbook.publish(summary(2), **way)
     assert workbook.state().formatted[1] == ["2026-11-01", "10", "0.25"]

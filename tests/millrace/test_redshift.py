@@ -38,6 +38,8 @@ from redshift_standin import RedshiftServer
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
 ATTEMPTS = 4
+# Where tenacity keeps how a load is tried again.
+LOAD = "millrace.warehouses.redshift.warehouse.RedshiftWarehouse.load"
 OTHER_ROLE = "arn:aws:iam::123456789012:role/somebody-else"
 # A column more than before, so that a rollback has something to undo in the table too.
 NEW = ids(3, 4, note=["a", "b"])
@@ -61,7 +63,7 @@ class Interrupted(RedshiftWarehouse):
         self,
         warehouse: Any,
         statement: str,
-        fault: Callable[[Any], None],
+        fault: Callable[[Any], object],
         times: int = ATTEMPTS,
     ) -> None:
         super().__init__(warehouse._credentials, warehouse._iam_role, warehouse._statement_seconds)
@@ -90,7 +92,7 @@ class InterruptedSession:
 @pytest.fixture
 def place(redshift_place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A raw table with a batch of two rows; failed loads are tried again at once."""
-    monkeypatch.setattr(RedshiftWarehouse.load.retry, "wait", wait_none())
+    monkeypatch.setattr(f"{LOAD}.retry.wait", wait_none())
     redshift_place.load(ids(1, 2))
     return redshift_place
 
@@ -422,16 +424,16 @@ def test_two_loads_of_a_table_at_the_same_time_come_one_after_another(
 ):
     # The clock stands still: a stamp rises only where a load sees the one before.
     monkeypatch.setattr("millrace.warehouses.sql._now", lambda: DAY)
-    manifests = [place.land(ids(day.start.day, **columns), day) for day in DAYS]
+    manifests = [place.land(ids(n, **columns), day) for n, day in enumerate(DAYS, 3)]
     load_together(place, statement, [(place.table, manifest) for manifest in manifests])
-    assert place.rows() == [(1,), (2,), *((day.start.day,) for day in DAYS)]
+    assert place.rows() == [(1,), (2,), (3,), (4,)]
     found = ledger(place.warehouse, place.table)
     assert {row.interval for row in found} == {INTERVAL, *DAYS}
     assert len({row.loaded_at for row in found}) == len(found)
 
 
 def test_the_first_loads_of_a_source_at_the_same_time_both_arrive(redshift_place, monkeypatch):
-    monkeypatch.setattr(RedshiftWarehouse.load.retry, "wait", wait_none())
+    monkeypatch.setattr(f"{LOAD}.retry.wait", wait_none())
     place = redshift_place
     tables = [place.table, replace(place.table, name="users", identifier="users")]
     manifests = [place.land(ids(n), day) for n, day in enumerate(DAYS)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -36,7 +37,7 @@ def as_declared(value: Cell, type_: str) -> SheetCell:
     return SheetCell(value, number_format=formats.get(type_, {}) if is_number else {})
 
 
-def rows_of(*rows: list[Cell | SheetCell]) -> list[list[SheetCell]]:
+def rows_of(*rows: Sequence[Cell | SheetCell]) -> list[list[SheetCell]]:
     return [
         [cell if isinstance(cell, SheetCell) else SheetCell(cell) for cell in row] for row in rows
     ]

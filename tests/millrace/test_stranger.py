@@ -66,7 +66,8 @@ def programs(uv: str, built: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     exported = run(
         uv,
         *("export", "--quiet", "--frozen", "--no-hashes", "--no-emit-workspace"),
-        *("--package", "millrace", *extras, "--project", ROOT),
+        *("--package", "millrace", *extras),
+        *("--project", ROOT),
     )
     locked.write_text(exported)
     run(uv, "venv", "--quiet", folder / "environment")

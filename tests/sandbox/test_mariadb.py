@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import MySQLdb
 import pytest
 
-from millrace_sandbox import mariadb as module
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.processes import LOOPBACK, SandboxError
@@ -85,7 +85,7 @@ def test_a_restart_keeps_data_and_passwords_and_evades_a_taken_port(tmp_path: Pa
 
 
 def test_a_missing_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(SandboxError, match="apt-get install mariadb-server"):
         MariaDB(SandboxPaths(tmp_path)).start()
 

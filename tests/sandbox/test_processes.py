@@ -47,6 +47,13 @@ def start_family(service: Service) -> int:
     return int(service.log.read_text())
 
 
+def crash(service: Service) -> None:
+    """Kill the leader, and it alone."""
+    assert service.pid
+    os.kill(service.pid, signal.SIGKILL)
+    assert poll(lambda: not service.is_running(), 10)
+
+
 def test_a_service_is_known_to_a_later_command(service: Service):
     service.start(python("import signal; signal.pause()"))
     later = Service("example", service.paths)
@@ -83,8 +90,7 @@ def test_stop_leaves_no_child_even_in_another_group_ignoring_sigterm(service: Se
 
 def test_stop_ends_the_children_of_a_leader_that_crashed(service: Service):
     child = start_family(service)
-    os.kill(service.pid, signal.SIGKILL)
-    assert poll(lambda: not service.is_running(), 10)
+    crash(service)
     assert is_alive(child)
     service.stop(timeout=0.5)
     assert not is_alive(child)
@@ -92,8 +98,7 @@ def test_stop_ends_the_children_of_a_leader_that_crashed(service: Service):
 
 def test_a_start_first_ends_what_a_crash_left(service: Service):
     child = start_family(service)
-    os.kill(service.pid, signal.SIGKILL)
-    assert poll(lambda: not service.is_running(), 10)
+    crash(service)
     service.stop(timeout=0.5)
     service.start(python("import signal; signal.pause()"))
     assert not is_alive(child)

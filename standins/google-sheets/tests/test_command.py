@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from gspread.utils import ValueRenderOption
 
 from sheets_standin import SheetsEndpoint, gspread_client
 
@@ -75,7 +76,7 @@ def test_a_spreadsheet_made_of_a_csv_is_read_by_gspread_as_if_it_was_typed(
         ["Month", "Target", "Owner"],
         ["2026-09-01", "37.5", "Mina, Jonas"],
     ]
-    assert tab.get("A2:B2", value_render_option="UNFORMATTED_VALUE") == [[46266, 37.5]]
+    assert tab.get("A2:B2", value_render_option=ValueRenderOption.unformatted) == [[46266, 37.5]]
     # It may be written to as well.
     tab.update_acell("B2", 40)
     assert tab.acell("B2").value == "40"

@@ -21,7 +21,14 @@ import requests
 from google.oauth2.service_account import Credentials
 from gspread.auth import DEFAULT_SCOPES, READONLY_SCOPES
 from gspread.exceptions import APIError
-from gspread.utils import PasteType, ValidationConditionType, ValueRenderOption
+from gspread.utils import (
+    DateTimeOption,
+    Dimension,
+    InsertDataOption,
+    PasteType,
+    ValidationConditionType,
+    ValueRenderOption,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -257,9 +264,11 @@ def test_values_come_formatted_unformatted_and_trimmed(make: Make):
         ["", "", 0.1 + 0.2, "", False],
     ]
     assert sheet.get(
-        "A2:C2", value_render_option=UNFORMATTED, date_time_render_option="FORMATTED_STRING"
+        "A2:C2",
+        value_render_option=UNFORMATTED,
+        date_time_render_option=DateTimeOption.formatted_string,
     ) == [["2026-01-31", "2026-01-31 18:30:00", 1234.5]]
-    assert sheet.get("C1:D4", major_dimension="COLUMNS") == [
+    assert sheet.get("C1:D4", major_dimension=Dimension.cols) == [
         ["n", "1234.5", "", "0.3"],
         ["text", "007"],
     ]
@@ -480,7 +489,9 @@ def test_rows_are_appended_below_the_last_table_and_the_grid_grows(make: Make, a
     answer = book.sheet1.append_rows([[4, 5], [6]])
     assert answer["tableRange"] == "Sheet1!B4:B5"
     assert answer["updates"]["updatedRange"] == "Sheet1!B6:C7"
-    book.sheet1.append_row([7, 8], table_range="A1:B1", insert_data_option="INSERT_ROWS")
+    book.sheet1.append_row(
+        [7, 8], table_range="A1:B1", insert_data_option=InsertDataOption.insert_rows
+    )
     book.sheet1.insert_row(["top"], 1)
     state = admin.tab(book.id, "Sheet1")
     assert state.values == [
@@ -789,7 +800,7 @@ def test_a_pattern_that_cannot_be_shown_is_refused():
 
 
 def test_a_mask_may_be_written_in_several_ways():
-    tree = {"a": {"b": {}, "c": {"d": {}}}}
+    tree: dict[str, Any] = {"a": {"b": {}, "c": {"d": {}}}}
     for text in ("a(b,c(d))", "a.b,a.c.d", "a/b, a/c/d"):
         assert fields.parse(text) == tree
     assert fields.parse("*") == {}
@@ -906,7 +917,8 @@ def test_a_client_that_stays_does_not_hold_up_the_stop(tmp_path: Path):
 
 
 def test_a_kill_leaves_a_batch_whole_or_undone(tmp_path: Path):
-    command = [sys.executable, "-m", "sheets_standin", "serve", "--port", "0", "--folder", tmp_path]
+    command = [sys.executable, "-m", "sheets_standin", "serve", "--port", "0"]
+    command += ["--folder", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert any("Ready." in line for line in process.stdout)

@@ -73,7 +73,8 @@ def ask(*arguments: str, folder: Path, **variables: str) -> subprocess.Completed
 def test_alone_it_serves_sql_and_copies_from_an_s3_server_of_its_own(start: Start, tmp_path: Path):
     process = start()
     endpoint = RedshiftEndpoint.read(tmp_path / ".redshift-standin")
-    assert (endpoint.pid, endpoint.s3 is None) == (process.pid, False)
+    assert endpoint.pid == process.pid
+    assert endpoint.s3
     for part in (f"port={endpoint.port} ", endpoint.password, endpoint.s3.endpoint_url):
         assert part in said_in(tmp_path)
     endpoint.s3.client().put_object(Bucket="redshift", Key="rows", Body=b"1\n2\n")

@@ -487,7 +487,7 @@ def test_a_copy_that_is_interrupted_leaves_nothing(
     loader.create("n int, label varchar(100)")
     url = loader.put("f.csv", "".join(f"{n},{'x' * 90}\n" for n in range(200_000)))
     endpoint = redshift.endpoint
-    arguments = {"host": endpoint.host, "dbname": endpoint.database}
+    arguments: dict[str, Any] = {"host": endpoint.host, "dbname": endpoint.database}
     client = psycopg.connect(
         **arguments, port=endpoint.port, user=endpoint.user, password=endpoint.password
     )

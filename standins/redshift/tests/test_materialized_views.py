@@ -15,7 +15,6 @@ from redshift_standin.supervisor import connect_superuser
 from standins.redshift.tests.conftest import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from redshift_standin import RedshiftServer
@@ -281,7 +280,7 @@ AN_HOUR = {"count": 1, "period": "hour"}
 
 
 @pytest.fixture
-def project(redshift: RedshiftServer, base: str, tmp_path: Path) -> Iterator[Project]:
+def project(redshift: RedshiftServer, base: str, tmp_path: Path) -> Project:
     return Project(tmp_path, redshift, base)
 
 

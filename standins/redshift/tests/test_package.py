@@ -63,7 +63,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def running(programs: Path, tmp_path: Path) -> Iterator[None]:
-    command = [programs / "redshift-standin", "--port", "0"]
+    command = [str(programs / "redshift-standin"), "--port", "0"]
     with subprocess.Popen(
         command, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE, text=True
     ) as process:

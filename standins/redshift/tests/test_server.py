@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -181,8 +182,8 @@ def test_postgres_that_dies_ends_the_server_with_its_log(tmp_path: Path):
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(postgres.Path, "glob", lambda *_: iter(()))
-    monkeypatch.setattr(postgres.shutil, "which", lambda *_: None)
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
+    monkeypatch.setattr(shutil, "which", lambda *_: None)
     with pytest.raises(StandinError, match="apt-get install postgresql"):
         postgres.find_programs()
 

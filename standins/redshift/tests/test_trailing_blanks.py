@@ -126,7 +126,7 @@ def test_every_way_to_join_passes_the_blanks_over(
     redshift: RedshiftServer, address: Any, schema: str, way: str
 ) -> None:
     endpoint = redshift.endpoint
-    account = {
+    account: dict[str, Any] = {
         "host": endpoint.host,
         "port": endpoint.postgres_port,
         "dbname": endpoint.database,
