@@ -466,7 +466,9 @@ BEGUN = b"<InitiateMultipartUploadResult><UploadId>a403</UploadId></InitiateMult
 
 
 @contextmanager
-def s3_that_answers(answer):
+def aws_that_answers(answer):
+    """A server of AWS's kind; gives its port."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -491,9 +493,15 @@ def s3_that_answers(answer):
     with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield Landing("s3://b-403/2026-04-03/Forbidden", keys_for(server.server_port))
+            yield server.server_port
         finally:
             server.shutdown()
+
+
+@contextmanager
+def s3_that_answers(answer):
+    with aws_that_answers(answer) as port:
+        yield Landing("s3://b-403/2026-04-03/Forbidden", keys_for(port))
 
 
 def keys_for(port):
@@ -608,8 +616,8 @@ def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatc
     monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
-    with s3_that_answers(answer or Answer(200)) as there:
-        port = there.port if answer else free_port(0)
+    with aws_that_answers(answer or Answer(200)) as answering:
+        port = answering if answer else free_port(0)
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://{LOOPBACK}:{port}")
         extra = {"role_arn": "arn:aws:iam::123456789012:role/landing"}
         connection = Connection("aws_landing", "aws", login="k", password="s3cret", extra=extra)
