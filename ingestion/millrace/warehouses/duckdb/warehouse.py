@@ -72,10 +72,10 @@ class DuckDBWarehouse(SqlWarehouse):
 
     def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
         """The ledgers of tables; see ``Warehouse.ledgers``."""
-        # Asking would make the file.
-        return super().ledgers(tables if self._path.exists() else []) or {
-            table.key: [] for table in tables
-        }
+        if not self._path.exists():
+            # Asking would make the file.
+            return {table.key: [] for table in tables}
+        return super().ledgers(tables)
 
     def read(
         self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
