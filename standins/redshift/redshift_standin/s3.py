@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PREFERRED_PORT = 18333
 START_TIMEOUT = 60
+PROBE = "standin-start"
+PROBE_SIZE = 64 * 1024  # A small object would be kept beside its name and reach no volume.
 
 # S3 first. A gRPC port left out would be its HTTP port plus 10,000, which may not exist.
 PORT_OPTIONS = [
@@ -97,7 +100,7 @@ class S3Server:
         return self._runner.is_running()
 
     def start(self) -> S3Endpoint:
-        """Start the server and wait until it answers a signed request.
+        """Start the server and wait until it takes, by signed requests, a bucket and an object.
 
         Does nothing when it runs already.
 
@@ -119,7 +122,7 @@ class S3Server:
             )
             client = endpoint.client()
             self._runner.wait_until(
-                lambda: _answers(client), START_TIMEOUT, f"answered on {endpoint.endpoint_url}"
+                lambda: works(client), START_TIMEOUT, f"took an object at {endpoint.endpoint_url}"
             )
         except BaseException:
             self.stop()
@@ -209,9 +212,16 @@ def _environment() -> dict[str, str]:
     return kept | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
 
 
-def _answers(client: Any) -> bool:
+def works(client: Any) -> bool:
+    """Whether a server takes a bucket and an object, and lets them go again."""
+    # The parts of SeaweedFS find each other after S3 answers: until then it lists its buckets,
+    # and refuses a new one, or an object, as an internal error.
     try:
-        client.list_buckets()
+        with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=PROBE)
+        client.put_object(Bucket=PROBE, Key=PROBE, Body=bytes(PROBE_SIZE))
+        client.delete_object(Bucket=PROBE, Key=PROBE)
+        client.delete_bucket(Bucket=PROBE)
     except (BotoCoreError, ClientError):
         return False
     return True

@@ -9,8 +9,10 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 from obstore.store import S3Store
 
+from redshift_standin import s3
 from redshift_standin.s3 import S3Server
 
 pytestmark = pytest.mark.service
@@ -148,3 +150,22 @@ def listening_addresses(server: S3Server) -> set[str]:
             if fields[3] == "0A" and fields[9] in inodes:
                 addresses.add(fields[1].partition(":")[0])
     return addresses
+
+
+@pytest.mark.parametrize("refused", ["create_bucket", "put_object"])
+def test_a_server_whose_parts_have_not_met_is_not_ready(s3_server: S3Server, refused: str):
+    client = s3_server.endpoint.client()
+    with Stubber(client) as stub:
+        if refused == "put_object":
+            stub.add_response("create_bucket", {})
+        stub.add_client_error(refused, "InternalError", http_status_code=500)
+        assert not s3.works(client)
+    assert s3.works(client)
+
+
+def test_a_server_that_was_ended_while_it_started_starts_again(tmp_path: Path):
+    server = S3Server(tmp_path / "s3", port=0)
+    with server:
+        server.endpoint.client().create_bucket(Bucket=s3.PROBE)
+    with server:
+        assert server.endpoint.client().list_buckets()["Buckets"] == []
