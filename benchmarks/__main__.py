@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks import (
     REPOSITORY,
     closing,
+    commands,
     extraction,
     fifty,
     incremental,
@@ -28,7 +29,7 @@ from benchmarks.report import Report, terminal, terminal_targets
 from benchmarks.results import Result, ResultFile
 from benchmarks.workspace import BenchmarkError, Workspace
 from millrace.errors import MillraceError
-from millrace_sandbox.processes import SandboxError
+from millrace_sandbox.cli import FAILURES
 
 _FILE_COLUMNS = 180
 
@@ -46,6 +47,7 @@ SECTIONS: Mapping[str, ModuleType] = {
         incremental,
         orchestration,
         fifty,
+        commands,
         profiles,
     )
 }
@@ -141,6 +143,17 @@ def measure_fifty(workspace: Workspace) -> None:
     _show(fifty.report(fifty.measure(workspace, page.DEFAULT_ROWS, 1, Progress(err))))
 
 
+@cli.command("commands")
+@ROUNDS
+@RESUME
+@click.pass_obj
+def measure_commands(workspace: Workspace, rounds: int, resume: bool) -> None:
+    """How soon millrace answers: its help, and the list of one table and of fifty."""
+    progress = Progress(err)
+    result = commands.measure(workspace, page.DEFAULT_ROWS, rounds, progress, resume=resume)
+    _show(commands.report(result))
+
+
 @cli.command("profiles")
 @ROWS
 @RESUME
@@ -214,7 +227,7 @@ def main() -> None:
     """Run the command; what cannot work ends in a message, not in a stack trace."""
     try:
         cli(standalone_mode=True)
-    except (BenchmarkError, SandboxError, MillraceError) as error:
+    except (BenchmarkError, *FAILURES, MillraceError) as error:
         err.print("Error:", style="bold red", end=" ")
         err.print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)

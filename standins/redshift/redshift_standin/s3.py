@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PREFERRED_PORT = 18333
 START_TIMEOUT = 60
+_ACCOUNT = "standin"
 PROBE = "standin-start"
 PROBE_SIZE = 64 * 1024  # A small object would be kept beside its name and reach no volume.
 
@@ -139,7 +140,11 @@ class S3Server:
         client = self.endpoint.client()
         try:
             client.create_bucket(Bucket=name)
-        except client.exceptions.BucketAlreadyOwnedByYou:
+        except (
+            client.exceptions.BucketAlreadyOwnedByYou,
+            # Of a folder whose first server called its only account by another name.
+            client.exceptions.BucketAlreadyExists,
+        ):
             return
         except (BotoCoreError, ClientError) as error:
             raise StandinError(f"Bucket {name!r} cannot be created: {error}") from error
@@ -161,7 +166,7 @@ class S3Server:
         endpoint = replace(endpoint, endpoint_url=f"http://{LOOPBACK}:{ports['s3.port']}")
         write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
         identity = {
-            "name": "standin",
+            "name": _ACCOUNT,
             "credentials": [
                 {"accessKey": endpoint.access_key_id, "secretKey": endpoint.secret_access_key}
             ],

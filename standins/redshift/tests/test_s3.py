@@ -169,3 +169,18 @@ def test_a_server_that_was_ended_while_it_started_starts_again(tmp_path: Path):
         server.endpoint.client().create_bucket(Bucket=s3.PROBE)
     with server:
         assert server.endpoint.client().list_buckets()["Buckets"] == []
+
+
+def test_a_bucket_of_an_account_of_before_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as before, S3Server(tmp_path / "s3", port=0) as server:
+        before.setattr(s3, "_ACCOUNT", "another")
+        server.stop()
+        server.start()
+        server.create_bucket("bucket")
+        server.endpoint.client().put_object(Bucket="bucket", Key="key", Body=b"value")
+    with S3Server(tmp_path / "s3", port=0) as server:
+        server.create_bucket("bucket")
+        found = server.endpoint.client().get_object(Bucket="bucket", Key="key")
+        assert found["Body"].read() == b"value"
