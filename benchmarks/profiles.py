@@ -33,8 +33,9 @@ _STAGES = {
     EXTRACTION: {
         "imports": ("_find_and_load (",),
         "receiving, with the wait for the server": ("recv (", "poll ("),
-        "rows out of packets: libmariadb": ("mysql_fetch_row (",),
-        "values into Arrow's buffers": ("mysql_result.pyx",),
+        # libmariadb calls it back for each value.
+        "values into Arrow's buffers": ("result__", "Result__array ("),
+        "rows out of packets: libmariadb": ("mysql_stmt_fetch (",),
         "casts to the columns' types": ("to_array (",),
         "SHA-256, handing over to the upload": ("_HashingSink.",),
         "Parquet with zstd": ("_PartWriter.",),

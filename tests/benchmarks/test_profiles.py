@@ -8,9 +8,9 @@ from benchmarks.results import Result, Run
 
 STACKS = """\
 main;_find_and_load (<frozen importlib._bootstrap>:1);recv (libc.so.6) 3
-main;read (mysql_result.pyx:130);mysql_fetch_row (libmariadb.so.3);recv (libc.so.6) 5
-main;read (mysql_result.pyx:130);mysql_fetch_row (libmariadb.so.3) 7
-main;Result__fill (mysql_result.pyx:161) 2
+main;read (result.pyx:130);mysql_stmt_fetch (libmariadb.so.3);recv (libc.so.6) 5
+main;read (result.pyx:130);mysql_stmt_fetch (libmariadb.so.3);result__take (result.pyx:343) 7
+main;read (result.pyx:130);mysql_stmt_fetch (libmariadb.so.3) 2
 thread;_worker (concurrent/futures/thread.py:90);_queue_SimpleQueue_get (_queuemodule.c) 90
 thread;_PartWriter.write (landing.py:410);_HashingSink.write (landing.py:450) 1
 thread;_PartWriter.write (landing.py:410);ZSTD_compress (libarrow.so) 4
