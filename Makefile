@@ -30,9 +30,9 @@ down: ## stop them; the data stays
 status: ## say what runs
 	@$(SANDBOX) status
 
-test: ## all tests
+test: ## all tests; COVERAGE=1: and which lines they ran
 	@scripts/setup redshift mysql
-	@.venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
+	@.venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term --cov-report=html)
 
 test-fast: setup ## the tests that start neither Airflow nor a service
 	@.venv/bin/pytest -m "not service and not airflow and not e2e"
