@@ -1,4 +1,4 @@
-"""A DAG for each source table that the dbt project declares an ``ingest`` block for."""
+"""One DAG for each source table of the dbt project with an ``ingest`` block."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The DAG that builds the dbt project, a task for each model, and publishes its marts."""
+"""The DAG that builds the dbt project, with one task per model, and publishes its marts."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Asks Airflow's API server whether a component is healthy: ``healthcheck.py scheduler``.
 
-The answer's status is 200 in any case; what counts is inside it.
+The HTTP status is 200 in any case; the health is in the answer's body.
 """
 
 import json
@@ -12,7 +12,7 @@ COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 
 
 def main(component: str) -> int:
-    """Return 0 when the component is healthy, 1 when not.
+    """Return 0 if the component is healthy, else 1.
 
     Raises:
         OSError: the API server does not answer.

@@ -7,7 +7,7 @@ from millrace_sandbox.mysql import MySQLServer
 
 
 def main() -> None:
-    """Replace what is in ``prod.nps`` and ``prod.users``."""
+    """Replace the rows of ``prod.nps`` and ``prod.users`` by sample data."""
     server = MySQLServer(
         host=os.environ["MYSQL_HOST"],
         port=int(os.environ.get("MYSQL_PORT", "3306")),

@@ -19,7 +19,7 @@
         _loaded_at
     from {{ ref('int_nps_responses_deduplicated') }}
     {%- if load_relation(this) %}
-        -- A deletion is a flag on a row that comes again: what did not come did not change.
+        -- A deleted row is loaded again, with a flag: rows that were not loaded did not change.
         where _loaded_at > (
             select coalesce(max(seen._loaded_at), cast('1970-01-01' as {{ dbt.type_timestamp() }}))
             from {{ this }} as seen

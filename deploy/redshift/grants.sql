@@ -1,12 +1,12 @@
--- Least privilege on Redshift: who loads, who transforms, who reads.
+-- Least privilege on Redshift, for those who load, transform and read.
 --
 -- Replace every name in angle brackets, and run it once as a superuser, connected to the database
 -- of the dbt target:
 --
 --   <database>      REDSHIFT_DATABASE
 --   <loader>        the user that Millrace loads as: REDSHIFT_USER
---   <transformer>   the user that dbt builds and Millrace publishes as. Where both have the same
---                   environment, as in the sandbox, it is the same user
+--   <transformer>   the user that dbt builds and Millrace publishes as. Where loads run in the same
+--                   environment, as in the sandbox, it is the same user as the loader
 --   <reader>        a user that reads the marts; repeat the line for others
 --
 -- The users must exist: `create user … password …`, or let IAM make them. The schemas are those of
@@ -27,29 +27,29 @@ grant role millrace_loader to <loader>;
 grant role millrace_transformer to <transformer>;
 grant role millrace_reader to <reader>;
 
--- A new source gets its schema by itself, and every load a temporary table.
+-- The loader makes the schema of a new source, and a temporary table in every load.
 grant create, temporary on database <database> to role millrace_loader;
 create schema if not exists raw_mysql authorization <loader>;
 create schema if not exists raw_google_sheets authorization <loader>;
 
--- The transformer reads what the loader made, and will make.
+-- The transformer reads the tables that the loader has made and will make.
 grant create, temporary on database <database> to role millrace_transformer;
 grant usage on schema raw_mysql, raw_google_sheets to role millrace_transformer;
 grant select on all tables in schema raw_mysql, raw_google_sheets to role millrace_transformer;
 alter default privileges for user <loader> in schema raw_mysql, raw_google_sheets
     grant select on tables to role millrace_transformer;
 
--- Readers see the marts only; staging, intermediate and snapshots stay behind. dbt makes its tables
--- anew, so it is the default privileges that count.
+-- Readers see the marts only, not staging, intermediate and snapshots. dbt recreates its tables, so
+-- the default privileges matter most.
 create schema if not exists analytics authorization <transformer>;
 grant usage on schema analytics to role millrace_reader;
 grant select on all tables in schema analytics to role millrace_reader;
 alter default privileges for user <transformer> in schema analytics
     grant select on tables to role millrace_reader;
 
--- Every user may COPY with every IAM role of the cluster, until this is run once. Then only those
--- may that are granted it, in the whole cluster: grant it to the other loaders too. For
--- REDSHIFT_IAM_ROLE=default write `on default`.
+-- By default every user may COPY with every IAM role of the cluster. Once the first statement below
+-- was run, only users with the grant may, in the whole cluster: so grant it to other loaders too.
+-- For REDSHIFT_IAM_ROLE=default write `on default`.
 --
 --   revoke assumerole on all from public for all;
 --   grant assumerole on 'arn:aws:iam::<account>:role/<landing-reader>' to <loader> for copy;

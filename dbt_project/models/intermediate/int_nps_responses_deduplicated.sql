@@ -26,7 +26,7 @@ candidates as (
     select * from delivered
     {%- if is_incremental() %}
         union all
-        -- What is delivered late may be older than what is here already, so both are compared.
+        -- A version that arrives late may be older than the one in this table: compare both.
         select
             nps_response_id,
             user_id,

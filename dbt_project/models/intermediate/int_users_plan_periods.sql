@@ -12,7 +12,7 @@ final as (
         user_id,
         country,
         coalesce(plan, 'none') as segment,
-        -- What came before the earliest known version is not known; that version stands for it.
+        -- The plan before the earliest known version is unknown: that version is used for it.
         case
             when dbt_valid_from > min(dbt_valid_from) over (partition by user_id)
                 then dbt_valid_from

@@ -21,11 +21,11 @@ months as (
 
 ),
 
--- From both sides: a month without a target and a target without responses both stay.
+-- A full join, to keep months without a target and targets without responses.
 months_and_targets as (
 
     select
-        -- The sheet's own word, which no warehouse here reserves.
+        -- The column's name in the sheet; no warehouse here reserves the word.
         coalesce(months.response_month, targets.month) as month, -- noqa: references.keywords
         coalesce(months.segment, targets.segment) as segment,
         coalesce(months.responses, 0) as responses,
