@@ -156,8 +156,8 @@ S3         {endpoint.s3.endpoint_url}   {keys}
 
 
 def main() -> None:
-    """Run the command; what cannot work ends in a message, not in a stack trace."""
-    # Until the server takes signals itself: what was started so far is ended.
+    """Run the command; a failure ends in a message, not in a stack trace."""
+    # Until the server handles signals itself, SIGTERM ends what was started so far.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         cli()
