@@ -326,7 +326,7 @@ class Airflow:
                 heartbeat = parse_time(health[f"latest_{component}_heartbeat"])
                 return heartbeat is not None and heartbeat >= started_at
 
-            # The execution API takes seconds for its first request: not while a task waits.
+            # Otherwise the first task would wait seconds for the execution API's first answer.
             self.services["api-server"].wait_until(
                 lambda: answers("/execution/health") is not None, timeout, "answered"
             )

@@ -28,7 +28,7 @@ FAILURES = (SandboxError, redshift_standin.StandinError, sheets_standin.StandinE
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 SIZE = (
     click.option("--responses", default=40_000, show_default=True, help="NPS responses in a year."),
-    click.option("--users", default=3_000, show_default=True, help="Who gave them."),
+    click.option("--users", default=3_000, show_default=True, help="Users who gave them."),
 )
 
 

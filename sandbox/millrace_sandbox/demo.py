@@ -41,7 +41,7 @@ class Demo:
     Args:
         stack: The stack to show it on; what was loaded there before is forgotten.
         responses: Responses in the year of history.
-        users: Who gave them.
+        users: How many users gave them.
         console: Where to show it.
     """
 

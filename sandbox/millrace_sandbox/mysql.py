@@ -332,8 +332,8 @@ class MySQL(MySQLService):
         libraries = [str(folder) for folder in programs.glob("usr/lib/*-linux-gnu*")]
         if not loaders:
             raise SandboxError(
-                f"MySQL is not in {programs}. Run Millrace's scripts/fetch_mysql {programs}, or do "
-                "with MariaDB: SOURCE=mariadb"
+                f"MySQL is not in {programs}. Run Millrace's scripts/fetch_mysql {programs}, or "
+                "use MariaDB: SOURCE=mariadb"
             )
         server = programs / "usr" / "sbin" / "mysqld"
         return [str(loaders[0]), "--library-path", ":".join(libraries), str(server)]

@@ -88,7 +88,7 @@ class Postgres:
             connection.execute(f'drop database if exists "{database}" with (force)'.encode())
 
     def _make_data(self) -> None:
-        # Renamed once it is complete, so that an interrupted start leaves no half-made folder.
+        # Renamed once it is complete, so that a half-made folder is not taken for one.
         draft = self._data.with_name("data.new")
         write_private(self._password_file, secrets.token_urlsafe(24))
         postgres.make_data(draft, SUPERUSER, self._password_file.read_text(), *INITDB_OPTIONS)

@@ -313,7 +313,7 @@ class _People:
     @classmethod
     def of(cls, users: int) -> _People:
         rng = np.random.default_rng([SEED, 0])
-        # More and more sign up; the first at the very start, so that no response precedes all.
+        # More and more sign up. The first does at the very start: there is always one to answer.
         quantiles = (np.arange(users) + rng.random(users)) / users
         quantiles[0] = 0
         span = _microseconds(HISTORY_END) - _microseconds(SIGN_UPS_START)

@@ -397,7 +397,7 @@ def test_serialisation_failures_without_end_are_told(place):
 
 
 def load_together(place: Place, statement: str, loads: Sequence[tuple[Any, Any]]) -> list[Any]:
-    """Load manifests into tables at once; no load runs the statement before all have reached it."""
+    """Load manifests at the same time; no load runs the statement before all have reached it."""
     together = Barrier(len(loads))
 
     def load(table: Any, manifest: Any) -> Any:

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option("--no-s3", is_flag=True, help="SQL alone, without COPY and UNLOAD.")
 @click.option("--parent", type=int, metavar="PID", help="End when this parent process ends.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not say how to connect: that has a password.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say how to connect: it shows a password.")
 @click.option("-v", "--verbose", is_flag=True, help="Say who comes and goes.")
 def cli(
     folder: Path,

@@ -311,7 +311,10 @@ def grant(tokens: Tokens) -> Translated:
 
 
 def _grantable(tokens: Tokens, start: int, end: int) -> str:
-    """The rest of a GRANT, without ROLE before a grantee, which PostgreSQL does not have."""
+    """The rest of a GRANT with names folded, and without ROLE before a grantee.
+
+    PostgreSQL does not have that word there.
+    """
     pieces = []
     for index in range(start, end):
         token = tokens.at(index)

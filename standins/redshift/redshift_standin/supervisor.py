@@ -92,7 +92,7 @@ def serve(options: Options, announce: Callable[[RedshiftEndpoint], None]) -> Non
     """
     make_folder(options.folder)
     with lock(options.folder) as held, _own_s3(options) as own_s3:
-        # A server that was killed has left it behind.
+        # A server that was killed may have left it behind.
         (options.folder / ENDPOINT_FILE).unlink(missing_ok=True)
         server = _Server(options, own_s3, keeps=held.fileno())
         try:

@@ -105,7 +105,7 @@ def in_schema(connection: Any, schema: str) -> Iterator[Any]:
         ("regexp_replace('the fox', 'FOX', 'cat', 1, 'i')", "the cat"),
         ("regexp_count('aAa', 'a', 0, 'i')", 3),
         ("regexp_instr('abcabc', 'C', 1, 2, 1, 'i')", 7),
-        # Numbers, also of the type that the pages give.
+        # Numbers: their types, too, are those that the pages give.
         ("sqrt(2.0)", 1.4142135623730951),
         ("power(2.0, 3)", 8.0),
         ("exp(1.0)", 2.718281828459045),

@@ -71,7 +71,7 @@ def test_a_name_that_is_shown_is_never_cut_off(name: str, statement: str) -> Non
 @pytest.mark.service
 @pytest.mark.redshift
 def test_a_temporary_table_may_have_a_long_name(connection: Any) -> None:
-    # dbt names the temporary tables of incremental models like this.
+    # dbt gives its temporary tables such names.
     name = "increment_onto_an_empty_table_brings_everything__dbt_tmp045931323598"
     run(connection, f'create temporary table "{name}" as (select 1 as id)')
     assert run(connection, f'select id from "{name}"') == [(1,)]
