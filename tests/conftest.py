@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # its library is untyped
-    """Shares the tests among processes (``-n``): by file, and all that start Airflow to one.
+    """Shares the tests among processes (``-n``) by file; all that start Airflow go to one process.
 
-    Two Airflows that start at once would wish for the same port.
+    Two Airflows that start at the same time would choose the same port.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -36,7 +36,7 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # its library is untyp
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
-    """Take ours: xdist's own groups are lost on pytest 9.2."""
+    """Use our scheduler: xdist's own groups are lost on pytest 9.2."""
     return ByFile(config, log)
 
 
@@ -85,7 +85,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def mysql_server(request: pytest.FixtureRequest) -> MySQLServer:
-    """The server to read from: MariaDB, unless the test is marked `both_servers`."""
+    """The server to read from. Default: MariaDB; a test marked `both_servers` gets each in turn."""
     if getattr(request, "param", "mariadb") == "mysql":
         found: MySQLServer = request.getfixturevalue("real_mysql")
         return found
@@ -94,7 +94,7 @@ def mysql_server(request: pytest.FixtureRequest) -> MySQLServer:
 
 
 def _prepared(uri: str) -> MySQLServer:
-    """A server of somebody else's, with a reader's account for this run."""
+    """Make a reader's account for this run on an existing server."""
     parts = urlsplit(uri)
     reader, password = f"millrace_{secrets.token_hex(4)}", secrets.token_urlsafe(24)
     server = MySQLServer(
@@ -131,7 +131,7 @@ def database(mysql_server: MySQLServer) -> Iterator[str]:
         cursor.execute(f"grant select on {name}.* to '{server.reader_user}'@'{server.host}'")
         yield name
         cursor.execute(f"revoke select on {name}.* from '{server.reader_user}'@'{server.host}'")
-        # A test that left a transaction open fails here rather than hangs.
+        # If a test left a transaction open, this fails instead of hanging.
         cursor.execute("set lock_wait_timeout = 10")
         cursor.execute(f"drop database {name}")
 
@@ -142,7 +142,7 @@ def bucket(s3_server: S3Server) -> Iterator[str]:
     name = f"test-{uuid4().hex[:12]}"
     s3_server.create_bucket(name)
     yield name
-    # SeaweedFS deletes what is in it with it.
+    # SeaweedFS deletes the bucket's objects with it.
     s3_server.endpoint.client().delete_bucket(Bucket=name)
 
 

@@ -6,8 +6,8 @@
         …
         proxy.heal()
 
-A fault holds for the connections that are open and for those that come, until another is set. All
-of it happens in this process, in threads that end with the ``with`` block.
+A fault holds for open connections and for new ones, until another fault is set. The proxy runs in
+this process, in threads that end with the ``with`` block.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from millrace_sandbox.processes import LOOPBACK
 
 _CHUNK_BYTES = 64 * 1024
 _THROTTLE_SECONDS = 0.02
-# Closing such a socket sends a reset instead of a farewell.
+# Closing a socket with this option sends RST instead of FIN.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 Towards = Literal["client", "server"]
@@ -35,7 +35,7 @@ Towards = Literal["client", "server"]
 class _Fault:
     kind: Literal["none", "stall", "half-open", "reset", "refuse", "throttle"] = "none"
     towards: Towards = "client"
-    # Bytes that still pass in that direction before the fault begins, over all connections.
+    # Bytes that still pass towards that side before the fault begins, over all connections.
     left: int = 0
     bytes_per_second: float = 0
     # When the throttled line is free for the next bytes.
@@ -64,7 +64,7 @@ class _Connection:
 
 
 class FaultProxy:
-    """Forwards a port of its own to a service, whole and at full speed until told otherwise.
+    """Forwards a port of its own to a service. Default: completely and at full speed.
 
     Args:
         host: The service's host.
@@ -85,7 +85,7 @@ class FaultProxy:
         self._connections: list[_Connection] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.socket()
-        # A small window: what is throttled must not vanish into the kernel's buffers.
+        # A small receive window: throttled bytes must not vanish into the kernel's buffers.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK_BYTES)
         self._listener.bind((LOOPBACK, 0))
         self._listener.listen()
@@ -113,15 +113,15 @@ class FaultProxy:
         self._set(_Fault())
 
     def stall(self, after: int = 0, *, towards: Towards = "client") -> None:
-        """Go silent both ways after so many bytes more; every connection stays open."""
+        """Go silent in both directions after `after` more bytes; every connection stays open."""
         self._set(_Fault("stall", towards, after))
 
     def half_open(self, after: int = 0, *, towards: Towards = "client") -> None:
-        """Let the service lose its clients, which are not told and may send into the void."""
+        """Let the service lose its clients, which are not told: what they still send is lost."""
         self._set(_Fault("half-open", towards, after))
 
     def reset(self, after: int = 0, *, towards: Towards = "client") -> None:
-        """Reset every connection after so many bytes more, on both sides."""
+        """Reset every connection on both sides after `after` more bytes."""
         self._set(_Fault("reset", towards, after))
 
     def refuse(self) -> None:
@@ -129,7 +129,7 @@ class FaultProxy:
         self._set(_Fault("refuse"))
 
     def throttle(self, bytes_per_second: float, *, towards: Towards = "server") -> None:
-        """Let no more than so many bytes a second pass in a direction, over all connections."""
+        """Limit the bytes per second in one direction, over all connections."""
         self._set(_Fault("throttle", towards, bytes_per_second=bytes_per_second))
 
     def _set(self, fault: _Fault) -> None:
@@ -137,7 +137,7 @@ class FaultProxy:
             self._fault = fault
             self._changed.notify_all()
             if fault.left == 0:
-                # A connection on which nothing happens would not notice by itself.
+                # An idle connection would not notice the fault by itself.
                 for connection in self._connections:
                     self._strike(connection)
 
@@ -190,12 +190,12 @@ class FaultProxy:
             if not connection.is_half_open:
                 sink.shutdown(socket.SHUT_WR)
         except OSError:
-            # A side has gone, and the other is told, unless it must not know.
+            # One side has gone; the other one is told, unless it must not know.
             if not connection.is_half_open:
                 connection.end()
 
     def _await_passage(self, connection: _Connection, towards: Towards, size: int) -> int:
-        """Wait until some of so many bytes may pass; returns how many."""
+        """Wait until some of `size` bytes may pass; returns how many."""
         with self._changed:
             while not self._is_closed:
                 fault = self._fault
@@ -231,6 +231,6 @@ class FaultProxy:
 def _reset(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        # Wakes a thread that reads from it, without which it is not closed.
+        # Wakes a thread that reads from the socket; until then it would not really be closed.
         sock.shutdown(socket.SHUT_RD)
     sock.close()

@@ -1,4 +1,4 @@
-"""docs/guarantees.md names tests that there are."""
+"""docs/guarantees.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
-# Also the contract that whoever writes a warehouse or a source runs too.
+# With the contract tests, which authors of warehouses and sources run too.
 FILE = r"(?:standins/[\w-]+/)?tests/[\w/]+\.py|ingestion/millrace/testing/\w+\.py"
 NAMED = re.findall(rf"`({FILE})::(\w+)`", PAGE)
 

@@ -1,4 +1,4 @@
-"""The faults of the proxy that other tests rely on, at the sockets themselves."""
+"""The faults of the proxy that other tests rely on, seen from the sockets themselves."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_reset_comes_after_so_many_bytes(client, proxy):
 
 def test_a_refusal_leaves_open_connections_alone(client, proxy):
     proxy.refuse()
-    # Its reset may come before the connection is made, or after.
+    # The proxy's reset may come before the connection is made, or after.
     with (
         pytest.raises(ConnectionResetError),
         closing(socket.create_connection((proxy.host, proxy.port), timeout=SECONDS)) as other,

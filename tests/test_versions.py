@@ -1,4 +1,4 @@
-"""A version is said in one place, and the changelog has it."""
+"""A version is written in one place, and the changelog has it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A local Airflow: its four services and its private settings.
 
-It is driven from outside, through the `airflow` command and its REST API (airflow_api.py):
+Callers drive it from outside, through the `airflow` command and the REST API (airflow_api.py):
 importing Airflow takes seconds and would tie the caller to Airflow's own environment.
 """
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PREFERRED_PORT = 8080
-# Below Airflow's own 32, whose idle workers alone would take a gigabyte.
+# Airflow's default is 32, whose idle workers alone would take a gigabyte.
 PARALLELISM = 6
-# Of a source's pool: connections to it at the same time.
+# The slots of a source's pool: how many connections to it are open at the same time.
 SOURCE_SLOTS = 4
 CONNECTION_PREFIX = "AIRFLOW_CONN_"
 VARIABLE_PREFIX = "AIRFLOW_VAR_"
-# Tells the processes of one Airflow from all others.
+# The environment variable that tells the processes of one Airflow from all others.
 MARK = "MILLRACE_SANDBOX_AIRFLOW"
 
 # The log servers are skipped: they listen on every address, and all logs are on this machine.
@@ -62,7 +62,7 @@ SETTINGS = {
     **ENVIRONMENT,
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
-    # The default asks the DNS, which a laptop off its network waits for.
+    # The default asks the DNS, for which a laptop without a network would wait.
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
     "AIRFLOW__CORE__AUTH_MANAGER": (
         "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
@@ -81,8 +81,8 @@ class Airflow:
         paths: The sandbox; AIRFLOW_HOME is its `airflow` folder.
         dags_folder: Where the DAG files are.
         env: What the DAGs need besides Airflow's own settings: connections, URLs, folders.
-        inherited: What the user has set: it reaches the DAGs where nothing above says otherwise.
-            Default: this process's environment.
+        inherited: The user's environment variables. They reach the DAGs, except settings of
+            Airflow and what the sandbox sets itself. Default: this process's environment.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Airflow:
 
     @property
     def url(self) -> str:
-        """The address of the UI and the REST API, from the last start on."""
+        """The address of the UI and the REST API, as of the last start."""
         try:
             return f"http://{LOOPBACK}:{int(self._port_file.read_text())}"
         except FileNotFoundError:
@@ -139,7 +139,7 @@ class Airflow:
             "AIRFLOW__API__PORT": self.url.rpartition(":")[2],
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__SECRET_KEY": keys["api"],
-            # By default it is in /tmp, where another user's may be in the way.
+            # The default is in /tmp, where another user's cache may be in the way.
             "AIRFLOW__COSMOS__CACHE_DIR": str(self._home / "cosmos"),
             "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
             # Tasks speak to the API server, which a proxy would not reach.
@@ -151,7 +151,7 @@ class Airflow:
     def start(self, timeout: float = 90) -> None:
         """Start all services, unless they run, and wait until they are healthy.
 
-        Where it listens may differ from the last time: port 8080, or another when that is taken.
+        The port may differ from the last start: it is 8080, or another one when that is taken.
 
         Args:
             timeout: Seconds to wait at most for each service.
@@ -183,10 +183,10 @@ class Airflow:
         others = [service for name, service in self.services.items() if name != "scheduler"]
         triggerer = self.services["triggerer"].pid
         if triggerer is not None:
-            # It may take 10 s to end on one SIGTERM; the stop below sends the second.
+            # The triggerer may take 10 s to end on one SIGTERM; the stop below sends a second.
             with suppress(ProcessLookupError):
                 os.kill(triggerer, signal.SIGTERM)
-        # Before the others, because its tasks report their end to the API server.
+        # The scheduler goes first, because its tasks report their end to the API server.
         self.services["scheduler"].stop()
         with ThreadPoolExecutor(len(others)) as pool:
             list(pool.map(Service.stop, others))
@@ -216,7 +216,7 @@ class Airflow:
         return AirflowClient(self.url, self.login)
 
     def _ensure_source_pools(self) -> None:
-        """Make a pool for each connection; those that are no source's are not used."""
+        """Make a pool for each connection; only those of sources are used."""
         client = self.client()
         for name in self._process_environment():
             if name.startswith(CONNECTION_PREFIX):
@@ -238,14 +238,14 @@ class Airflow:
         inherited = {
             name: value
             for name, value in self._inherited.items()
-            # Imports that are never cached make every start several seconds slower.
+            # Without cached bytecode every start takes several seconds longer.
             if not _is_setting(name) and name != "PYTHONDONTWRITEBYTECODE"
         }
         path = os.pathsep.join([str(_command().parent), inherited.get("PATH", os.defpath)])
         return {**inherited, "PATH": path, MARK: str(self._home), **self.environment()}
 
     def _kill_strays(self) -> None:
-        """Kill what a task started in a session of its own, as Cosmos and BashOperator do."""
+        """Kill what tasks have started in sessions of their own, as Cosmos and BashOperator do."""
 
         def is_done() -> bool:
             strays = self._strays()
@@ -261,16 +261,16 @@ class Airflow:
         mark = f"{MARK}={self._home}".encode()
         pids = []
         for process in Path("/proc").glob("[0-9]*"):
-            # Another user's process, or one that just ended.
+            # The process may be another user's, or may just have ended.
             with suppress(PermissionError, FileNotFoundError, ProcessLookupError):
                 if mark in (process / "environ").read_bytes().split(b"\0"):
                     pids.append(int(process.name))
         return pids
 
     def _prepare_database(self) -> None:
-        """Put a migrated database in place; a copy of a fresh one makes that instant.
+        """Create Airflow's database where it is missing, as an instant copy of a pristine one.
 
-        Another set of Airflow and provider versions starts over with a database of its own.
+        Each set of Airflow and provider versions has a database of its own.
         """
         self._postgres.start()
         existing = self._postgres.databases()
@@ -299,7 +299,7 @@ class Airflow:
         self._postgres.drop(draft)
 
     def _connection(self, database: str) -> dict[str, str]:
-        """Airflow asks it by two drivers, one for its services and one for its API."""
+        """The settings for a database: Airflow's services use one driver, its API another."""
         return {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._postgres.url(
                 database, "postgresql+psycopg2"
@@ -322,11 +322,11 @@ class Airflow:
                 health = (answers("/api/v2/monitor/health") or {}).get(component)
                 if health is None or health["status"] != "healthy":
                     return False
-                # One that was killed counts as healthy for half a minute more.
+                # Airflow calls a component healthy for half a minute after it was killed.
                 heartbeat = parse_time(health[f"latest_{component}_heartbeat"])
                 return heartbeat is not None and heartbeat >= started_at
 
-            # The first request to it takes seconds, which the first task would wait for.
+            # Otherwise the first task would wait seconds for the execution API's first answer.
             self.services["api-server"].wait_until(
                 lambda: answers("/execution/health") is not None, timeout, "answered"
             )
@@ -336,7 +336,7 @@ class Airflow:
 
 
 def _is_setting(name: str) -> bool:
-    """Whether a variable is a setting of Airflow's: the user's are for another Airflow.
+    """Whether a variable is a setting of Airflow: the user's settings are for another Airflow.
 
     Connections and variables (``AIRFLOW_CONN_…``, ``AIRFLOW_VAR_…``) are not: they are for DAGs.
     """
@@ -351,7 +351,7 @@ def _command() -> Path:
 
 
 def _version_key() -> str:
-    """Names the set of Airflow and provider versions, which decides the database's schema."""
+    """A name for the set of Airflow and provider versions, which decides the database's schema."""
     versions = {
         f"{distribution.name}=={distribution.version}"
         for distribution in metadata.distributions()

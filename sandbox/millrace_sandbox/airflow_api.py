@@ -1,4 +1,4 @@
-"""A client of Airflow's REST API, as far as the demo and the tests speak it."""
+"""A client of Airflow's REST API, with the calls that the demo and the tests need."""
 
 from __future__ import annotations
 
@@ -141,14 +141,14 @@ class AirflowClient:
         logical_date: datetime | None = None,
         interval: tuple[datetime, datetime] | None = None,
     ) -> DagRun:
-        """Start a run now; the DAG must not be paused, or it stays queued.
+        """Start a run now; while the DAG is paused, the run stays queued.
 
         Args:
             dag_id: The DAG.
-            run_id: The run's name; Airflow makes one up when None.
-            logical_date: Unique within the DAG. The interval's start when None.
-            interval: The run's data interval; when None, what the timetable makes of the logical
-                date, or nothing without one.
+            run_id: The run's id; default: Airflow makes one up.
+            logical_date: Unique within the DAG; default: the interval's start.
+            interval: The run's data interval; default: what the timetable derives from the
+                logical date. Without a logical date either, the run has no interval.
         """
         start, end = interval or (None, None)
         logical_date = logical_date or start
@@ -162,7 +162,7 @@ class AirflowClient:
         return _dag_run(self._call("POST", f"/api/v2/dags/{quote(dag_id)}/dagRuns", body))
 
     def clear(self, task: TaskInstance, *, downstream: bool = False) -> None:
-        """Run a task again, and with `downstream` whatever comes after it."""
+        """Clear a task, so that it runs again; with `downstream` also every task after it."""
         body = {
             "dry_run": False,
             "dag_run_id": task.run_id,
@@ -187,11 +187,11 @@ class AirflowClient:
             dag_id: The DAG.
             from_date: The first logical date.
             to_date: The last logical date, inclusive.
-            reprocess: Which existing runs are run again: none, failed or completed.
+            reprocess: Which existing runs to run again: none, failed or completed.
             max_active_runs: How many run at a time.
 
         Returns:
-            The backfill's number.
+            The backfill's id.
         """
         body = {
             "dag_id": dag_id,
@@ -247,7 +247,7 @@ class AirflowClient:
         return {pool["name"]: pool["slots"] for pool in self._all("/api/v2/pools", "pools")}
 
     def ensure_pool(self, name: str, slots: int) -> None:
-        """Make the pool, or give it this many slots."""
+        """Make the pool; one that exists gets this many slots."""
         pool = {"name": name, "slots": slots}
         action = {"action": "create", "action_on_existence": "overwrite", "entities": [pool]}
         result = self._call("PATCH", "/api/v2/pools", {"actions": [action]})
@@ -263,13 +263,13 @@ class AirflowClient:
         since: datetime | None = None,
         is_wanted: Callable[[DagRun], bool] = lambda run: True,
     ) -> Iterator[TaskInstance]:
-        """Follow the tasks of some runs, each as it is after every change of its state.
+        """Follow the tasks of some runs: yield a task whenever its state has changed.
 
         Args:
             dag_ids: The DAGs whose runs to follow.
-            until: Given the followed runs, whether to stop.
+            until: Called with the followed runs; returns whether to stop.
             timeout: Seconds to follow at most.
-            since: Only runs that changed after it are followed, and of their tasks the same.
+            since: Follow only the runs and the tasks that changed after this time.
             is_wanted: Whether to follow a run.
 
         Raises:
@@ -278,7 +278,7 @@ class AirflowClient:
         seen: dict[tuple[str, str, str, int], tuple[str | None, int]] = {}
         deadline = time.monotonic() + timeout
         while True:
-            # Runs first: what ended a run has then changed its tasks, which are asked for next.
+            # Runs first: the tasks of a run that has ended are then in their final states.
             runs = {
                 (run.dag_id, run.run_id): run
                 for run in self.runs(since=since)
@@ -314,13 +314,13 @@ class AirflowClient:
         timeout: float,
         since: datetime | None = None,
     ) -> DagRun:
-        """Wait until one of a DAG's runs has succeeded, whether it exists by now or not.
+        """Wait until one of a DAG's runs has succeeded; the run need not exist yet.
 
         Args:
             dag_id: The DAG.
-            is_wanted: Which of its runs are meant: `lambda run: run.run_id == "history"`.
+            is_wanted: Whether to wait for a run: `lambda run: run.run_id == "history"`.
             timeout: Seconds to wait at most.
-            since: Only runs that changed after it are meant.
+            since: Consider only runs that changed after this time.
 
         Raises:
             SandboxError: One of these runs failed or had no tasks, or time ran out.
@@ -349,7 +349,7 @@ class AirflowClient:
             where = f"{self.url}/dags/{run.dag_id}/runs/{quote(run.run_id)}"
             if run.state == "failed":
                 raise SandboxError(f"Run {run.run_id} of DAG {run.dag_id} failed. See {where}")
-            # Airflow calls a run a success that had nothing to do.
+            # Airflow calls a run that had nothing to do a success.
             is_empty = run.state == "success" and (run.dag_id, run.run_id) not in with_tasks
             if is_empty and not self.task_instances(run.dag_id, run.run_id):
                 raise SandboxError(
@@ -369,7 +369,7 @@ class AirflowClient:
                 return found
 
     def _get(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any]:
-        # Airflow cannot list an asset's events while a run they start is queued, for example.
+        # Some failures pass: Airflow cannot list asset events while a run they start is queued.
         return self._call("GET", path, parameters=parameters, patience=PATIENCE_SECONDS)
 
     def _call(
@@ -381,7 +381,7 @@ class AirflowClient:
         parameters: Mapping[str, str] | None = None,
         patience: float = 0,
     ) -> dict[str, Any]:
-        """Make a request; failures that may pass are tried again for `patience` seconds."""
+        """Make a request; failures other than client errors are retried for `patience` seconds."""
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -406,12 +406,12 @@ def _changed_after(since: datetime | None) -> dict[str, str]:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """A time as the API writes it."""
+    """Parse a time as the API writes it."""
     return datetime.fromisoformat(text) if text else None
 
 
 def _moment(task: TaskInstance) -> datetime:
-    """When a task came to its state, as far as Airflow tells; what has not started comes last."""
+    """When a task reached its state, as far as Airflow tells; tasks not yet started come last."""
     return task.ended_at or task.started_at or datetime.max.replace(tzinfo=UTC)
 
 

@@ -1,4 +1,4 @@
-"""Says and stops what runs, with nothing but Python: for a checkout that is not set up."""
+"""``status`` and ``down`` without any package: for a checkout that is not set up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from millrace_sandbox.processes import SandboxError, Service
 
 
 def main(missing: str) -> None:
-    """Run ``status`` or ``down``; all else needs what is missing.
+    """Run ``status`` or ``down``; every other command needs the missing module.
 
     Args:
         missing: The module that could not be imported.

@@ -28,7 +28,7 @@ FAILURES = (SandboxError, redshift_standin.StandinError, sheets_standin.StandinE
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 SIZE = (
     click.option("--responses", default=40_000, show_default=True, help="NPS responses in a year."),
-    click.option("--users", default=3_000, show_default=True, help="Who gave them."),
+    click.option("--users", default=3_000, show_default=True, help="Users who gave them."),
 )
 
 
@@ -65,8 +65,8 @@ def cli(
 
     TARGET chooses the warehouse: dev (DuckDB, the default) or redshift, a stand-in. SOURCE
     chooses the database: mariadb (the default) or mysql. The project is the one around the
-    working directory; its .env and the shell's variables reach it, where the sandbox does not
-    set the same: what runs here never reaches the real services of those names.
+    working directory. The variables of its .env and of the shell reach it, except those that
+    the sandbox sets itself: what runs here never reaches the real services of those names.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     ctx.obj = Stack(
@@ -190,7 +190,7 @@ def list_(stack: Stack) -> None:
 
 @contextmanager
 def _told_what_runs(stack: Stack) -> Iterator[None]:
-    """Say what was left running by what did not come to its end."""
+    """When a command fails or is interrupted, say what it left running."""
     try:
         yield
     except KeyboardInterrupt:
@@ -232,7 +232,7 @@ def _print_next_steps(stack: Stack) -> None:
 
 
 def main() -> None:
-    """Run the command; what cannot work ends in a message, not in a stack trace."""
+    """Run the command; a failure ends in a message, not in a stack trace."""
     try:
         cli(standalone_mode=True)
     except FAILURES as error:

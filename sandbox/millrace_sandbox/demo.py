@@ -1,4 +1,4 @@
-"""The main job, shown: a year of history, then a day of changes, through Airflow to a sheet."""
+"""The demo: a year of history and then a day of changes go through Airflow to a sheet."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ DAY = sample_data.HISTORY_END
 
 
 class Demo:
-    """One showing of the main job, always from the start.
+    """One run of the demo, always from the start.
 
     Args:
         stack: The stack to show it on; what was loaded there before is forgotten.
         responses: Responses in the year of history.
-        users: Who gave them.
+        users: How many users gave them.
         console: Where to show it.
     """
 
@@ -93,7 +93,7 @@ class Demo:
         self._show_doors()
 
     def _prepare(self) -> None:
-        """Airflow takes its time to start: the data is made meanwhile."""
+        """Start Airflow, and fill the sources while it starts."""
         # Airflow reads the declarations from dbt's manifest, and must not parse the project itself.
         self._stack.dbt("parse")
         with ThreadPoolExecutor(1) as pool:
@@ -108,8 +108,8 @@ class Demo:
         sample_sheets.create_sheets(self._stack.sheets.endpoint)
 
     def _follow(self, client: AirflowClient, since: datetime) -> None:
-        """Show each task as it ends, until dbt has run on what came."""
-        # A run of transform whose news an earlier one has read is a success without dbt.
+        """Show each task as it ends, until a run of transform has run dbt and succeeded."""
+        # A run of transform also succeeds, without dbt, if an earlier one has read its data.
         built: set[str] = set()
 
         def is_done(runs: Any) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def users_environment(root: Path) -> dict[str, str]:
-    """The variables of the project's ``.env`` and of the shell, which win.
+    """The variables of the project's ``.env`` and of the shell; the shell's win.
 
     What the sandbox sets itself (its services' addresses and keys) wins over both, so that nothing
     that runs in it reaches the real services of the same names.
@@ -20,6 +20,6 @@ def users_environment(root: Path) -> dict[str, str]:
     Args:
         root: The project's own folder.
     """
-    # As written: a password may hold a dollar sign.
+    # Values are taken as written: a password may hold a dollar sign.
     declared = dotenv_values(root / ".env", interpolate=False)
     return {name: value for name, value in declared.items() if value is not None} | dict(os.environ)

@@ -32,7 +32,7 @@ class MariaDB(MySQLService):
 
 
 def _find_program(name: str) -> str:
-    # Where Debian puts servers is not on every user's PATH.
+    # Debian puts servers into /usr/sbin, which is not on every user's PATH.
     program = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
     if program is None:
         raise SandboxError(f"{name} is not installed. Run: apt-get install mariadb-server")

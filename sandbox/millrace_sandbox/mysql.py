@@ -1,7 +1,7 @@
-"""Private MySQL servers, standing in for the production one: what MariaDB and MySQL have alike.
+"""Private MySQL servers, in place of the production one: what MariaDB and MySQL have in common.
 
-MariaDB is Debian's package. A real MySQL is what ``scripts/fetch_mysql`` unpacked from Debian's
-next release; it runs with the libraries that came with it.
+MariaDB is Debian's package. The real MySQL is unpacked from Debian's next release by
+``scripts/fetch_mysql``, and runs with the libraries that came with it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PREFERRED_PORT = 13306
 START_TIMEOUT = 60
 SYSTEM_SCHEMAS = ("information_schema", "mysql", "performance_schema", "sys")
-# LOCK TABLES: several connections that read one table see it as of one moment.
+# LOCK TABLES lets several connections read one table as of the same moment.
 READER_RIGHTS = "SELECT, LOCK TABLES"
 
 
@@ -95,7 +95,7 @@ class MySQLService(ABC):
 
     Args:
         paths: The sandbox.
-        port: The port wished for; another is taken when it is not free, 0 means any.
+        port: The preferred port, used when it is free; 0 means any.
         buffer_pool_mb: InnoDB's cache, MB.
     """
 
@@ -130,7 +130,7 @@ class MySQLService(ABC):
 
     @property
     def status(self) -> str:
-        """One line for a person."""
+        """Whether and where the server runs, in one line for a person."""
         if not self.is_running():
             return "stopped"
         return f"running on {self.server.host}:{self.server.port}, pid {self._service.pid}"
@@ -177,10 +177,10 @@ class MySQLService(ABC):
     def run_client(self, statements: Sequence[str] = ()) -> int:
         """Run the command-line client as the administrator, on this process's terminal and pipes.
 
-        Afterwards the reader may read every schema that there is.
+        Afterwards the reader account may read every schema.
 
         Args:
-            statements: What to run; with none the client asks for them.
+            statements: What to run; default: the client reads statements from its input.
 
         Returns:
             Its exit status.
@@ -209,7 +209,7 @@ class MySQLService(ABC):
                     cursor.execute(f"GRANT {READER_RIGHTS} ON `{schema}`.* TO {self.server.reader}")
 
     def _write_client_file(self) -> Path:
-        """A file instead of arguments, which a list of processes would show."""
+        """Write the client's option file: a list of processes would show a password argument."""
         server = self.server
         file = self._folder / "client.cnf"
         write_private(
@@ -232,11 +232,11 @@ class MySQLService(ABC):
         """The command that makes a data folder."""
 
     def _own_options(self) -> list[str]:
-        """What only this kind of server knows."""
+        """The options that only this kind of server knows."""
         return []
 
     def _install(self) -> None:
-        # Renamed when it is whole, so an interrupted installation is not taken for one.
+        # Renamed once it is complete, so that an interrupted installation is not taken for one.
         draft = self._data.with_name("data.new")
         shutil.rmtree(draft, ignore_errors=True)
         command = self._installer(draft)
@@ -256,7 +256,10 @@ class MySQLService(ABC):
         draft.rename(self._data)
 
     def _make_temporary_folder(self) -> Path:
-        """In /tmp another server's start would remove this one's files: they have one name."""
+        """Make the folder for the server's temporary files.
+
+        In /tmp the start of another server would remove them: their names are the same.
+        """
         folder = self._folder / "tmp"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
@@ -286,7 +289,7 @@ class MySQLService(ABC):
             f"CREATE USER IF NOT EXISTS {reader};\n"
             f"ALTER USER {reader} IDENTIFIED BY '{server.reader_password}';\n"
             f"GRANT {READER_RIGHTS} ON prod.* TO {reader};\n"
-            # PROCESS: which transactions are open, so that no batch overtakes one.
+            # PROCESS shows which transactions are open, so that no batch overtakes one.
             f"GRANT PROCESS ON *.* TO {reader};\n",
         )
         return server
@@ -308,7 +311,7 @@ class MySQLService(ABC):
             "--character-set-server=utf8mb4",
             "--default-time-zone=+00:00",
             "--skip-log-bin",
-            # The data can be made again, so a power cut may cost it; a killed server may not.
+            # A power cut may lose the data, which can be made again; a killed server must not.
             "--innodb-flush-log-at-trx-commit=2",
             "--innodb-doublewrite=0",
             f"--innodb-buffer-pool-size={self._buffer_pool_mb}M",
@@ -317,20 +320,20 @@ class MySQLService(ABC):
 
 
 class MySQL(MySQLService):
-    """A real MySQL; see ``MySQLService``. It speaks without TLS, as many a server in a VPC does."""
+    """A real MySQL; see ``MySQLService``. It has no TLS, like many servers in a VPC."""
 
     title = "MySQL"
     name = "mysql"
 
     def _program(self) -> list[str]:
-        # By its own loader, with the libraries that came with it: the system's are older.
+        # mysqld runs with the loader and libraries that came with it: the system's are older.
         programs = _programs()
         loaders = [*programs.glob("usr/lib*/ld-linux-*"), *programs.glob("usr/lib/*/ld-linux-*")]
         libraries = [str(folder) for folder in programs.glob("usr/lib/*-linux-gnu*")]
         if not loaders:
             raise SandboxError(
-                f"MySQL is not in {programs}. Run Millrace's scripts/fetch_mysql {programs}, or do "
-                "with MariaDB: SOURCE=mariadb"
+                f"MySQL is not in {programs}. Run Millrace's scripts/fetch_mysql {programs}, or "
+                "use MariaDB: SOURCE=mariadb"
             )
         server = programs / "usr" / "sbin" / "mysqld"
         return [str(loaders[0]), "--library-path", ":".join(libraries), str(server)]
@@ -355,12 +358,15 @@ class MySQL(MySQLService):
 
 
 def _programs() -> Path:
-    """Where ``scripts/fetch_mysql`` unpacked MySQL: 300 MB, for every sandbox of the project."""
+    """Where ``scripts/fetch_mysql`` unpacked MySQL: 300 MB, shared by the project's sandboxes."""
     return project_root() / ".sandbox" / "programs" / "mysql"
 
 
 def run_as() -> list[str]:
-    """Both servers refuse root unless told so; the sandbox's folders are root's then."""
+    """The option that lets a server run as root, where this process does.
+
+    The sandbox's folders then belong to root, and both servers refuse root without the option.
+    """
     return ["--user=root"] if os.geteuid() == 0 else []
 
 

@@ -48,12 +48,12 @@ class SandboxPaths:
 
     @property
     def logs(self) -> Path:
-        """One log a service."""
+        """The logs, one per service."""
         return self.root / "logs"
 
     @property
     def run(self) -> Path:
-        """One pid file a service."""
+        """The pid files, one per service."""
         return self.root / "run"
 
     def create(self) -> None:
@@ -61,7 +61,7 @@ class SandboxPaths:
         for folder in (self.root, self.mariadb, self.s3, self.airflow, self.logs, self.run):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
-        # It is nobody's to commit.
+        # Keeps git from committing the sandbox.
         (self.root / ".gitignore").write_text("*\n")
 
 

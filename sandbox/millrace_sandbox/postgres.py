@@ -60,19 +60,19 @@ class Postgres:
 
     def stop(self) -> None:
         """Stop it and wait until it is gone; does nothing when it does not run."""
-        # On SIGTERM it would wait for its clients to leave.
+        # On SIGTERM PostgreSQL would wait for its clients to leave.
         if pid := self.service.pid:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
         self.service.stop(timeout=60)
 
     def url(self, database: str, driver: str) -> str:
-        """Where SQLAlchemy finds a database; it holds the password."""
+        """SQLAlchemy's URL of a database; it holds the password."""
         login = f"{SUPERUSER}:{self._password_file.read_text()}"
         return f"{driver}://{login}@{LOOPBACK}:{self._port_file.read_text()}/{database}"
 
     def databases(self) -> set[str]:
-        """The names of the databases there are."""
+        """The names of the existing databases."""
         with self._connect() as connection:
             rows = connection.execute("select datname from pg_database").fetchall()
         return {str(name) for (name,) in rows}
@@ -83,12 +83,12 @@ class Postgres:
             connection.execute(f'create database "{database}" template "{template}"'.encode())
 
     def drop(self, database: str) -> None:
-        """Remove a database, whoever is connected to it."""
+        """Drop a database, even while clients are connected to it."""
         with self._connect() as connection:
             connection.execute(f'drop database if exists "{database}" with (force)'.encode())
 
     def _make_data(self) -> None:
-        # Renamed when it is whole, so an interrupted start is not taken for one.
+        # Renamed once it is complete, so that a half-made folder is not taken for one.
         draft = self._data.with_name("data.new")
         write_private(self._password_file, secrets.token_urlsafe(24))
         postgres.make_data(draft, SUPERUSER, self._password_file.read_text(), *INITDB_OPTIONS)

@@ -1,8 +1,8 @@
 """Starting, watching and ending the sandbox's services.
 
 A service outlives the command that starts it, so all that is known about it is on disk: a pid
-file and a log. A pid alone may have been given to a stranger since, so the file also holds the
-process's start time, and nothing is signalled unless both agree.
+file and a log. The system may have given the pid to another process since, so the file also holds
+the process's start time, and nothing is signalled unless both agree.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Service:
         """
         if self.is_running():
             raise SandboxError(f"{self.name} runs already (pid {self.pid}).")
-        # What a service that crashed left behind may still hold its port and its files.
+        # Processes that a crashed service left behind may still hold its port and its files.
         self.stop()
         self.paths.create()
         if self.log.exists():
@@ -118,7 +118,7 @@ class Service:
         Args:
             condition: Called every few hundredths of a second.
             timeout: Seconds to wait at most.
-            what: What is waited for, for the error: "answers on port 13306".
+            what: What the service has then done, for the error: "answered on port 13306".
 
         Raises:
             SandboxError: The process died or time ran out; carries the end of the log.
@@ -162,7 +162,7 @@ class Service:
             return None
 
     def _members(self) -> list[int]:
-        """The living processes of the service's session, also when its leader is gone.
+        """The living processes of the service's session, even when its leader is gone.
 
         Children that moved to a process group of their own are still in the session. The kernel
         gives no new process the number of a session that has members, so either the leader is
@@ -206,10 +206,10 @@ class _Process:
 
     @property
     def is_dead(self) -> bool:
-        """A zombie has ended and only waits for its parent.
+        """Whether it has ended; a zombie has, and only waits for its parent.
 
-        A program whose first thread has ended looks like one while its other threads still hold
-        its ports.
+        A program whose first thread has ended looks like a zombie, too, while its other threads
+        still hold its ports.
         """
         return self.state in "ZX" and self.threads <= 1
 

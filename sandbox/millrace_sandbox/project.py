@@ -1,4 +1,4 @@
-"""The project at hand: where its parts are, found as a person would find them."""
+"""The project at hand, and where its parts are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROFILES_FILE = "profiles.yml"
 
 @dataclass(frozen=True)
 class Project:
-    """The folders of a project; what is not given is looked for when it is asked for.
+    """The folders of a project; one that is not given is looked for when it is needed.
 
     Attributes:
         root: The project's own folder, where its ``.env`` is.
@@ -49,14 +49,14 @@ class Project:
 
     @property
     def profiles(self) -> Path | None:
-        """The folder of ``profiles.yml``: the root, or dbt's; None where only dbt knows one."""
+        """The folder of ``profiles.yml``: the root, or dbt's; None leaves the search to dbt."""
         places = (self.root, self.dbt)
         found = (place for place in places if (place / PROFILES_FILE).exists())
         return self.given_profiles or next(found, None)
 
     @property
     def dags(self) -> Path:
-        """The folder of the DAG files, there or not: ``dags`` in the root or in dbt's folder."""
+        """The folder of the DAG files: ``dags`` in the root or dbt's folder. It may not exist."""
         places = (self.root, *_dbt_projects(self.root))
         found = (place / "dags" for place in places if (place / "dags").is_dir())
         return self.given_dags or next(found, self.root / "dags")
@@ -66,8 +66,9 @@ def find_root() -> Path | None:
     """The root of the project around the working directory; None where there is none.
 
     In a repository (``.git``, or ``pyproject.toml``) it is the outermost folder that has a dbt
-    project in it or in one of its folders, so that it is the same from wherever in the project;
-    outside of one the nearest such folder.
+    project in it or in one of its folders, so it is the same from everywhere in the project. If
+    there is none, it is the repository's folder. Outside of a repository it is the nearest folder
+    with a dbt project.
     """
     folders = [Path.cwd(), *Path.cwd().parents]
     for mark in (".git", "pyproject.toml"):

@@ -1,7 +1,7 @@
 """A believable year of NPS responses in MySQL, the same rows on every machine.
 
 Rows are made in blocks of a fixed size, each from its own seed, and sent by
-``LOAD DATA LOCAL INFILE``: memory stays that of a few blocks, whatever the number of rows.
+``LOAD DATA LOCAL INFILE``: memory holds a few blocks, whatever the number of rows.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PLANS = np.array(["free", "team", "business"])
 CHANNELS = np.array(["email", "in_app", "sms"])
 COUNTRIES = np.array(["KR", "US", "DE", "JP", "GB", "BR", "FR", r"\N"])
 COUNTRY_SHARES = [0.34, 0.26, 0.1, 0.09, 0.08, 0.06, 0.05, 0.02]
-# As written, and as in an e-mail address.
+# First names as written, and as in an e-mail address.
 FIRST_NAMES = np.array(["Ada", "Björn", "Chloé", "Diego", "Emma", "Fatima", "Lucía", "Noah"])
 FIRST_MAILBOXES = np.array(["ada", "bjorn", "chloe", "diego", "emma", "fatima", "lucia", "noah"])
 LAST_NAMES = np.array(["Brown", "Çelik", "Dubois", "García", "Müller", "O'Neil", "Smith", "Wu"])
@@ -63,8 +63,8 @@ KOREAN_FIRST_MAILBOXES = np.array(
 )
 KOREAN_LAST_NAMES = np.array(["김", "이", "박", "최", "정", "강", "조", "윤"])
 
-# What is said, by how happy it sounds (detractor, passive, promoter) and language: an opening
-# and a detail. The texts go into files as they are, so none holds a tab or a double quote.
+# The comments by language and mood (detractor, passive, promoter): openings, and details to
+# follow one. The texts go into files as they are, so none holds a tab or a double quote.
 ENGLISH = [
     (
         ["Disappointed.", "Too slow.", "It broke again 😡", "Not worth the price.", "Confusing."],
@@ -117,7 +117,7 @@ KOREAN = [
         ["고객 지원이 빠르고 친절해요.", "팀 전체가 만족합니다 🎉", "주변에 추천하고 있어요."],
     ),
 ]
-# By language (is it Korean?) and mood: every opening alone and with every detail.
+# By language (whether Korean) and mood: every opening, alone and with every detail.
 TEXTS = {
     is_korean: [
         np.array([*openings, *map(" ".join, product(openings, details))], dtype=object)
@@ -207,7 +207,7 @@ def arrive_day(
     new_users: int = 5,
     database: str = "prod",
 ) -> None:
-    """Let one day after the history happen; a day that has happened is left as it is.
+    """Add one day after the history; a day that was added before is left as it is.
 
     Args:
         server: The server; its admin account is used.
@@ -244,7 +244,7 @@ def _connect(server: MySQLServer, database: str = "") -> Iterator[Any]:
                 database=database,
                 charset="utf8mb4",
                 local_infile=True,
-                # Emptying a table waits for everyone who reads it, by default for a day.
+                # Dropping a table waits for everyone who reads it, by default for a day.
                 init_command=f"set lock_wait_timeout = {LOCK_TIMEOUT}",
             )
         ) as connection:
@@ -266,10 +266,10 @@ def _load(cursor: Any, table: str, rows: int, make: Callable[[int, int], pa.Tabl
         made = maker.submit(write, 0)
         for first in range(0, rows, BLOCK_ROWS):
             path = made.result()
-            # The one after the last is an empty file.
+            # After the last block this makes an empty file.
             made = maker.submit(write, first + BLOCK_ROWS)
             _load_file(cursor, table, path)
-            # One transaction for all would have to be able to undo all.
+            # MySQL would have to keep undo data for all rows if one transaction loaded them.
             cursor.connection.commit()
             path.unlink()
             logger.info("%s: %s of %s rows", table, min(first + BLOCK_ROWS, rows), rows)
@@ -290,7 +290,7 @@ def _load_file(cursor: Any, table: str, path: Path) -> None:
     cursor.execute(
         f"load data local infile %s into table {table} character set utf8mb4", [str(path)]
     )
-    # LOCAL makes a warning of every row it leaves out and every value it bends.
+    # With LOCAL, MySQL only warns of a row that it leaves out or a value that it changes.
     if cursor.connection.warning_count():
         cursor.execute("show warnings limit 1")
         raise SandboxError(f"Rows of {table} were not loaded as made: {cursor.fetchone()[2]}")
@@ -298,7 +298,7 @@ def _load_file(cursor: Any, table: str, path: Path) -> None:
 
 @dataclass(frozen=True)
 class _People:
-    """What responses need to know of all users, by id − 1.
+    """What is needed of all users to make responses, indexed by id − 1.
 
     Attributes:
         signed_up: Microseconds since HISTORY_START, ascending.
@@ -313,7 +313,7 @@ class _People:
     @classmethod
     def of(cls, users: int) -> _People:
         rng = np.random.default_rng([SEED, 0])
-        # More and more sign up; the first did at the very start, so nobody answers before.
+        # More and more sign up. The first does at the very start: there is always one to answer.
         quantiles = (np.arange(users) + rng.random(users)) / users
         quantiles[0] = 0
         span = _microseconds(HISTORY_END) - _microseconds(SIGN_UPS_START)
@@ -420,7 +420,7 @@ def _scores(created: Integers, plans: NDArray[np.int8], rng: Random) -> NDArray[
 
 
 def _comments(scores: NDArray[np.int8], is_korean: Booleans, rng: Random) -> NDArray[np.str_]:
-    """A comment a score as LOAD DATA reads it: most are NULL, some empty, a few very long."""
+    """One comment per score, as LOAD DATA reads it: most NULL, some empty, a few very long."""
     mood = np.digitize(scores, [7, 9])
     comments = np.full(len(scores), r"\N", dtype=object)
     kinds = _draw(rng, [0.58, 0.04, 0.377, 0.003], len(scores))
@@ -432,13 +432,13 @@ def _comments(scores: NDArray[np.int8], is_korean: Booleans, rng: Random) -> NDA
         comments[chosen] = texts[(choices[chosen] * len(texts)).astype(int)]
     is_long = kinds == 3
     repeats = (3 + choices[is_long] * 20).astype(int)
-    # Two characters, which LOAD DATA reads as a line break.
+    # A backslash and an n, which LOAD DATA reads as a line break.
     comments[is_long] += r"\n" + repeats.astype(object) * np.array(LONG_PARAGRAPH, dtype=object)
     return comments
 
 
 def _has_arrived(cursor: Any, start: datetime) -> bool:
-    # Responses of the day have an update no earlier than the day; only that column has an index.
+    # The day's responses were not updated before the day, and only updated_at has an index.
     cursor.execute(
         "select 1 from nps where updated_at >= %s and created_at >= %s and created_at < %s limit 1",
         [_text(start), _text(start), _text(start + timedelta(days=1))],
@@ -531,7 +531,7 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _texts(microseconds: Integers, is_set: Booleans | None = None) -> pa.Array:
-    """Times as MySQL reads them, NULL as LOAD DATA does where not set."""
+    """Times as MySQL reads them; where not set, NULL as LOAD DATA reads it."""
     epoch = int(HISTORY_START.timestamp()) * 1_000_000
     times = pa.array(
         microseconds + epoch, pa.timestamp("us"), mask=None if is_set is None else ~is_set

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TARGETS = "nps-targets"
 SUMMARY = "nps-summary"
 ENVIRONMENT = {"NPS_TARGETS_SPREADSHEET": TARGETS, "NPS_SUMMARY_SPREADSHEET": SUMMARY}
-"""What the example project reads to find them."""
+"""The environment variables by which the example project finds them."""
 
 _OWNERS = {"free": "Mina", "team": "Jonas", "business": "지우"}
 _FIRST_TARGETS = {"free": 20, "team": 35, "business": 45}
@@ -53,7 +53,7 @@ def _present(admin: SheetsAdmin) -> set[str]:
 
 
 def _targets() -> list[list[CellValue]]:
-    """A target a month and segment, from October 2025 to October 2026, half a point up a month."""
+    """One target per month and segment, October 2025 to October 2026, rising by 0.5 a month."""
     rows: list[list[CellValue]] = [["Month", "Segment", "Target NPS", "Owner"]]
     for number in range(13):
         month = date(2025 + (9 + number) // 12, (9 + number) % 12 + 1, 1)

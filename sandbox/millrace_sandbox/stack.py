@@ -72,7 +72,7 @@ class Stack:
 
     @property
     def _redshift_as_it_is(self) -> Redshift:
-        """The stand-in, to look at and to stop: it may have been started without an S3 server."""
+        """The stand-in, for its status and to stop it: neither needs the S3 server."""
         return Redshift(self.paths)
 
     @property
@@ -99,7 +99,7 @@ class Stack:
 
     @property
     def env_file(self) -> Path:
-        """What a shell reads to act on this stack."""
+        """The file of environment variables with which a shell acts on this stack."""
         return self.paths.root / "env"
 
     def start_services(self) -> None:
@@ -140,7 +140,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop what runs."""
-        # Whichever of the two servers was started, for whatever the stack is now.
+        # Both servers: this stack may have been started with another source than it has now.
         services: list[Any] = [self.airflow, MariaDB(self.paths), MySQL(self.paths)]
         services += [self.s3, self.sheets]
         if self._has_redshift():
@@ -150,7 +150,7 @@ class Stack:
                 stopped.result()
 
     def status(self) -> dict[str, str]:
-        """One line a service."""
+        """Whether and where each service runs, one line per service."""
         airflow = f"running on {self.airflow.url}" if self.airflow.is_running() else "stopped"
         return {
             **{
@@ -204,7 +204,7 @@ class Stack:
         }
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Ask the warehouse, to show something: the columns' names and the rows."""
+        """Query the warehouse: the names of the columns, and the rows."""
         if self.target == "redshift":
             connection: Any = self.redshift.endpoint.connect()
             connection.autocommit = True
@@ -239,7 +239,7 @@ class Stack:
             raise SandboxError(f"dbt {arguments[0]} failed:\n{done.stdout}{done.stderr}")
 
     def _has_redshift(self) -> bool:
-        """Whether the stand-in was ever started here, for whichever target the stack is now."""
+        """Whether the stand-in was ever started here, whatever the stack's target is now."""
         return (self.paths.root / "redshift").exists()
 
     def _salt(self) -> str:

@@ -65,7 +65,7 @@ class _StandIn(ABC, Generic[Endpoint]):
 
     @property
     def status(self) -> str:
-        """One line for a person."""
+        """Whether and where it runs, in one line for a person."""
         if not self.is_running():
             return "stopped"
         return f"running on {self.address}, pid {self._service.pid}"

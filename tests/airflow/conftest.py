@@ -1,4 +1,4 @@
-"""Airflow reads its settings when it is first imported: here, before any test module does."""
+"""Import Airflow here, before any test module does: the first import reads its settings."""
 
 import os
 import tempfile

@@ -7,7 +7,7 @@ from millrace.errors import ConnectionNotFound
 
 
 def test_a_password_that_is_not_encoded_never_becomes_another_host(monkeypatch):
-    """Airflow itself takes the text behind the # for a comment, and the user for the host."""
+    """Airflow itself takes the text behind the # for a fragment, and the user for the host."""
     monkeypatch.setenv("AIRFLOW_CONN_MYSQL_PROD", "mysql://reader:1#hunter2@db.internal/prod")
     with pytest.raises(ConnectionNotFound, match="percent-encoded") as refused:
         airflow_connection("mysql_prod")

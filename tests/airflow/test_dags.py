@@ -145,7 +145,7 @@ def test_the_tests_of_a_source_come_before_what_reads_it(dagbag):
 
 
 def test_a_run_cannot_be_greener_than_dbt(dagbag):
-    """Airflow calls a run as its last tasks: dbt's own has to be before each of them."""
+    """A run has the state of its last tasks, so dbt's own task has to come before each of them."""
     dag = dagbag.dags["transform"]
     assert [task.task_id for task in dag.tasks if not task.downstream_task_ids] == ["done"]
     assert "dbt_build" in dag.get_task("done").upstream_task_ids
@@ -157,7 +157,7 @@ def test_a_publication_comes_after_its_marts_tests_and_the_end_of_dbt(dagbag, ca
     for publication in catalog.publications:
         publish = dag.get_task(f"publish__{publication.name}")
         assert publish.upstream_task_ids == {f"{publication.mart}.test", "dbt_ended"}
-        # One failing test is enough to stop it.
+        # One failing test is enough to stop the publication.
         assert publish.trigger_rule == "all_success"
     assert [publication.name for publication in catalog.publications] == ["nps_summary_sheet"]
 
@@ -193,7 +193,7 @@ def test_parsing_imports_no_heavy_library(catalog, file):
 
 
 def test_what_tasks_are_forked_with_exists_and_holds_no_code_of_ours():
-    """A module that is missing is left out silently; one of ours would stay as it was."""
+    """Airflow silently skips a missing module; code of ours would stay as it was at the start."""
     modules = PRELOADED
     code = f"import sys; [__import__(m) for m in {modules!r}]; print(*sys.modules, sep='\\n')"
     done = subprocess.run(
@@ -233,7 +233,7 @@ def test_what_may_pass_is_retried_and_what_a_person_must_mend_is_not(caplog):
 
 
 def test_a_message_needs_no_stack_trace(dagbag):
-    """Airflow prints one for every exception but SystemExit."""
+    """Airflow prints a stack trace for every exception except SystemExit."""
     assert issubclass(TaskEnded, SystemExit)
     for dag in dagbag.dags.values():
         for task in dag.tasks:
@@ -241,7 +241,7 @@ def test_a_message_needs_no_stack_trace(dagbag):
 
 
 def test_a_dag_that_is_tested_by_itself_watches_nothing(monkeypatch, catalog):
-    """`airflow dags test` runs one task after another: a task that watches would wait for ever."""
+    """`airflow dags test` runs one task after another: a task that watches would wait forever."""
     monkeypatch.setattr("sys.argv", ["airflow", "dags", "test", "transform", "2026-10-01"])
     dag = transform_dag(PROJECT)
     first = dag.get_task("mysql.users.test")
@@ -253,7 +253,7 @@ def test_a_dag_that_is_tested_by_itself_watches_nothing(monkeypatch, catalog):
 
 @pytest.fixture
 def plan(monkeypatch, catalog):
-    """The task that plans, and what it asks the pipeline; the answer is `answers.plan`."""
+    """The task `plan`, what it asks the pipeline, and `answers`, whose `plan` gives the answer."""
     asked = []
     answers = SimpleNamespace(plan=lambda: "batch")
 

@@ -48,7 +48,7 @@ def warehouse(monkeypatch, tmp_path):
 
 
 class TaskInstance:
-    """What a task asks of Airflow, kept here."""
+    """Stands for Airflow's task instance, and keeps what a task asks of it."""
 
     def __init__(self, state="running"):
         self.dag_id, self.run_id, self.map_index = "transform", "run", -1
@@ -93,7 +93,7 @@ def test_every_task_gets_its_word_and_a_relative_path_is_the_file_of_ingestion(
 
 @pytest.fixture(scope="module")
 def refused(project, tmp_path_factory):
-    """A run of dbt in which a model and a test fail: what its tasks are told, and what it says."""
+    """A run of dbt in which a model and a test fail: what its tasks are told, and what dbt says."""
     ti = TaskInstance("failed")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DUCKDB_PATH", str(tmp_path_factory.mktemp("refused") / "w.duckdb"))
@@ -170,7 +170,7 @@ def test_a_project_that_dbt_cannot_parse_is_not_tried_again(project, monkeypatch
 
 
 def test_dbt_ends_with_the_task_that_started_it(project):
-    """Even where the task is killed: dbt would go on without the task's slot in the pool."""
+    """Even if the task is killed; dbt would otherwise go on without the task's pool slot."""
     with running_dbt(project, ["build"]) as (process, lines):
         next(lines)
         assert process.stdin
@@ -185,7 +185,7 @@ def test_dbt_ends_with_the_task_that_started_it(project):
         ("failed", {"status": "success", "said": []}, None),
         ("running", {"status": "failed", "said": ["Why."]}, Refused),
         ("failed", None, Refused),
-        # Without a word dbt cannot have built it.
+        # dbt has said nothing about the node, so it cannot have built it.
         ("success", None, Refused),
     ],
 )

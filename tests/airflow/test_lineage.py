@@ -1,4 +1,4 @@
-"""Who waits for which test, as ``dbt build`` has it."""
+"""Which node waits for which test, as in ``dbt build``."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""DAGs by two files of a few lines, in an Airflow that somebody made by hand."""
+"""The DAGs that DAG files of a few lines make, in an Airflow that somebody set up by hand."""
 
 from __future__ import annotations
 

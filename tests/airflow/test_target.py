@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def target_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of these tests' own: which target it is of does not matter here."""
+    """A manifest for these tests alone; the target that it was made for does not matter here."""
     return tmp_path_factory.mktemp("target")
 
 

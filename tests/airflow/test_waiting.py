@@ -1,4 +1,4 @@
-"""What ``transform`` waits for, and what it says of what it does not wait for."""
+"""What ``transform`` waits for, and what it says about the rest."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,13 +17,13 @@ NOW = datetime.now(UTC)
 OPTIONS = MySQLOptions(kind="mysql", connection="db", table="shop.t", primary_key=("id",))
 ORDERS, USERS = (IngestTable("shop", name, "raw", name, OPTIONS) for name in ("orders", "users"))
 PROJECT = AirflowProject(Path("nowhere"))
-# What its manifest would say.
+# The catalog that the project's manifest would give.
 vars(PROJECT)["catalog"] = Catalog((ORDERS, USERS), project="shop")
 PAUSED, LOADING = "paused", "loading"
 
 
 class Events(list):
-    """An asset's events, asked for as Airflow's are: the newest only."""
+    """An asset's events with the calls that Airflow's have; only the newest may be asked for."""
 
     def ascending(self, is_ascending):
         assert not is_ascending
@@ -114,5 +114,5 @@ def test_a_run_for_news_that_dbt_has_read_is_skipped(task):
     with pytest.raises(AirflowSkipException):
         task.execute(airflow(built=NOW, news=[earlier]))
     assert task.execute(airflow(built=earlier, news=[NOW])) == []
-    # Nothing started this one: a person, or the morning.
+    # No event started this run: a person did, or the morning's schedule.
     assert task.execute(airflow(built=NOW)) == []

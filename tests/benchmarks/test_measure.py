@@ -1,4 +1,4 @@
-"""What a run takes is counted over all of its processes."""
+"""The memory and the time of a run are counted over all of its processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.workspace import BenchmarkError
 
 MEGABYTE = 2**20
 
-# A child that holds 60 MB until its parent, which holds 60 MB of its own, has spent some time.
+# Parent and child hold 60 MB each; the child ends after the parent has spent 0.5 s of CPU.
 FAMILY = """
 import subprocess, sys, time
 child = subprocess.Popen(

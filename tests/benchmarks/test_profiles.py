@@ -1,4 +1,4 @@
-"""A stack of a profile is counted to one stage."""
+"""Each stack of a profile counts for one stage."""
 
 from __future__ import annotations
 

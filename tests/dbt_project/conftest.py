@@ -95,7 +95,7 @@ class Warehouse:
 
 @pytest.fixture(scope="session")
 def dbt_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One target folder for all, so that dbt parses the project only when it must."""
+    """One target folder for all tests, so that dbt parses the project only when it must."""
     return tmp_path_factory.mktemp("dbt")
 
 

@@ -17,7 +17,7 @@ insert into raw_mysql.users values
     (11, repeat('b', 64), 'DE', 'team', 0, '2025-01-01', '2025-01-01', 'u1', '2026-03-03 01:00')
 """
 
-# 10, of whom February's only response is, moves to the plan `team` in the afternoon of 3 March.
+# User 10, who gave February's only response, moves to the plan `team` on 3 March, 16:00.
 UPGRADE = """
 update raw_mysql.users
 set plan = 'team', updated_at = '2026-03-03 16:00', _loaded_at = '2026-03-04 01:00'
@@ -34,7 +34,7 @@ select *, 't1', '2026-03-03 01:00' from (values
 )
 """
 
-# Response 5 is of a user nobody knows; 6 was deleted before it was ever extracted.
+# Response 5 is of an unknown user; 6 was deleted before it was ever extracted.
 FIRST_DAYS = """
 insert into raw_mysql.nps
 select *, 'b1', '2026-03-03 01:00' from (values
@@ -47,8 +47,8 @@ select *, 'b1', '2026-03-03 01:00' from (values
 )
 """
 
-# 2 is edited, 3 is deleted, 7 and 8 are new, 8 after the upgrade; older versions of 2 and 4 arrive
-# late.
+# Response 2 is edited, 3 is deleted, 7 and 8 are new, 8 after the upgrade. Older versions of 2 and
+# 4 arrive late.
 NEXT_DAY = """
 insert into raw_mysql.nps
 select *, 'b2', '2026-03-04 01:00' from (values
@@ -114,9 +114,9 @@ def test_first_build_gives_the_nps_computed_by_hand(
     assert first_summary == [
         # date, responses, promoters, passives, detractors, nps, responses_28d, nps_28d
         (date(2026, 2, 2), 1, 1, 0, 0, Decimal("100.00"), 1, Decimal("100.00")),
-        # 27 days later the first response still counts …
+        # 27 days later the 28-day window still has the first response …
         (date(2026, 3, 1), 1, 0, 0, 1, Decimal("-100.00"), 2, Decimal("0.00")),
-        # … and no more on the 28th: 2, 3, 4 and 5 remain.
+        # … and a day later it has not: responses 2, 3, 4 and 5 remain.
         (date(2026, 3, 2), 3, 1, 1, 1, Decimal("0.00"), 4, Decimal("-25.00")),
     ]
 
@@ -150,7 +150,7 @@ def test_increment_moves_the_month_against_its_target(next_day: "Warehouse") -> 
     assert next_day.query(VS_TARGET) == [
         (date(2026, 2, 1), "free", 1, Decimal("100.00"), Decimal("100.00"), 0, True, "Ada"),
         (march, "business", 0, None, Decimal("40.00"), None, None, "지우 🎯"),
-        # The one response of `free` was deleted, and no target keeps the row.
+        # The only response of `free` in March was deleted, and no target keeps its row.
         (march, "team", 4, Decimal("25.00"), Decimal("-12.50"), Decimal("37.50"), True, None),
         (april, "free", 0, None, Decimal("50.25"), None, None, "Ada"),
     ]

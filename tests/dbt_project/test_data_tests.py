@@ -1,4 +1,4 @@
-"""The data tests, each by rows that it has to refuse."""
+"""Each data test, with rows that it has to refuse."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.dbt_project.conftest import Warehouse
 
-# Some tests read the latest loads or responses, by the clock.
+# Some tests read only the latest loads or responses, by the clock.
 OLD, NEW = "2026-03-01 01:00", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
 USERS = f"""
@@ -30,7 +30,7 @@ FACT_KEY = "unique_fct_nps_responses_nps_response_id"
 ONE_PLAN_AT_A_TIME = "int_users_plan_periods_one_plan_at_a_time"
 EVERY_KEY = ("--vars", "test_one_key_in: 1")
 
-# By row: the tests that refuse it.
+# The tests that have to refuse each row.
 BAD_ROWS = {
     "null, 1, 5, null, 'email', '2026-01-01', '2026-01-01', null": {
         "source_not_null_mysql_nps_id",
@@ -63,7 +63,7 @@ def load(warehouse: "Warehouse", rows: list[str], loaded_at: str) -> None:
 
 @pytest.fixture
 def built(warehouse: "Warehouse") -> "Warehouse":
-    """Good responses of long ago and of now; 20 came again."""
+    """Good responses of long ago and of now; response 20 came twice."""
     warehouse.execute("delete from raw_mysql.nps; delete from raw_mysql.users")
     # A full refresh leaves a snapshot as it is.
     warehouse.execute("drop schema if exists analytics_snapshots cascade")
@@ -114,7 +114,7 @@ def test_two_plans_at_a_time_fail_where_they_are_and_where_they_double_rows(
 
 
 def test_null_never_enters_the_deduplicated_responses(built: "Warehouse") -> None:
-    """Whoever builds without the tests is refused by the table itself."""
+    """A build without the tests is refused by the table itself."""
     load(built, ["null, 1, 5, null, 'email', '2026-01-01', '2026-03-11', null"], "2099-01-01")
     with pytest.raises(pytest.fail.Exception, match="NOT NULL constraint failed"):
         built.dbt("run", "--select", "int_nps_responses_deduplicated")

@@ -1,8 +1,8 @@
 """Whatever order rows arrive in, the marts end as a full refresh would make them.
 
 A dbt start costs seconds, so dbt runs here only to show the statements it sends: once to build
-the models and snapshots, once to add to them. The properties replay these very statements, a new
-session a run, in a database of the same name in memory. The last tests let dbt itself do the whole.
+the models and snapshots, once to add to them. The property tests replay these very statements in
+a database of the same name in memory, with one session per node. In the last tests dbt itself runs.
 """
 
 import re
@@ -27,7 +27,7 @@ CURRENT = "int_nps_responses_deduplicated"
 HISTORY = "nps_responses_snapshot"
 PLANS = "users_snapshot"
 DAYS = "fct_nps_responses_daily"
-# In the order in which they need each other.
+# In the order of their dependencies.
 STAGING = ("stg_mysql__nps_responses", "stg_mysql__users")
 VIEWS = ("int_users_plan_periods", "fct_nps_responses")
 BUILD = (PLANS, CURRENT, HISTORY, DAYS)
@@ -51,7 +51,7 @@ START = datetime.fromisoformat("2026-01-01")
 
 @dataclass(frozen=True)
 class Version:
-    """A response as it was at a time, in hours since `START`; it was given on a day since then."""
+    """A version of a response: `updated_at` is in hours since `START`, `day` in days since then."""
 
     id: int
     updated_at: int
@@ -119,7 +119,7 @@ class Raw:
             )
 
     def load_users(self, plans: Mapping[int, str | None], day: int) -> None:
-        """Users are replaced as a whole; who has another plan than before got it on that day."""
+        """Replace all users; whose plan differs from before got it on this day."""
         self.loads += 1
         self.plans = {
             user: self.plans[user] if self.plans.get(user, ("", 0))[0] == plan else (plan, day)
@@ -135,21 +135,21 @@ class Raw:
             )
 
     def snapshot(self) -> None:
-        """What the snapshot of users should see of them."""
+        """Note what the snapshot of users should see now."""
         for user, version in self.plans.items():
             seen = self.seen.setdefault(user, [])
             if not seen or version[1] > seen[-1][1]:
                 seen.append(version)
 
     def latest(self) -> list[Row]:
-        """A key's latest change and, of equals, the last loaded."""
+        """The latest version of each key; of equally late ones, the one loaded last."""
         rows = [row for batch in self.batches.values() for row in batch]
         rows.sort(key=lambda row: (row.version.updated_at, row.load))
         latest = {row.version.id: row for row in rows}
         return [latest[key] for key in sorted(latest)]
 
     def current(self) -> list[tuple[object, ...]]:
-        """What the current versions should be."""
+        """The rows that the model of current versions should hold."""
         return [row.current() for row in self.latest()]
 
     def segment(self, version: Version) -> str:
@@ -159,7 +159,7 @@ class Raw:
         return (had or [plan for plan, _ in versions[:1]] or [None])[-1] or "none"
 
     def days(self) -> list[tuple[object, ...]]:
-        """What the days should hold: live responses by the plan of their time."""
+        """The rows that the daily model should hold: live responses by the plan of their time."""
         counts: dict[tuple[object, ...], Counter[str]] = {}
         for version in (row.version for row in self.latest()):
             if not version.is_deleted:
@@ -182,7 +182,7 @@ class Statements:
 
 
 class Replay:
-    """A database of one's own in which `dbt build` is a replay of its statements."""
+    """A private database in which a replay of its statements stands for `dbt build`."""
 
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
@@ -284,13 +284,13 @@ batches = st.lists(st.lists(versions, unique_by=lambda v: v.id, max_size=4), min
 plans = st.dictionaries(
     st.integers(1, 3), st.sampled_from(["free", "team", None]), min_size=1, max_size=3
 )
-# What a build gets done after a load: nothing, all, or what comes before a failure.
+# The nodes that a build finishes after a load: none, all, or those before a failure.
 runs = st.sampled_from([(), (CURRENT,), (PLANS,), (PLANS, CURRENT), (CURRENT, HISTORY), BUILD])
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A load of a batch, perhaps one of the users, and the nodes that run then."""
+    """A load of a batch, perhaps a load of the users, and the nodes that run then."""
 
     batch: int
     contents: list[Version]
@@ -312,7 +312,7 @@ def deliveries(draw: st.DrawFn) -> list[Delivery]:
 @settings(max_examples=100, deadline=None)
 @given(history=deliveries(), starts_empty=st.booleans())
 @example(
-    # A user upgrades on day 1; what was answered on day 0 is edited and delivered again afterwards.
+    # A user upgrades on day 1; a response of day 0 is edited and delivered again afterwards.
     history=[
         Delivery(0, [Version(1, 0, 9)], {1: "free"}, BUILD),
         Delivery(1, [Version(2, 1, 9, day=2)], {1: "team"}, BUILD),
@@ -370,7 +370,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Extract:
-    """An interval is extracted as MySQL is now, and loaded."""
+    """An interval is extracted from MySQL as it is now, and loaded."""
 
     interval: int
 
@@ -393,7 +393,7 @@ steps = edits | st.builds(Extract, interval=st.integers(0, INTERVALS - 1)) | st.
 def test_backfill_of_every_interval_ends_as_the_source_is(
     statements: Statements, life: list[Edit | Extract | Run]
 ) -> None:
-    """A row that moved to a later interval is gone from its old one when that is read again."""
+    """A row that moved to a later interval vanishes from its old one when that is read again."""
     source: dict[int, Version] = {}
     now = 0
     with closing(Replay(statements)) as replay:

@@ -55,7 +55,7 @@ SNAPSHOTS: dict[str, dict[str, Any]] = {
     "key_of_two_and_deletes": {"unique_key": ["id", "kind"], "hard_deletes": "invalidate"},
     "key_that_is_an_expression": {"unique_key": "id || '-' || kind"},
 }
-# A change, a deletion and an arrival; then the deleted one comes back.
+# A change, a deletion and an arrival; then the deleted row comes back.
 DAYS = [
     [(1, "a", "x", 1), (2, "a", "x", 1), (3, "a", "x", 1)],
     [(1, "a", "y", 2), (3, "a", "x", 1), (4, "a", "x", 2)],
@@ -117,7 +117,7 @@ class Scratch:
         return {r.node.name: str(r.message) for r in results if r.status == "error"}
 
     def versions(self, name: str) -> list[tuple[Any, ...]]:
-        """Every version, by what does not depend on the time of the run."""
+        """Every version, without the columns that depend on the time of the run."""
         config = self.snapshots[name]
         ended = config.get("snapshot_meta_column_names", {}).get("dbt_valid_to", "dbt_valid_to")
         deleted = "dbt_is_deleted" if config.get("hard_deletes") == "new_record" else "''"
@@ -188,7 +188,7 @@ def test_every_other_kind_of_snapshot_is_dbts_own(scratch: Callable[..., Scratch
         assert ours.take(rows) == {}
         for name in SNAPSHOTS:
             assert (day, name, ours.versions(name)) == (day, name, plain.versions(name))
-    # What is compared is there to be compared.
+    # The comparison is not of empty tables.
     assert len(plain.versions("by_timestamp")) == 6
     assert len(plain.versions("key_of_two")) == 12
     assert {row[4] for row in plain.versions("deletes_recorded")} == {"True", "False"}
@@ -202,6 +202,6 @@ def test_the_project_overrides_nothing_of_dbts(warehouse: Warehouse) -> None:
     theirs = {macro["name"] for macro in macros if macro["package_name"] != "millrace"}
     assert "net_promoter_score" in ours
     assert {"is_incremental", "get_merge_sql", "default__snapshot_merge_sql"} <= theirs
-    # `redshift__get_merge_sql` would be dispatched to in the place of `get_merge_sql`.
+    # dbt would dispatch `get_merge_sql` to a macro named `redshift__get_merge_sql`.
     dispatched = {name.partition("__")[2] for name in ours}
     assert theirs.isdisjoint(ours | dispatched)

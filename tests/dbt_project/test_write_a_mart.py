@@ -17,7 +17,7 @@ FILES = re.findall(
 MODELS = "models/marts/support/_support__models.yml"
 SELECTION = ("--select", "source:mysql.tickets+")
 
-# As `millrace ingest mysql.tickets` leaves it; the subject never leaves MySQL.
+# The table as `millrace ingest mysql.tickets` leaves it; the column subject never leaves MySQL.
 RAW_TICKETS = """
 create table raw_mysql.tickets (
     id ubigint, opened_at timestamp, closed_at timestamp, _batch_id varchar, _loaded_at timestamp

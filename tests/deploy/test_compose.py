@@ -61,7 +61,7 @@ def test_no_secret_is_written_out(name: str) -> None:
 
 
 def test_what_is_passed_on_is_in_the_example_and_not_set_there() -> None:
-    # Set to nothing, dbt would take it for the spreadsheet's key.
+    # dbt would take a variable set to nothing for the spreadsheet's key.
     environments = [service["environment"] for service in OURS.values()]
     passed_on = {name for found in environments for name, value in found.items() if value is None}
     assert passed_on == set(re.findall(r"^# (\w+)=", EXAMPLE, re.MULTILINE))
@@ -132,5 +132,5 @@ def test_the_s3_server_is_the_one_of_the_sandbox() -> None:
 
 
 def test_the_lock_has_both_drivers_of_the_metadata_database() -> None:
-    # Airflow asks PostgreSQL synchronously here and asynchronously there.
+    # Airflow needs a synchronous and an asynchronous driver for PostgreSQL.
     assert {"asyncpg", "psycopg2-binary"} <= locked().keys()

@@ -1,4 +1,4 @@
-"""A commit is judged by the checks of CI, and by no others."""
+"""A commit runs the checks of CI, and no others."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ def test_a_commit_is_judged_by_the_checks_of_its_files(
     path.write_text("")
     subprocess.run(["git", "add", file], cwd=checkout, check=True)
     staged = checks(checkout, "--staged")
-    # Each judges the same files as in CI.
+    # Each check gets the same files as in CI.
     assert set(staged) <= set(whole)
     assert {check.split()[0] for check in staged} == expected

@@ -188,7 +188,7 @@ def test_transform_was_started_by_the_assets(demo, stack):
     client = stack.airflow.client()
     runs = list(client.runs("transform"))
     assert {(run.run_type, run.state) for run in runs} == {("asset_triggered", "success")}
-    # A burst of tables makes one run of dbt; what else it starts has nothing to do.
+    # A burst of loaded tables leads to one run of dbt; the other runs that it starts skip dbt.
     built = [task.state for task in client.task_instances("transform") if task.task_id == BUILD]
     assert built.count("success") == 2
     assert set(built) <= {"success", "skipped"}
@@ -235,7 +235,7 @@ def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack):
             timeout=180,
         )
         assert done.interval_end == day + timedelta(days=1)
-    # Both days' rows came again; the marts do not change.
+    # The rows of both days were loaded again, and the marts do not change.
     before = query(stack, "select * from analytics.nps_summary order by 1")
     run(
         *(BIN / "dbt", "run", "--project-dir", "dbt_project", "--profiles-dir", "."),
@@ -245,7 +245,7 @@ def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack):
 
 
 def test_a_dag_that_is_triggered_by_hand_takes_what_is_new(env, stack):
-    """From the end of what is loaded until now: such a run has no interval of its own."""
+    """It reads from the end of what is loaded until now, as its run has no interval."""
     run(BIN / "airflow", "dags", "trigger", "ingest__mysql__nps", "--run-id", "by_hand", env=env)
     done = stack.airflow.client().wait_for_run(
         "ingest__mysql__nps", lambda found: found.run_id == "by_hand", timeout=180
@@ -261,7 +261,7 @@ def test_a_dag_that_is_triggered_by_hand_takes_what_is_new(env, stack):
 
 @pytest.fixture(scope="module")
 def quiet_airflow(demo, stack):
-    """Nothing runs and nothing starts by itself: a DAG that is tested has DuckDB to itself."""
+    """Wait for all runs and pause all DAGs, so that a tested DAG has DuckDB to itself."""
     client = stack.airflow.client()
     ended = {"success", "failed"}
     assert poll(lambda: {found.state for found in client.runs()} <= ended, timeout=300)

@@ -108,7 +108,7 @@ def test_fifty_tables_at_once(admin, airflow, tmp_path):
     before = status(admin, "Threads_connected")
     since = datetime.now(UTC)
 
-    # Each starts the run of its last day.
+    # Unpaused, each DAG starts the run of its last day.
     for dag_id in DAGS:
         client.unpause(dag_id)
     changes = client.watch(

@@ -1,4 +1,4 @@
-"""A run that dbt refuses is red and publishes nothing, whatever is tried again or cleared."""
+"""A run that dbt refuses is red and publishes nothing, whatever is retried or cleared."""
 
 import os
 import re
@@ -100,7 +100,7 @@ def tasks(client, run_id):
 
 @pytest.fixture(scope="module")
 def good(airflow):
-    """A run in which all is well; nothing of it is repeated."""
+    """A successful run; no test clears a task of it."""
     run = airflow.client().trigger("transform")
     assert ended(airflow.client(), run.run_id) == "success"
     return run.run_id
@@ -133,7 +133,7 @@ def test_what_dbt_refuses_is_red_at_once_says_why_and_publishes_nothing(client, 
     found = tasks(client, run_id)
     assert found[failing].state == "failed"
     assert found["publish__orders_sheet"].state == "upstream_failed"
-    # Nothing was tried again.
+    # No failed task was retried.
     assert {task.try_number for task in found.values() if task.state == "failed"} == {1}
     for task_id in (failing, "dbt_build"):
         log = client.log_tail(found[task_id], lines=200)
@@ -147,7 +147,7 @@ def test_to_clear_a_mirror_repeats_what_dbt_said_and_to_clear_dbt_builds_again(c
     assert ended(client, run_id) == "failed"
     built = tasks(client, run_id)["dbt_build"]
 
-    # The data are right now, but nobody has looked at them.
+    # The data are good now, but dbt has not tested them again.
     shop.execute(GOOD)
     client.clear(tasks(client, run_id)["orders_summary.test"], downstream=True)
     assert ended(client, run_id) == "failed"

@@ -25,7 +25,7 @@ def run(stack, *command):
         env={
             **os.environ,
             **stack.environment(),
-            # A manifest and logs of their own: another target has other schemas.
+            # Each target has its own manifest and logs, because its schemas differ.
             "DBT_TARGET_PATH": str(stack.paths.root / stack.target),
             "DBT_LOG_PATH": str(stack.paths.logs),
         },
@@ -107,7 +107,7 @@ def test_both_warehouses_hold_the_same_rows(built, relation):
 def test_publishing_from_redshift_shows_what_duckdb_showed(built):
     shown = []
     for stack in built:
-        # A sheet anew: one warehouse does not publish over another's.
+        # New sheets, because one warehouse does not publish over another's table.
         sample_sheets.create_sheets(stack.sheets.endpoint)
         run(stack, BIN / "millrace", "publish", "nps_summary_sheet")
         shown.append(stack.sheets.endpoint.admin().tab(sample_sheets.SUMMARY, "nps_summary").values)

@@ -123,7 +123,7 @@ class Database:
 
 @cache
 def _make_numbers(server: MySQLServer) -> None:
-    """The numbers to a million, which MariaDB has and MySQL has not."""
+    """Make a table of the numbers to a million, which MariaDB has built in and MySQL has not."""
     with server.admin_cursor() as cursor:
         cursor.execute("CREATE DATABASE IF NOT EXISTS numbers")
         cursor.execute("DROP TABLE IF EXISTS numbers.numbers")
@@ -217,7 +217,7 @@ def parsed_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command ended with."""
+    """How a command ended."""
 
     exit_code: int
     out: str
@@ -286,14 +286,14 @@ class Workspace:
         return said
 
     def change_manifest(self, change: dict[str, Any], table: str = "nps") -> None:
-        """Change keys of a table's node, as if its YAML had said so and dbt had parsed it."""
+        """Change keys of a table's node in the manifest, as if its YAML said so."""
         manifest = json.loads(self.manifest_file.read_text())
         manifest["sources"][f"source.millrace.mysql.{table}"] |= change
         self.manifest_file.write_text(json.dumps(manifest))
         self.take_manifest()
 
     def take_manifest(self) -> None:
-        """Let the manifest be what dbt has just made of the project, in this environment."""
+        """Make the manifest look as if dbt had just parsed the project in this environment."""
         project = self.pipeline.project
         project._fingerprint_path.write_text(
             json.dumps(project._fingerprint(project._inputs_digest()))

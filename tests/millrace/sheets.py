@@ -1,4 +1,4 @@
-"""A spreadsheet of a test's own on the stand-in, and gspread itself to read what came."""
+"""A test's own spreadsheet on the stand-in, and gspread to read what was published."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Workbook:
 
 @cache
 def _admin(server: GoogleSheetsServer) -> SheetsAdmin:
-    """One client for all spreadsheets, since nobody closes it."""
+    """One client per server, shared by all spreadsheets, since nobody closes it."""
     return server.admin()
 
 

@@ -37,7 +37,7 @@ def test_an_unknown_name_is_refused():
         (pa.float32(), pa.float64(), pa.float64()),
         (pa.int32(), pa.float64(), pa.float64()),
         (pa.date32(), pa.timestamp("us"), pa.timestamp("us")),
-        # No loss is small enough to be let pass:
+        # No loss is small enough to be accepted.
         (pa.int64(), pa.float64(), None),
         (pa.string(), pa.int32(), None),
         (pa.bool_(), pa.int16(), None),

@@ -1,4 +1,4 @@
-"""What users get wrong, through the command line: one clear error, and nothing is changed."""
+"""What users get wrong on the command line: they get one clear error, and nothing changes."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def landed(workspace: Workspace) -> Manifest:
 
 @contextmanager
 def held(file: Path) -> Iterator[int]:
-    """Another process holds a DuckDB file; gives its id."""
+    """Let another process hold a DuckDB file during the block; gives its pid."""
     code = (
         "import duckdb, sys; connection = duckdb.connect(sys.argv[1]); "
         "print(flush=True); sys.stdin.read()"
@@ -431,7 +431,7 @@ def test_a_typo_in_a_declaration(
     loaded: Workspace, changes: dict[str, Any], says: list[str]
 ) -> None:
     loaded.declare(**changes)
-    # Every table's command: a typo is found before anything runs.
+    # Another table's command finds the typo too, before anything runs.
     loaded.refuses(
         *("ingest", "mysql.users"),
         says=["models/sources.yml", "mysql.nps", "meta.ingest", *says],

@@ -13,7 +13,7 @@ TABLE = {"table": "prod.nps", "primary_key": ["id"], "cursor": "updated_at"}
 
 
 def source_node(name="nps", *, ingest=TABLE, defaults=SOURCE, columns=None):
-    """A source as dbt 1.11 writes it: the table's meta has replaced the source's, key by key."""
+    """A source's node as dbt 1.11 writes it, with the table's meta merged over the source's."""
     return {
         "unique_id": f"source.millrace.mysql.{name}",
         "source_name": "mysql",

@@ -23,7 +23,7 @@ BATCHES = (
     "SELECT interval_start, interval_end, row_count FROM raw_mysql._batches "
     "WHERE table_name = 'mysql.nps' ORDER BY loaded_at"
 )
-# The ledger keeps UTC without a zone.
+# The ledger keeps times in UTC without a time zone.
 OCTOBER = datetime(2026, 10, 1)
 
 

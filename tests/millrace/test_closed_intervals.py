@@ -1,6 +1,6 @@
-"""Which part of an interval is closed: nothing that is still open at the source can write into it.
+"""Which part of an interval is closed: no open transaction at the source can write into it.
 
-On both servers, with PROCESS and with SELECT alone.
+The tests run on both servers, with PROCESS and with SELECT alone.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def test_what_is_written_and_not_committed_ends_the_closed_part(
         assert began <= open_.end <= wrote
         assert open_.held_by is not None
         assert "written and not committed" in open_.held_by
-        # Asked again for what was closed already, nothing holds it up.
+        # The part that was closed already is held by nothing.
         assert source.closed(table, Interval(None, began)).held_by is None
         late("COMMIT")
     closed = source.closed(table, Interval(None, None))
@@ -195,7 +195,7 @@ def test_a_statement_that_waits_for_a_lock_ends_the_closed_part_where_it_began(
     mysql.execute("INSERT INTO t VALUES (1, 0, '2026-01-01')")
     table = mysql.table("t", cursor=cursor())
     with session(mysql) as holder, session(mysql) as waiter:
-        # A lock, and nothing written: no look sees it.
+        # The holder has a lock and has written nothing: no list of writers shows it.
         holder("SELECT * FROM t WHERE id = 1 FOR UPDATE")
         began = now(mysql)
         waiting = threading.Thread(
@@ -216,7 +216,7 @@ def test_a_statement_that_waits_for_a_lock_ends_the_closed_part_where_it_began(
 def test_a_list_of_transactions_that_somebody_keeps_old_is_not_believed(
     mysql: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who reads it every few milliseconds, as a monitor may, keeps the server from renewing it."""
+    """A monitor that reads the list every few milliseconds keeps the server from renewing it."""
     monkeypatch.setattr(mysql_source, "_LIST_AGE", timedelta(microseconds=1))
     create(mysql)
     stop, reads = threading.Event(), threading.Event()
@@ -299,7 +299,7 @@ def test_without_process_time_is_left_for_statements_that_have_not_written(
     assert "GRANT PROCESS" in str(found.held_by)
     short = mysql.table("t", cursor=cursor(settle={"count": 1, "period": "minute"}))
     assert found.end < plain_source.closed(short, Interval()).end or lock_seconds == 50
-    # What ended before that is closed.
+    # An interval that ends there is closed.
     assert (
         plain_source.closed(mysql.table("t", cursor="at"), Interval(None, found.end)).held_by
         is None

@@ -125,7 +125,7 @@ def test_a_field_of_the_wrong_kind_is_named_without_showing_it(monkeypatch, chan
 
 
 def test_a_list_of_connections_is_none(monkeypatch):
-    """As `airflow connections get -o json` prints it."""
+    """`airflow connections get -o json` prints such a list."""
     monkeypatch.setenv("AIRFLOW_CONN_X", '[{"conn_type": "mysql", "password": "hunter2"}]')
     with pytest.raises(ConnectionNotFound, match="is a list: leave out the brackets"):
         from_environment(os.environ, "x")

@@ -15,7 +15,7 @@ from millrace.cursor import CursorClock
 
 ZONES = [
     *("UTC", "America/New_York", "Asia/Seoul", "Asia/Kathmandu", "Europe/London"),
-    # Half an hour of summer; summer time that begins at midnight; a day that never was.
+    # Summer time of half an hour; summer time that begins at midnight; a day that was skipped.
     *("Australia/Lord_Howe", "America/Santiago", "Pacific/Apia", "America/St_Johns"),
 ]
 STEPS = [timedelta(microseconds=1), timedelta(milliseconds=1), timedelta(seconds=1), timedelta(1)]
@@ -27,7 +27,7 @@ def clocks() -> st.SearchStrategy[CursorClock]:
 
 
 def shown(clock: CursorClock, moment: datetime) -> datetime:
-    """What MySQL writes at that moment: the wall clock, cut off."""
+    """What MySQL writes at that moment: the wall clock, truncated."""
     local = moment.astimezone(clock.zone).replace(tzinfo=None)
     if clock.step >= timedelta(days=1):
         return local.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -49,7 +49,7 @@ def test_every_row_is_taken_by_an_interval_that_ends_after_it_was_written(
     value = shown(clock, written)
     takers = [interval for interval in intervals if is_taken(clock, interval, value)]
     if clock.floor(written) < bounds[-1]:
-        # Read no earlier than it was written, or it would not have been there.
+        # An interval that was read before the row was written would have missed it.
         assert any(interval.end and interval.end > written for interval in takers)
 
 
@@ -75,7 +75,7 @@ def test_a_floor_is_not_after_the_moment_and_is_its_own_floor(
 
 def test_an_hour_that_comes_twice_is_read_in_both_intervals() -> None:
     clock = CursorClock(ZoneInfo("America/New_York"))
-    # 1:30 in summer, and again an hour later.
+    # 1:30 in summer time, and an hour later 1:30 in winter time.
     first = datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
     second = first + timedelta(hours=1)
     half_past_one = datetime(2026, 11, 1, 1, 30)

@@ -1,4 +1,4 @@
-"""What is built of the framework reads MySQL in an environment that knows nothing of a checkout."""
+"""The built framework reads MySQL in an environment that has nothing of the checkout."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ print(Hasher(b"salt").hexdigests(pa.array(["a@b.c"]))[0])
 
 
 def run(*command: str | Path, **options: Any) -> str:
-    # Neither this checkout's environment nor its packages.
+    # Without the variables that lead to this checkout's environment and packages.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -100,7 +100,7 @@ def python(
 def test_what_is_built_reads_a_table(mysql: Database, python: Path, tmp_path: Path) -> None:
     mysql.execute("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20), price DOUBLE)")
     mysql.insert("t", [(1, "é👍", 0.1), (2, None, None)])
-    # Forgotten by the server, MySQL's kind of password takes the long way, by its public key.
+    # The server forgets the password's hash, so caching_sha2_password needs its public key.
     mysql.execute("FLUSH PRIVILEGES")
     server = mysql.server
     account = {
@@ -120,7 +120,7 @@ def test_what_is_built_reads_a_table(mysql: Database, python: Path, tmp_path: Pa
     assert (len(clients), len(plugins)) == (1, 0 if mysql.is_mariadb else 1)
     environment = python.parents[1]
     if environment.parent.name.startswith("wheel"):
-        # What the machine has installed is not looked at.
+        # Nothing that is installed on the machine is used.
         assert all(path.startswith(str(environment)) for path in [*clients, *plugins])
 
 

@@ -20,7 +20,7 @@ service = pytest.mark.service
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is tried again."""
+    """Without retries."""
     monkeypatch.setattr(client, "_RETRY", Retry(total=0, raise_on_status=False))
 
 

@@ -1,4 +1,4 @@
-"""Kinds are found by their entry points: also those that another distribution brings."""
+"""Kinds are found by their entry points, even those of other distributions."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_an_unknown_kind_is_told_with_all_that_are_installed(tmp_path: Path) -> 
 
 
 class Credentials:
-    """What dbt's adapter holds of a target, as far as it is asked."""
+    """As much of a dbt adapter's credentials as is asked for."""
 
     def __init__(self, type_: str) -> None:
         self.type = type_

@@ -427,7 +427,7 @@ def test_s3_verifies_no_part_whose_etag_nobody_knows(s3_landing):
 
 
 def without_etag(landing, manifest):
-    """The manifest as it would be by somebody who leaves out what tells the objects apart."""
+    """Write the manifest again without the ETags, which tell objects of one name apart."""
     stripped = replace(manifest, parts=tuple(replace(part, etag=None) for part in manifest.parts))
     path = manifest.url.removeprefix(f"{landing.url}/")
     obstore.put(landing._store, path, stripped.to_json().encode())
@@ -452,11 +452,11 @@ def test_s3_with_wrong_keys_is_refused(s3_server, bucket):
         Landing(f"s3://{bucket}", s3_connection(s3_server, password="wrong")).check()
 
 
-# S3 that answers what the real server does not on demand.
+# An S3 that gives answers which the real server does not give on demand.
 
 
 class Answer(NamedTuple):
-    """What S3 answers to every request but the one that begins an upload."""
+    """What S3 answers to every request except the one that begins an upload."""
 
     status: int
     code: str = ""
@@ -467,7 +467,7 @@ BEGUN = b"<InitiateMultipartUploadResult><UploadId>a403</UploadId></InitiateMult
 
 @contextmanager
 def aws_that_answers(answer):
-    """A server of AWS's kind; gives its port."""
+    """Run a server in place of AWS's; gives its port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -587,7 +587,7 @@ def test_a_landing_with_secrets_in_its_url_is_refused():
     assert "s3cret" not in str(caught.value)
 
 
-# What gives the credentials.
+# Where the credentials come from.
 
 
 @pytest.mark.parametrize(
@@ -627,7 +627,7 @@ def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatc
     assert "s3cret" not in str(caught.value)
 
 
-# A line to S3 that is slow, or dead.
+# A connection to S3 that is slow, or dead.
 
 
 @pytest.fixture
@@ -639,7 +639,7 @@ def line(s3_server):
 
 @pytest.fixture
 def far_landing(s3_server, bucket, line):
-    """A landing at the end of that line."""
+    """A landing that is reached through the proxy `line`."""
     there = s3_connection(s3_server)
     extra = {**there.extra, "endpoint_url": f"http://{line.host}:{line.port}"}
     return Landing(f"s3://{bucket}", replace(there, extra=extra))
@@ -651,7 +651,7 @@ def noise(size):
 
 @pytest.mark.service
 def test_a_slow_uplink_takes_its_time(far_landing, line):
-    """As long as it used to be given, half a minute a request, and then some."""
+    """It needs longer than the half a minute per request that was once the limit."""
     rows = noise(5_000_000)
     line.throttle(150_000)
     manifest = far_landing.write(BATCH, rows.schema, batches_of(rows))

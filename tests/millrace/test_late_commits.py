@@ -1,9 +1,9 @@
-"""No schedule of writers loses a row: the property, for each of the three ways of closing a batch.
+"""Property test: no schedule of writers loses a row, in any of the three ways of closing a batch.
 
 A schedule is made from its seed: writers with transactions of any length, savepoints, rollbacks,
-changes of the key and statements that wait for locks; batches in between. In the end every row of
-the source has arrived as it is. ``MILLRACE_SCHEDULES=10000`` makes pytest run so many of them,
-and ``MILLRACE_SEED=…`` the one that failed.
+changes of the key and statements that wait for locks, with batches in between. In the end every
+row of the source has arrived as it is. ``MILLRACE_SCHEDULES=10000`` makes pytest run that many
+schedules, and ``MILLRACE_SEED=…`` repeats the one that failed.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.service, pytest.mark.both_servers]
 
-# Over both servers and the three ways.
+# The number of schedules in total, over both servers and the three ways.
 SCHEDULES = int(os.environ.get("MILLRACE_SCHEDULES", "240"))
 SEED = os.environ.get("MILLRACE_SEED")
 STEPS = 40
 WRITERS = 3
 KEYS = 6
 TYPES = ("DATETIME(6)", "TIMESTAMP(6)", "DATETIME(3)")
-# What the account with SELECT alone leaves to statements, and what a lookback reads again: short,
-# so that a schedule is. The schedules keep to them, as the documentation asks of the users.
+# How long a statement may take if the account has SELECT alone, and how much a lookback reads
+# again. Short, so that a schedule is; the writers keep to it, as the documentation asks of users.
 SPAN = timedelta(milliseconds=150)
 PATIENCE = SPAN / 2
 
 
 @dataclass(frozen=True)
 class Span:
-    """A period of milliseconds, which no declaration needs."""
+    """A period of milliseconds, shorter than any that can be declared."""
 
     span: timedelta = SPAN
 
@@ -66,7 +66,7 @@ class Writer:
         return self.waiting is not None and self.waiting.is_alive()
 
     def run(self, statement: str) -> None:
-        """Run it; where it waits for a lock, go on without it."""
+        """Run a statement; if it waits for a lock, return before it is done."""
         self.began = self.began or time.monotonic()
         self.asked = time.monotonic()
         self.waiting = threading.Thread(target=self._run, args=(statement,))
@@ -75,19 +75,19 @@ class Writer:
 
     def end(self, statement: str) -> None:
         self.run(statement)
-        # Nothing holds it up.
+        # COMMIT and ROLLBACK wait for no lock.
         if self.waiting:
             self.waiting.join()
         self.began, self.savepoint = None, False
 
     def _run(self, statement: str) -> None:
-        # A deadlock, a lock waited for too long, a key that is taken: the writer's own business.
+        # A deadlock, a lock timeout or a duplicate key does not matter here.
         with suppress(MySQLdb.Error), closing(self.client.cursor()) as cursor:
             cursor.execute(statement)
         self.answered = time.monotonic()
 
     def worked_longer_than(self, seconds: float, since: float) -> bool:
-        """Whether a statement that was not done at a moment took longer than so many seconds."""
+        """Whether a statement that was still running at `since` took longer than `seconds`."""
         is_done = self.answered > self.asked
         until = self.answered if is_done else time.monotonic()
         return until > since and until - self.asked > seconds
@@ -165,7 +165,7 @@ class Schedule:
             writer.end("COMMIT")
 
     def _keep_to_the_conditions(self) -> None:
-        """What each way asks of the writers; with PROCESS, nothing."""
+        """Make the writers meet each way's conditions; PROCESS has none."""
         if self.way == "PROCESS":
             return
         late = time.monotonic() - PATIENCE.total_seconds()
@@ -248,5 +248,5 @@ def test_no_schedule_of_writers_loses_a_row(
             if writer.waiting:
                 writer.waiting.join()
             writer.client.close()
-    # Not one batch a schedule, at its end.
+    # More than one batch per schedule, so not only at its end.
     assert batches > 1.5 * len(seeds)

@@ -28,9 +28,9 @@ pytestmark = [pytest.mark.service, pytest.mark.both_servers]
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
 MEGABYTE = 1024 * 1024
-# More than the server and the client's socket hold between them: it has to wait for its reader.
+# More than the buffers of the server and the socket hold: the server has to wait for its reader.
 MANY_ROWS = 300_000
-# More rows than a server could send in a lifetime of tests.
+# `endless` has more rows than a server could send while a test runs.
 
 
 def endless(mysql: Database) -> str:
@@ -77,7 +77,7 @@ def many_rows(mysql: Database) -> Database:
         (Interval(None, DAY), [1]),
         (Interval(DAY + timedelta(days=1), None), [4]),
         (WHOLE_TABLE, [1, 2, 3, 4]),
-        # A row in a zone of its own, at the same moment.
+        # The same moment in another time zone.
         (Interval(datetime.fromisoformat("2026-10-01T09:00:00+09:00"), DAY + TICK), [2]),
     ],
     ids=str,
@@ -142,7 +142,7 @@ def test_the_check_for_null_cursors_sees_the_moment_of_the_rows(mysql: Database)
 def test_long_values_make_small_batches(mysql: Database, type_: str, relation: str) -> None:
     mysql.execute(f"CREATE TABLE t (id INT PRIMARY KEY, v {type_})")
     mysql.execute("CREATE VIEW v AS SELECT * FROM t")
-    # Short ones first, by which nobody could foresee the long ones.
+    # Short values come first, so that the long ones are not foreseen from them.
     mysql.execute(f"""INSERT INTO t SELECT seq, '"x"' FROM {mysql.seq(1, 5000)} s""")
     mysql.execute(
         f"""INSERT INTO t SELECT seq, CONCAT('"', REPEAT('x', {MEGABYTE}), '"') """
@@ -156,7 +156,7 @@ def test_long_values_make_small_batches(mysql: Database, type_: str, relation: s
 
 
 def test_long_geometries_make_small_batches(mysql: Database) -> None:
-    # The server says of no geometry how long it may be.
+    # The server does not state the maximum length of a geometry.
     mysql.execute("CREATE TABLE t (id INT PRIMARY KEY, v LINESTRING)")
     points = f"CONCAT('LINESTRING(', REPEAT('0 0,', {MEGABYTE // 16}), '1 1)')"
     mysql.execute(f"INSERT INTO t SELECT seq, ST_GeomFromText({points}) FROM {mysql.seq(1, 40)} s")
@@ -222,7 +222,7 @@ def test_columns_come_in_the_order_of_the_table(mysql: Database) -> None:
         ("a INT, b INT, PRIMARY KEY (a, b)", ("a", "b")),
         ("a INT, b INT, PRIMARY KEY (a, b)", ("b", "a")),
         ("a INT NOT NULL, b INT NOT NULL, UNIQUE (b)", ("b",)),
-        # A key with more than it needs still names a row.
+        # A key with more columns than needed still identifies a row.
         ("a INT PRIMARY KEY, b INT", ("a", "b")),
     ],
 )
@@ -240,7 +240,7 @@ def test_a_key_of_the_table_is_accepted(
         ("a INT, b INT, PRIMARY KEY (a, b)", ("a",), "Declare one of its keys: a, b"),
         ("a INT, b INT", ("a",), "Add the key in MySQL"),
         ("a INT NOT NULL, b INT NOT NULL, KEY (a)", ("a",), "Add the key in MySQL"),
-        # Any number of its rows may have NULL.
+        # A unique key lets any number of rows have NULL.
         ("a INT NULL, b INT, UNIQUE (a)", ("a",), "Add the key in MySQL"),
         ("a INT PRIMARY KEY, b INT", ("c",), "its columns: a, b"),
     ],
@@ -322,7 +322,7 @@ def test_an_extraction_is_abandoned_at_once(mysql: Database, read: int) -> None:
     del extraction
     gc.collect()
     assert time.monotonic() - began < 10
-    # The server, too, stops working for nobody.
+    # The server, too, stops working for a reader that has left.
     assert eventually(lambda: not readers(mysql))
 
 

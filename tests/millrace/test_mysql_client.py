@@ -80,11 +80,11 @@ def test_an_error_has_its_number_its_sqlstate_and_its_text(client: Client) -> No
         client.rows("SELECT 1 FROM no_such_table")
     assert (refused.value.number, refused.value.sqlstate) == (1146, "42S02")
     assert "no_such_table" in refused.value.text
-    # And the connection goes on.
+    # The connection can still be used.
     assert client.rows("SELECT 1")[1] == [("1",)]
 
 
-# What a text may hold; of the surrogates, those that stand for bytes that are no UTF-8.
+# What a text may hold, with surrogates only where they stand for bytes that are not UTF-8.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.binary().map(
     lambda raw: raw.decode("utf-8", "surrogateescape")
 )
@@ -151,7 +151,7 @@ def test_a_killed_connection_is_an_error_and_then_closed(mysql: Database, client
     for _ in range(2):
         with pytest.raises(MySQLError) as lost:
             client.rows("SELECT 1")
-        # MariaDB may still say that it was killed.
+        # MariaDB may still send the error that the connection was killed.
         assert lost.value.number in {1927, 2006, 2013, 4031}
     client.close()
 
@@ -160,7 +160,7 @@ def test_a_connection_is_cut_under_who_waits(client: Client) -> None:
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(client.rows, "SELECT SLEEP(60)")
         began = time.monotonic()
-        # Until the other thread is at it, there is nobody to cut off.
+        # Before the other thread uses the connection, there is nothing to cut.
         assert eventually(lambda: is_in_use(client))
         client.cut()
         with pytest.raises(MySQLError) as lost:
@@ -270,7 +270,7 @@ def test_a_certificate_of_another_host_is_refused(with_tls: MariaDBWithTls) -> N
         server_of(with_tls, {"ssl": {"ca": "CA"}}, host="127.0.0.2").connected(),
     ):
         pass
-    # Who does not want to be sure gets in.
+    # Without verification the connection is accepted.
     extra = {"ssl": {"ca": "CA"}, "ssl_mode": "REQUIRED"}
     with server_of(with_tls, extra, host="127.0.0.2").connected() as session:
         assert session.is_encrypted

@@ -149,7 +149,7 @@ def test_every_row_lies_in_exactly_one_range(lockable: Database, data: st.DataOb
     )
     marks = ", ".join(["%s"] * len(types))
     for row in rows:
-        # Equal ones, by the collation, are left out.
+        # Keys that the collation takes for equal are left out.
         lockable.execute(f"INSERT IGNORE INTO t ({key_names}) VALUES ({marks})", row)
     source = lockable.source()
     table = lockable.table("t", primary_key=tuple(names))
@@ -183,7 +183,7 @@ def test_connections_see_one_moment_though_writers_commit_meanwhile(lockable: Da
 
 
 class Writer:
-    """Changes all rows of t, a transaction after the other, until it is left."""
+    """Changes all rows of t, in one transaction after another, until the block ends."""
 
     def __init__(self, mysql: Database) -> None:
         self.commits = 0
@@ -300,7 +300,7 @@ def test_a_batch_that_is_split_arrives_whole(workspace: Workspace, how: str) -> 
         partitions = pipeline.partitions(table, batch)
         landed = [pipeline.extract_partition(table, partition) for partition in partitions]
         assert len(landed) > 2
-        # One that is done again lands beside what it landed before, which then belongs to nothing.
+        # A partition that is extracted again lands beside its first part, which is then an orphan.
         landed[0] = pipeline.extract_partition(table, partitions[0])
         urls = [part.url for part in landed]
         for incomplete in (urls[1:], [*urls[1:], urls[1]]):

@@ -38,7 +38,7 @@ ALL_DIGITS = Context(prec=100)
 
 @pytest.fixture
 def client(mysql: Database) -> Iterator[Client]:
-    # Of the sessions to come: for values longer than one packet of the protocol.
+    # For the sessions that follow: values may be longer than one packet of the protocol.
     mysql.execute(f"SET GLOBAL max_allowed_packet = {64 * MEGABYTE}")
     connection = connect(mysql.server, database=mysql.name)
     yield connection
@@ -48,7 +48,7 @@ def client(mysql: Database) -> Iterator[Client]:
 
 @pytest.fixture
 def endless_rows(mysql: Database) -> str:
-    """A query with more rows than a server could send in a lifetime of tests."""
+    """A query with more rows than a server could send while a test runs."""
     mysql.execute(f"CREATE VIEW endless_rows AS {endless(mysql)}")
     return "SELECT id FROM endless_rows"
 
@@ -56,7 +56,7 @@ def endless_rows(mysql: Database) -> str:
 def query(
     client: Client, statement: str, *types: pa.DataType, columns: int = 1, rows: int = 1000
 ) -> Result:
-    """The result of a statement; columns without a type are wished for as bytes."""
+    """The result of a statement; without `types`, all columns are read as bytes."""
     return Result(client, statement, types or [pa.binary()] * columns, rows)
 
 
@@ -113,7 +113,7 @@ def test_any_rows_come_as_the_server_sent_them_however_they_are_read(
             array.validate(full=True)
             assert array.null_count == array.to_pylist().count(None)
         assert len(arrays[0]) <= rows_a_read
-        # No row is taken once there are enough bytes.
+        # No more rows are taken once there are enough bytes.
         before_the_last = [array[:-1].to_pylist() for array in arrays]
         assert sum(len(value or b"") for values in before_the_last for value in values) < size
 
@@ -147,7 +147,7 @@ TIMES = st.builds(
 )
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
-# What is defined, how the text protocol writes all of its digits, the Arrow type, and the values.
+# The column's definition, the expression that shows all digits as text, the Arrow type, the values.
 KINDS: dict[str, tuple[str, str, pa.DataType, st.SearchStrategy[Any]]] = {
     "i8": ("TINYINT", "v", pa.int16(), integers(8, signed=True)),
     "u8": ("TINYINT UNSIGNED", "v", pa.int16(), integers(8, signed=False)),
@@ -252,7 +252,7 @@ def test_a_day_that_no_month_has_is_shown(mysql: Database, client: Client) -> No
     for column, shown in (("day", "2024-04-31"), ("at", "2023-02-29 01:02:03.500000")):
         other = connect(mysql.server, database=mysql.name)
         result = query(other, f"SELECT id, {column} FROM t ORDER BY id", pa.int32(), pa.date32())
-        # And again: what is refused does not become the result's end.
+        # Twice: after a refusal, the next read does not take it for the end of the result.
         for _ in range(2):
             with pytest.raises(Misfit) as refused:
                 result.read(ANY_SIZE)
@@ -281,7 +281,7 @@ def test_a_column_of_nothing_but_null_has_any_type(client: Client) -> None:
 
 @pytest.mark.parametrize("size", [0, 250, 251, 65_535, 65_536, 16 * MEGABYTE - 1, 17 * MEGABYTE])
 def test_a_value_of_any_length(client: Client, size: int) -> None:
-    # Lengths on both sides of where the protocol writes them in another form, or in two packets.
+    # Lengths around those where the protocol changes their form, or needs a second packet.
     result = query(client, f"SELECT REPEAT('x', {size}) AS v, '1' AS one, NULL AS none", columns=3)
     (values, ones, nothing), *more = reads(result)
     assert values.to_pylist() == [b"x" * size]
@@ -289,7 +289,7 @@ def test_a_value_of_any_length(client: Client, size: int) -> None:
 
 
 def test_a_row_that_fills_the_librarys_buffer_to_its_end(client: Client) -> None:
-    # Its buffers grow by whole pages: the last value ends at, before and behind the end of one.
+    # Buffers grow by whole pages: the last value ends at, before and behind the end of a page.
     for size in range(3 * 4096 - 40, 3 * 4096 + 10):
         result = query(client, f"SELECT REPEAT('x', {size}), 'end'", columns=2)
         assert rows_of(reads(result)) == [(b"x" * size, b"end")]
@@ -406,7 +406,7 @@ def test_a_result_and_its_connection_that_nobody_holds_are_gone(
     result: Result | None = query(other, endless_rows, pa.int64(), rows=10)
     assert result is not None
     result.read(ANY_SIZE)
-    # The result alone keeps its connection.
+    # Only the result still refers to its connection.
     del other
     gc.collect()
     assert len(result.read(ANY_SIZE)[0]) == 10
@@ -424,14 +424,14 @@ def test_a_result_that_breaks_off_is_never_at_its_end(
     result.read(ANY_SIZE)
     mysql.execute(f"{kill} {number}")
     errors: list[int] = []
-    # What was on its way comes first.
+    # Rows that were on their way come first.
     while len(errors) < 2:
         try:
             assert len(result.read(ANY_SIZE)[0]) == 1000
         except MySQLError as error:
             errors.append(error.number)
     assert errors[0] == errors[1]
-    # MariaDB says of a killed connection that it was; MySQL just ends it.
+    # MariaDB reports that a connection was killed; MySQL just ends it.
     assert errors[0] in {1317, 1927, 2006, 2013}
 
 
@@ -447,7 +447,7 @@ def test_other_threads_run_while_it_waits_for_the_server(mysql: Database, client
             )
         )
         assert not reading.done()
-        # Nobody else gets into the library meanwhile.
+        # Meanwhile no other thread may use the connection.
         with pytest.raises(MySQLError, match="Another thread"):
             result.read(ANY_SIZE)
         mysql.execute("SELECT RELEASE_LOCK('held')")
@@ -459,7 +459,7 @@ def test_a_statement_without_rows_is_refused(client: Client, statement: str, num
     with pytest.raises(MySQLError) as refused:
         query(client, statement)
     assert refused.value.number == number
-    # And the connection goes on.
+    # The connection can still be used.
     assert values_of(query(client, "SELECT 'next'")) == [b"next"]
 
 
@@ -482,7 +482,7 @@ MARKER = b"a value of 24 characters"
 
 @contextmanager
 def liar(mysql: Database, length: bytes) -> Iterator[int]:
-    """A port behind which the server gives the marker another length."""
+    """The port of a proxy that changes the length of the marker in the server's answer."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:

@@ -123,10 +123,10 @@ def test_a_long_group_of_a_view_is_not_cut(mysql: Database) -> None:
     assert len(found) == 4_999
 
 
-# Session variables that change no row and no value that is read, by how their names begin.
-# Of a server's new variable nothing is known: a person decides, and adds it here or to SETTINGS.
+# How the names of session variables begin that change no row and no value that is read. When a
+# server has a new variable, a person decides whether it belongs here or in SETTINGS.
 HARMLESS = (
-    # How fast, not what.
+    # How fast the server reads, not what.
     *("optimizer_", "join_", "sort_buffer", "read_", "max_heap", "tmp_", "big_tables", "eq_range"),
     *("max_length_for_sort", "max_seeks", "range_", "histogram", "use_stat", "analyze_", "bulk_"),
     *("preload", "myisam_", "aria_", "mrr_", "progress", "query_", "parser_", "select_into_buffer"),
@@ -134,7 +134,7 @@ HARMLESS = (
     *("sql_buffer_result", "thread_pool", "max_rowid", "innodb_parallel", "min_examined", "div_"),
     *("use_secondary", "secondary_engine", "temptable", "column_compression", "idle_", "stack"),
     *("information_schema_stats", "offline_mode", "restrict_fk", "immediate_server"),
-    # What it writes, logs or replicates: we read.
+    # What the server writes, logs or replicates: we only read.
     *("binlog_", "gtid_", "sql_log_", "insert_id", "last_insert_id", "log_", "slow_", "long_query"),
     *(
         "unique_checks",
@@ -184,7 +184,7 @@ HARMLESS = (
     *("performance_schema", "default_regex", "rand_seed", "sql_warnings", "default_password"),
     *("max_session", "metadata_locks", "table_", "open_", "flush", "timed_mutexes", "metadata"),
     *("keep_files", "delay_key", "deadlock", "ft_", "sql_log", "expand_fast", "tls", "cte_max"),
-    # Of views that compute: by the server's own setting, as its owner sees them.
+    # What views compute: they do so by the server's own settings, as its owner sees them.
     *("default_week_format", "lc_", "block_encryption", "old", "windowing_use", "sql_if_exists"),
     *("max_sort_length", "max_join_size", "max_points", "show_", "explain_", "end_markers"),
     *("json_", "regexp_", "group_", "case", "error_", "profiling", "userstat", "max_statement_mem"),
@@ -213,7 +213,7 @@ def test_every_session_variable_of_the_server_is_judged(mysql: Database) -> None
 def test_a_result_that_is_cut_on_its_way_is_not_landed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever cuts it: a proxy, a setting that nobody knows yet."""
+    """This holds whatever cuts it, be it a proxy or a setting that nobody knows yet."""
     monkeypatch.setattr(mysql_session, "_settle", lambda session: None)
     workspace.mysql.execute("SET GLOBAL sql_select_limit = 1")
     try:
@@ -277,7 +277,7 @@ def test_an_account_of_mysqls_own_kind_logs_in_without_tls(mysql: Database) -> N
         f"SELECT plugin FROM mysql.user WHERE user = '{mysql.server.reader_user}'"
     )
     assert plugin == "caching_sha2_password"
-    # Forgotten by the server, the password takes the long way: by its public key.
+    # The server forgets the password's hash, so the log-in needs the server's public key.
     mysql.execute("FLUSH PRIVILEGES")
     assert "MySQL" in mysql.source().check()
 

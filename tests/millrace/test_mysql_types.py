@@ -33,7 +33,7 @@ DATETIME = pa.timestamp("us")
 MOMENT = pa.timestamp("us", "UTC")
 WKB_OF_POINT_1_2 = struct.pack("<BIdd", 1, 1, 1.0, 2.0)
 
-# Column definition, Arrow type, and what SQL writes next to what must arrive.
+# Column definition, Arrow type, and pairs of what SQL writes and what must arrive.
 MATRIX: list[tuple[str, pa.DataType, list[tuple[str, Any]]]] = [
     ("TINYINT", pa.int16(), [("-128", -128), ("127", 127)]),
     # A number, not a truth value, whatever its display width says.
@@ -63,7 +63,7 @@ MATRIX: list[tuple[str, pa.DataType, list[tuple[str, Any]]]] = [
         pa.decimal128(38, 10),
         [(f"-{'9' * 28}.{'9' * 10}", Decimal(f"-{'9' * 28}.{'9' * 10}"))],
     ),
-    # More digits than any warehouse holds: exact, as text.
+    # More digits than any warehouse holds arrive exactly, as text.
     (
         "DECIMAL(65,30)",
         pa.string(),
@@ -136,7 +136,7 @@ MATRIX: list[tuple[str, pa.DataType, list[tuple[str, Any]]]] = [
     ("BIT(1)", pa.bool_(), [("b'0'", False), ("b'1'", True)]),
     ("BIT(8)", pa.int64(), [("b'10000001'", 129)]),
     ("BIT(64)", WIDE, [(f"b'{'1' * 64}'", Decimal(2**64 - 1)), ("b'0'", Decimal(0))]),
-    # MySQL itself takes a CHAR's trailing spaces away.
+    # MySQL itself removes a CHAR's trailing spaces.
     ("CHAR(5)", pa.string(), [("'ab  '", "ab"), ("''", "")]),
     ("VARCHAR(20)", pa.string(), [("'ab  '", "ab  "), ("''", ""), ("'a\\0b'", "a\0b")]),
     ("VARCHAR(20) CHARACTER SET latin1", pa.string(), [("'ü€'", "ü€")]),
@@ -146,7 +146,7 @@ MATRIX: list[tuple[str, pa.DataType, list[tuple[str, Any]]]] = [
     ("MEDIUMTEXT", pa.string(), [("REPEAT('한', 100000)", "한" * 100_000)]),
     ("LONGTEXT", pa.string(), [("'x'", "x")]),
     ("JSON", pa.string(), [("""'{"a": [1, null, "é"]}'""", '{"a": [1, null, "é"]}')]),
-    # What MySQL keeps for a value that is not in the list.
+    # MySQL keeps an empty text for a value that is not in the list.
     ("ENUM('yes','no')", pa.string(), [("'no'", "no"), ("'maybe'", "")]),
     ("SET('a','b','c')", pa.string(), [("'c,a'", "a,c"), ("''", "")]),
     ("BINARY(16)", pa.binary(), [("x'00ff00'", b"\x00\xff" + b"\0" * 14)]),
@@ -175,7 +175,7 @@ def test_every_type_arrives_exactly_and_so_does_its_null(
     if definition in ("UUID", "INET6") and not mysql.is_mariadb:
         pytest.skip("a type of MariaDB's")
     mysql.execute(f"CREATE TABLE t (id INT PRIMARY KEY, v {definition} NULL)")
-    # Otherwise the server refuses zero dates and values that are in no list.
+    # In strict mode the server refuses zero dates and values that are not in an ENUM's list.
     mysql.execute("SET SESSION sql_mode = ''")
     for at, (literal, _) in enumerate([*values, ("NULL", None)]):
         mysql.execute(f"INSERT INTO t VALUES ({at}, {literal})")
@@ -335,7 +335,7 @@ SCHEMA = pa.schema(
 
 
 def written(value: Any) -> Any:
-    """As MySQL takes it: its literals have no time zone."""
+    """A value as MySQL takes it: its literals have no time zone."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=None).isoformat(" ")
     return value

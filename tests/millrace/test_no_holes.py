@@ -1,4 +1,4 @@
-"""The ledger has no holes: every batch begins where what is loaded without a gap ends."""
+"""The ledger has no holes: every batch begins where the data loaded without a gap end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def day(number: int) -> Interval:
         ([day(2)], None, [Interval(None, OCTOBER + DAY)]),
         # A batch that reaches over others.
         ([Interval(None, OCTOBER + 9 * DAY), day(2)], OCTOBER + 9 * DAY, []),
-        # A whole table says nothing of a cursor.
+        # A load of a whole table says nothing about the cursor.
         ([Interval()], None, []),
     ],
 )
@@ -95,7 +95,7 @@ def loaded(workspace: Workspace) -> Workspace:
 
 @pytest.mark.service
 def test_an_interval_after_a_pause_takes_what_came_in_the_pause(loaded: Workspace) -> None:
-    """Airflow was off, or the DAG paused: its next run has only its own day."""
+    """After Airflow was off or the DAG paused, the next run's interval is only its own day."""
     loaded.mysql.insert("nps", [(20, 1, "in the pause", "2026-10-20"), (25, 1, "", "2026-10-25")])
     pipeline = loaded.pipeline
     table = pipeline.catalog.table("mysql.nps")
@@ -114,7 +114,7 @@ def test_an_interval_beyond_what_is_loaded_leaves_no_gap(loaded: Workspace) -> N
 def test_a_hole_of_before_is_shown_and_read_by_the_next_run(loaded: Workspace) -> None:
     pipeline = loaded.pipeline
     table = pipeline.catalog.table("mysql.nps")
-    # As it was done before: the interval that was asked for, wherever the ledger ended.
+    # As older versions did: load the interval that was asked for, wherever the ledger ended.
     from millrace.batch import Batch
 
     batch = Batch(table.key, day(5))

@@ -1,6 +1,6 @@
-"""Servers that go silent: what waits for them ends, by itself and on Ctrl-C.
+"""Servers that go silent: every wait for them ends, by itself and on Ctrl-C.
 
-S3's are in test_landing.py.
+The tests with S3 are in test_landing.py.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.proxy import FaultProxy
 pytestmark = pytest.mark.service
 
 SILENCES = ["stall", "half_open"]
-# Far more than a test waits: what ends sooner was not left to it.
+# The statement timeout, far longer than a test waits: a sooner end has another cause.
 SECONDS = 60
 
 
@@ -60,11 +60,11 @@ def line(redshift_place: Place) -> Iterator[FaultProxy]:
 def place(
     redshift_place: Place, line: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
-    """A warehouse behind the proxy, given up after three seconds of a statement's silence."""
+    """A warehouse behind the proxy; a statement is given up after three seconds of silence."""
     monkeypatch.setattr(redshift, "_GRACE_SECONDS", 3 - SECONDS)
     monkeypatch.setattr(redshift, "_CONNECT_SECONDS", 2)
     monkeypatch.setattr(redshift, "_FAREWELL_SECONDS", 1)
-    # One attempt: each of them would be as silent.
+    # One attempt only: every other one would meet the same silence.
     monkeypatch.setattr(f"{LOAD}.retry.stop", lambda _: True)
     monkeypatch.setattr(f"{LOAD}.retry.wait", wait_none())
     redshift_place.load(ids(1, 2))
@@ -97,7 +97,7 @@ def test_redshift_that_goes_silent_in_a_load_is_given_up(
     with soon(), pytest.raises(WarehouseBusy, match="broke") as caught:
         interrupted.load(place.table, place.land(ids(3, 4)), place.landing)
     assert caught.value.may_pass
-    # What was silent held no lock and committed nothing, once the cluster sees that it is gone.
+    # Once the cluster notices that the session is gone, it holds no lock and nothing is committed.
     line.reset()
     assert redshift_place.everything() == before
 
@@ -114,7 +114,7 @@ def test_redshift_that_breaks_off_in_mid_result_is_given_up(place, redshift_plac
 @pytest.mark.redshift
 @pytest.mark.parametrize("statement", ["COPY", "INSERT INTO", "COMMIT"])
 def test_ctrl_c_ends_a_load_that_waits_for_redshift(place, line, statement, monkeypatch):
-    """As Airflow's execution_timeout does, which is a signal too."""
+    """Airflow's execution_timeout ends it in the same way: it is a signal, too."""
     monkeypatch.setattr(redshift, "_GRACE_SECONDS", SECONDS)
     waiting = threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT])
 

@@ -39,7 +39,7 @@ def test_another_salt_gives_another_hash():
     assert protected(table, "a").column("email") != protected(table, "b").column("email")
 
 
-# SHA-256 has blocks of 64 bytes: longer keys go another way, longer texts take more of them.
+# SHA-256 has blocks of 64 bytes: longer keys are hashed first, longer texts need more blocks.
 @settings(deadline=None)
 @given(
     texts=st.lists(st.none() | st.text(max_size=150)),

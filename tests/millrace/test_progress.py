@@ -11,7 +11,7 @@ from millrace.progress import describe, in_bytes, in_time
             "1,200,000 rows, 800,000 rows/s, 24.1 MB, about 4 s left",
         ),
         ((1_000, 999, None, 2), "1,000 rows, 500 rows/s, 999 bytes"),
-        # The estimate was too low: it says nothing more.
+        # The estimate was too low, so it is not shown any more.
         ((1_000, 1_000, 900, 2), "1,000 rows, 500 rows/s, 1.0 kB"),
         ((0, 0, 900, 0), "0 rows, 0 rows/s, 0 bytes"),
     ],

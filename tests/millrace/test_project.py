@@ -164,7 +164,7 @@ def test_a_manifest_stays_fresh_through_what_does_not_change_it(
         os.utime(path)
     (shop / "dbt_project" / "seeds" / "plans.csv").write_text("id\n2\n")
     assert not find().is_stale()
-    # As every start of dbt does, which writes other times and, here, another working directory.
+    # Every start of dbt writes other times and, here, another working directory.
     dbt("parse", cwd=shop / "dbt_project")
     assert not find().is_stale()
 
@@ -268,7 +268,7 @@ def warehouse_of(project: Project) -> str:
 def test_it_works_wherever_dbt_works(
     shop: Path, monkeypatch: pytest.MonkeyPatch, profiles: str, below: str
 ) -> None:
-    """In a folder of any name, and in the project itself, with a profile of any name."""
+    """It works in and below the dbt project, whatever the names of its folder and its profile."""
     folder = (shop / "dbt_project").rename(shop / "warehouse")
     root = shop
     if profiles == "in the project":
@@ -278,7 +278,7 @@ def test_it_works_wherever_dbt_works(
     found = find()
     assert (found.folder, found.root, found.profile_name) == (folder, root, "shop")
     if below == ".":
-        # What dbt itself, started where profiles.yml is, would write to.
+        # The file that dbt itself would write to, if started where profiles.yml is.
         monkeypatch.chdir(root)
         said = dbt("run-operation", "where", "--project-dir", str(folder), cwd=root)
         assert warehouse_of(found) == DuckDBWarehouse(root / said).name

@@ -1,4 +1,4 @@
-"""Publishing to a tab, with gspread as the judge of what came."""
+"""Publishing to a tab; gspread reads what was published."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCHEMA = pa.schema([("date", pa.date32()), ("responses", pa.int64()), ("nps", pa
 
 
 def summary(days: int, *, responses: int = 10) -> pa.Table:
-    """A mart of so many days."""
+    """A mart with this many days."""
     first = date(2026, 11, 1).toordinal()
     rows = [
         {
@@ -247,7 +247,7 @@ def refused(workbook: Workbook, rows: pa.Table, says: str, **options: Any) -> st
 
 
 def everything(workbook: Workbook) -> dict[str, Any]:
-    """All that people see in the tabs, but for the notes."""
+    """All that people see in the tabs, except the notes."""
     states = [workbook.state(title) for title in workbook.titles()]
     return {
         state.title: (state.sheet_id, state.values, state.formats, state.rows, state.columns)
@@ -372,7 +372,7 @@ def test_what_somebody_changed_meanwhile_is_found_by_reading_back(
 
 
 def meddling(monkeypatch: pytest.MonkeyPatch, workbook: Workbook, cell: str, *, times: int) -> None:
-    """Let somebody type into the table after each of the first writes."""
+    """Let somebody type into the table after each of the first `times` writes."""
     update = GoogleSheets.batch_update
     typed = 0
 

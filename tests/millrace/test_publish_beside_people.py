@@ -58,7 +58,7 @@ def november(day: int) -> int:
     return 46326 + day
 
 
-# Whose tab it is, and where
+# Whose tab it is, and where it has gone
 
 
 def test_a_renamed_tab_is_followed_and_told(
@@ -327,7 +327,10 @@ def test_whatever_people_wrote_counts(workbook: Workbook, cell: str, value: Any)
 
 
 def rebuilt(workbook: Workbook, cell: str, typed: dict[str, Any]) -> Workbook:
-    """The same published tab with a formula beside it, which the stand-in takes at birth only."""
+    """The same published tab with a formula beside it.
+
+    The stand-in takes formulas only when a spreadsheet is made.
+    """
     state = workbook.state()
     rows = [[*row, *[None] * (6 - len(row))] for row in state.values]
     for at, line in enumerate(rows):

@@ -1,4 +1,4 @@
-"""From the warehouse to the sheet: whose it is, and what its readers are told."""
+"""From the warehouse to the sheet: who owns the tab, and what its readers are told."""
 
 from __future__ import annotations
 

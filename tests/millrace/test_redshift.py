@@ -1,4 +1,4 @@
-"""Loads into Redshift that fail: raw and ledger stay as they were, and the rerun is right."""
+"""After a failed load into Redshift raw and ledger are unchanged, and the rerun is right."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from redshift_standin import RedshiftServer
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 
 ATTEMPTS = 4
-# Where tenacity keeps how a load is tried again.
+# The function on which tenacity keeps the settings of the retries.
 LOAD = "millrace.warehouses.redshift.warehouse.RedshiftWarehouse.load"
 OTHER_ROLE = "arn:aws:iam::123456789012:role/somebody-else"
-# A column more than before, so that a rollback has something to undo in the table too.
+# One column more than before, so that a rollback has to undo a change of the table, too.
 NEW = ids(3, 4, note=["a", "b"])
 
 stand_in_only = pytest.mark.skipif(
@@ -50,13 +50,13 @@ stand_in_only = pytest.mark.skipif(
 
 
 class Interrupted(RedshiftWarehouse):
-    """Lets something happen before statements that begin so.
+    """Lets something happen before each statement that begins in a certain way.
 
     Args:
-        warehouse: The one to load into.
-        statement: How the statement begins.
-        fault: What happens, given the session.
-        times: To how many of them; later ones run undisturbed.
+        warehouse: The warehouse to load into.
+        statement: How these statements begin.
+        fault: What happens; called with the session.
+        times: Before how many of these statements; later ones run undisturbed.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class InterruptedSession:
 
 @pytest.fixture
 def place(redshift_place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """A raw table with a batch of two rows; failed loads are tried again at once."""
+    """A raw table with a batch of two rows; failed loads are retried at once."""
     monkeypatch.setattr(f"{LOAD}.retry.wait", wait_none())
     redshift_place.load(ids(1, 2))
     return redshift_place
@@ -105,7 +105,7 @@ def unharmed(place: Place) -> Iterator[None]:
 
 
 def assert_loads_now(place: Place) -> None:
-    """The batch taken again brings what it would have brought at first."""
+    """A repeated load of the batch brings what the first one should have brought."""
     place.load(NEW)
     assert place.rows("id", "note") == [(3, "a"), (4, "b")]
     assert [row.rows for row in ledger(place.warehouse, place.table)] == [2]
@@ -181,7 +181,7 @@ def test_no_secret_is_in_what_the_server_is_told(place, monkeypatch):
     place.load(NEW)
     assert any("COPY" in statement and "IAM_ROLE" in statement for statement in told)
     store = place.landing._store
-    # Keys that a connection has stand in the store; others come from boto3.
+    # A connection's own keys are in the store's configuration; others come from boto3.
     credentials = store.credential_provider() if store.credential_provider else store.config
     keys = credentials["access_key_id"], credentials["secret_access_key"]
     for secret in (place.warehouse._credentials.password, *keys):
@@ -189,7 +189,7 @@ def test_no_secret_is_in_what_the_server_is_told(place, monkeypatch):
     assert not [statement for statement in told if "credentials" in statement.lower()]
 
 
-# What was landed is not what the manifest says.
+# The landed parts differ from the manifest.
 
 
 def test_a_part_that_is_missing_is_named(place):
@@ -215,7 +215,7 @@ def test_a_part_that_is_damaged_is_refused(place, damage):
 
 
 def forged(place: Place, manifest: Manifest) -> Callable[[Any], None]:
-    """Put a part with other values, but as many rows and bytes, in the place of the true one."""
+    """Replace a part by one with other values, but as many rows and bytes."""
     (part,) = manifest.parts
     other = place.land(ids(3, 4, note=["c", "d"]))
     (double,) = other.parts
@@ -325,7 +325,7 @@ def test_sessions_killed_again_and_again_leave_everything_as_it_was(place, kill,
 
 def test_a_loader_that_dies_before_its_commit_leaves_everything_as_it_was(place):
     def die(session: Any) -> None:
-        # As the kernel does for a process that is killed.
+        # The kernel does the same when a process is killed.
         session._connection._usock.shutdown(socket.SHUT_RDWR)
         raise KeyboardInterrupt
 
@@ -397,7 +397,7 @@ def test_serialisation_failures_without_end_are_told(place):
 
 
 def load_together(place: Place, statement: str, loads: Sequence[tuple[Any, Any]]) -> list[Any]:
-    """Load manifests into tables; none passes the statement before all have come to it."""
+    """Load manifests at the same time; no load runs the statement before all have reached it."""
     together = Barrier(len(loads))
 
     def load(table: Any, manifest: Any) -> Any:
@@ -422,7 +422,7 @@ DAYS = [Interval(DAY + timedelta(days=n), DAY + timedelta(days=n + 1)) for n in 
 def test_two_loads_of_a_table_at_the_same_time_come_one_after_another(
     place, monkeypatch, statement, columns
 ):
-    # The clock stands still: a stamp rises only where a load sees the one before.
+    # The clock stands still: a timestamp rises only if a load sees the one before it.
     monkeypatch.setattr("millrace.warehouses.sql._now", lambda: DAY)
     manifests = [place.land(ids(n, **columns), day) for n, day in enumerate(DAYS, 3)]
     load_together(place, statement, [(place.table, manifest) for manifest in manifests])

@@ -63,7 +63,7 @@ def test_a_declared_column_that_does_not_come_is_refused(redshift_place):
         with_redshift(redshift_place, super=("paylod",)).load(DATA)
 
 
-# Keys that widen: a cluster drops no column of theirs.
+# Keys that widen: a cluster does not drop the column of a key.
 
 NARROW = pa.table(
     {

@@ -1,4 +1,4 @@
-"""The settings of the environment, and the page that has them."""
+"""The settings by environment variables, and the page that documents them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Asked(Mapping[str, str]):
 def test_every_variable_that_is_read_is_on_the_page_and_no_other() -> None:
     asked = Asked()
     Settings.read(asked)
-    # dbt's own have two names.
+    # dbt's own variables have two names.
     read = {name.replace("DBT_ENGINE_", "DBT_") for name in asked.names}
     documented = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
     assert documented == read

@@ -45,7 +45,7 @@ class TestMySQL(CursorContract):
 class TestGoogleSheets(SourceContract):
     @pytest.fixture
     def served(self, google_sheets: GoogleSheetsServer) -> Served:
-        """A tab is made with its rows: the spreadsheet is made when they are known."""
+        """An empty tab `targets`, which gets its rows when a test inserts them."""
         workbook = Workbook(google_sheets, TabSpec("targets"))
         columns = {"id": "integer", "at": "datetime", "note": "string"}
         table = workbook.table(columns=columns, primary_key=["id"])

@@ -87,7 +87,7 @@ def airflow(tmp_path_factory):
         stack.callback(airflow.stop)
         taken = stack.enter_context(socket.socket())
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # When this fails, someone else's Airflow has it, which does as well.
+        # If this fails, another program has the port, which serves the purpose as well.
         with suppress(OSError):
             taken.bind((LOOPBACK, PREFERRED_PORT))
             taken.listen()
@@ -105,7 +105,7 @@ def client(airflow):
 
 
 def processes(airflow, sessions):
-    """Those in the services' sessions, and those their tasks moved elsewhere."""
+    """The processes in the services' sessions, and those that tasks started in other sessions."""
     mark = f"{MARK}={airflow.paths.airflow}".encode()
     found = []
     for process in psutil.process_iter():
@@ -196,7 +196,7 @@ def test_backfill_runs_each_day_of_the_inclusive_range(client):
 
 
 def test_backfills_made_while_tasks_run_meet_no_locked_database(airflow, client):
-    """As on SQLite, where one transaction writes and a second one is refused."""
+    """On SQLite they would: while one transaction writes, a second one is refused."""
     command = str(Path(sys.executable).with_name("airflow"))
     for number in range(5):
         client.trigger("transform", run_id=f"busy-{number}")
@@ -280,7 +280,7 @@ def test_stop_ends_everything_and_the_next_start_needs_no_migration(airflow, cli
     airflow.reset()
     login = airflow.login
     again = Airflow(airflow.paths, airflow.dags_folder)
-    # It copies the database of the first start, and runs nothing to make one.
+    # The start copies the database of the first one, and runs no command to make it.
     monkeypatch.setattr(subprocess, "run", None)
     again.start()
 

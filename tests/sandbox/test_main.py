@@ -56,7 +56,7 @@ def test_an_unknown_target_is_one_clear_error(tmp_path):
 
 
 def bare(tmp_path, *arguments):
-    """The command where none of the packages that it needs is installed."""
+    """Run the command where none of the packages that it needs is installed."""
     return subprocess.run(
         [sys.executable, "-S", "-m", "millrace_sandbox", *arguments],
         env={

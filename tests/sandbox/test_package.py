@@ -1,4 +1,4 @@
-"""The sandbox as a distribution: built and installed, with what it needs of ours, elsewhere."""
+"""The sandbox as a distribution, built and installed elsewhere with our packages that it needs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def call(*command: str | Path, cwd: Path | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of an environment that has the wheels, and no more."""
+    """The folder of programs of an environment that has the wheels and nothing else."""
     folder = tmp_path_factory.mktemp("package")
     uv = shutil.which("uv") or ROOT / ".sandbox" / "uv" / "bin" / "uv"
     for name in SOURCES:
         ignored = shutil.ignore_patterns("tests", "build", "*.egg-info", "__pycache__")
         source = shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-        # From outside of the workspace, as the package index would have it.
+        # Without the workspace's sources, as in a build from the package index.
         project = source / "pyproject.toml"
         project.write_text(project.read_text().partition("[tool.uv.sources]")[0])
         call(uv, "build", "--wheel", "--out-dir", folder / "dist", source)

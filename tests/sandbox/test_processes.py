@@ -10,7 +10,7 @@ import pytest
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.processes import SandboxError, Service, poll
 
-# Starts a child in a process group of its own that ignores SIGTERM, and waits with it.
+# Starts a child that ignores SIGTERM, in a process group of its own, and waits.
 FAMILY = """
 import os, signal, subprocess, sys
 child = subprocess.Popen(
@@ -48,7 +48,7 @@ def start_family(service: Service) -> int:
 
 
 def crash(service: Service) -> None:
-    """Kill the leader, and it alone."""
+    """Kill the leader only."""
     assert service.pid
     os.kill(service.pid, signal.SIGKILL)
     assert poll(lambda: not service.is_running(), 10)

@@ -30,7 +30,7 @@ FILES = {
     ),
     "warehouse/models/m.sql": "select '{{ env_var(\"SHOP_NAME\") }}' as name",
     "dags/tiny.py": ("from airflow.sdk import DAG\nwith DAG('tiny', schedule=None):\n    pass\n"),
-    # A password with what a shell would take for something else.
+    # A password with characters that mean something to a shell.
     ".env": (
         "SHOP_NAME=Corner\n"
         "AIRFLOW_CONN_SHOP_DB='mysql://reader:pa$HOME@db.example/shop'\n"
@@ -91,7 +91,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
 
 @pytest.fixture(scope="module")
 def up(stranger: Stranger) -> str:
-    """What `up` has said."""
+    """The output of `up`."""
     return stranger.succeeds("up")
 
 
@@ -131,7 +131,7 @@ def test_sql_that_is_wrong_fails_and_the_reader_may_still_only_read(stranger: St
 
 
 def test_the_password_is_on_no_command_line(stranger: Stranger):
-    """Of the client, while it waits for SQL: SYSTEM shows its own process's arguments."""
+    """Read the client's arguments while it waits for SQL, by its own command SYSTEM."""
     said = stranger.succeeds("mysql", stdin="system tr '\\0' ' ' < /proc/$PPID/cmdline\n")
     assert "--defaults-file=" in said
     assert MariaDB(stranger.paths).server.admin_password not in said
@@ -141,7 +141,7 @@ def test_a_sheet_of_ones_own_is_made_listed_and_read_by_gspread(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    # A path is taken from where the command is run.
+    # A path is relative to the folder in which the command runs.
     (stranger.root / "warehouse" / "prices.csv").write_text("item,price\ntea,2.5\n")
     url = stranger.succeeds("sheet", "new", "Prices", "--csv", "prices.csv", "--tab", "p").strip()
     assert f"{url}  Prices\n" in stranger.succeeds("sheet", "list")
@@ -151,7 +151,7 @@ def test_a_sheet_of_ones_own_is_made_listed_and_read_by_gspread(
 
 
 def environment(stranger: Stranger) -> dict[str, str]:
-    """What Airflow's scheduler, and so every task, was started with."""
+    """The environment of Airflow's scheduler, and so of every task."""
     pid = Airflow(stranger.paths, stranger.root / "dags").services["scheduler"].pid
     entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return dict(entry.partition("=")[::2] for entry in entries if entry)

@@ -98,8 +98,8 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Run the command; what cannot work ends in a message, not in a stack trace."""
-    # The server ends by itself in good order and then lets the signal through.
+    """Run the command; a failure ends in a message, not in a stack trace."""
+    # uvicorn ends in good order on a signal, and then raises the signal again.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     try:

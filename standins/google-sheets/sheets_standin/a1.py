@@ -98,7 +98,7 @@ def _span(first: int | None, last: int | None) -> tuple[int, int | None]:
 
 
 def column_index(letters: str) -> int:
-    """Zero for A, 26 for AA."""
+    """The index of a column: 0 for A, 26 for AA."""
     index = 0
     for letter in letters.upper():
         index = index * 26 + ord(letter) - ord("A") + 1
@@ -106,7 +106,7 @@ def column_index(letters: str) -> int:
 
 
 def column_name(index: int) -> str:
-    """A for zero, AA for 26."""
+    """The letters of a column: A for 0, AA for 26."""
     letters = ""
     index += 1
     while index:
@@ -116,7 +116,7 @@ def column_name(index: int) -> str:
 
 
 def cell_name(row: int, column: int) -> str:
-    """A1 for row zero, column zero."""
+    """A cell in A1 notation: A1 for row 0, column 0."""
     return f"{column_name(column)}{row + 1}"
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sheets_standin.errors import ApiError
 
 GOOGLE_AUDIENCE = "https://oauth2.googleapis.com/token"
-"""What google-auth names as the audience, whatever the key's token_uri says."""
+"""The audience that google-auth names in its assertions, whatever the key's token_uri says."""
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_LIFETIME = 3599
@@ -64,7 +64,7 @@ class Token:
 
 
 class Accounts:
-    """Checks signed requests for tokens, and tokens; they are forgotten with the process.
+    """Checks signed requests for tokens, and tokens, which are lost when the process ends.
 
     Args:
         key: The key of the one service account there is.
@@ -137,7 +137,7 @@ class Accounts:
             writes: Whether the request changes anything.
 
         Raises:
-            ApiError: 401, the token is missing, unknown or expired; 403, its scopes do not do.
+            ApiError: 401, the token is missing, unknown or expired; 403, its scopes do not suffice.
         """
         scheme, _, text = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not text:

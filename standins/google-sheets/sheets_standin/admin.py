@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CellValue = str | bool | int | float | Decimal | date | datetime | Mapping[str, Any] | None
-"""What a cell is made with: a plain value, or an object with value or error (such as ``N_A``),
+"""What a cell is made from: a plain value, or an object with value or error (such as ``N_A``),
 formula, note, format and validation."""
 
 
@@ -61,8 +61,8 @@ class TabState:
 
     Attributes:
         values: The unformatted values, dates as serial numbers, trailing empty cells left out.
-        formatted: The same as a person sees them.
-        notes: By cell, such as ``B2``.
+        formatted: The values as a person sees them.
+        notes: The notes by cell, such as ``B2``.
         formats: The cells' ``CellFormat``, by cell.
     """
 
@@ -80,11 +80,11 @@ class TabState:
 
 
 class SheetsAdmin:
-    """Makes and shares spreadsheets, looks into them, and lets requests go wrong.
+    """Makes and shares spreadsheets, looks into them, and makes requests fail.
 
     Args:
         url: Where the server listens.
-        token: What opens the admin's part of it.
+        token: The bearer token of the admin's endpoints.
     """
 
     def __init__(self, url: str, token: str) -> None:
@@ -93,7 +93,7 @@ class SheetsAdmin:
             base_url=f"{url}/admin",
             headers={"Authorization": f"Bearer {token}"},
             timeout=30,
-            # A proxy of the user's own would be asked for loopback too.
+            # A proxy that the environment names would be used for loopback too.
             trust_env=False,
         )
 
@@ -110,10 +110,10 @@ class SheetsAdmin:
             title: Its title.
             tabs: Its tabs; dates become dates, with a date's format.
             share: A role for each e-mail address.
-            spreadsheet_id: Its key; a random one when None.
+            spreadsheet_id: Its id; default: a random one.
 
         Returns:
-            Its key.
+            Its id.
         """
         body = {
             "title": title,
@@ -141,7 +141,7 @@ class SheetsAdmin:
     def share(
         self, spreadsheet_id: str, email: str, role: Literal["reader", "writer"] | None
     ) -> None:
-        """Share a spreadsheet with an account; no longer when the role is None."""
+        """Share a spreadsheet with an account; a role of None ends that."""
         self._call(
             "PUT",
             f"/spreadsheets/{spreadsheet_id}/permissions",
@@ -154,11 +154,11 @@ class SheetsAdmin:
         return TabState(**state)
 
     def add_fault(self, fault: Fault) -> None:
-        """Let requests go wrong; faults add up, and a request meets the first that is due."""
+        """Add a fault; if several are due for a request, it meets the one added first."""
         self._call("POST", "/faults", json=fault.model_dump())
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong from now on."""
+        """Remove all faults, so that requests work again."""
         self._call("DELETE", "/faults")
 
     def requests(self) -> list[LoggedRequest]:
@@ -188,7 +188,7 @@ class SheetsAdmin:
 
 
 def _typed(text: str) -> CellValue:
-    """What the cell holds when somebody types the text."""
+    """The value that a cell holds after somebody has typed the text."""
     if not text:
         return None
     value, number_format = parse_typed(text)

@@ -56,7 +56,7 @@ def create_app(folder: Path, key: dict[str, str], admin_token: str, url: str) ->
             Route("/spreadsheets/d/{spreadsheet_id}/edit", view.spreadsheet),
         ],
         middleware=[
-            # A page of a foreign site may have its own name point here; it is not let in.
+            # Against DNS rebinding: a foreign site may let its own name point to this address.
             Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
             Middleware(FaultMiddleware, script=script),
         ],
@@ -105,7 +105,7 @@ class Api:
 
     async def call(self, request: Request) -> Response:
         """Any method of the API."""
-        # Read as sent: a range may hold the encoded characters that separate the parts of a path.
+        # The path stays encoded: a range may hold encoded characters that separate a path's parts.
         path = request.scope["raw_path"].decode("ascii")
         options: Json = {
             name: request.query_params.getlist(name) if name == "ranges" else value
@@ -159,7 +159,7 @@ def describe(book: Spreadsheet, options: Json) -> Json:
     sheets_mask = mask.get("sheets", {})
     with_data = str(options.get("includeGridData")).lower() == "true"
     if mask:
-        # The mask alone decides then.
+        # With a field mask, includeGridData has no effect.
         with_data = "sheets" in mask and (not sheets_mask or "data" in sheets_mask)
     cell_mask = sheets_mask.get("data", {}).get("rowData", {}).get("values", {})
     sheets = []
@@ -289,7 +289,7 @@ async def _json_body(request: Request) -> Json:
 
     try:
         body = json.loads(text, parse_constant=refuse)
-        # Half of a surrogate pair is valid JSON and no text.
+        # Half of a surrogate pair is valid JSON, but no text.
         json.dumps(body, ensure_ascii=False).encode()
     except ValueError as error:
         raise invalid(f"Invalid JSON payload received. {error}") from None
@@ -299,7 +299,7 @@ async def _json_body(request: Request) -> Json:
 
 
 class Admin:
-    """What only tests and the demo may do: everything, without sharing.
+    """The admin's endpoints, for tests and the demo: they may do everything to every spreadsheet.
 
     Args:
         store: The spreadsheets.
@@ -332,7 +332,7 @@ class Admin:
         ]
 
     def checked(self, handler: Handler) -> Handler:
-        """The handler, for the admin only."""
+        """The handler, for requests with the admin's token only."""
 
         async def answer(request: Request) -> Response:
             given = request.headers.get("authorization", "")
@@ -380,7 +380,7 @@ class Admin:
         return Response(status_code=204)
 
     async def share(self, request: Request) -> Response:
-        """Give an account a role, or take it away."""
+        """Give an account a role, or take its role away."""
         body = await _json_body(request)
         book = self._store.get(request.path_params["spreadsheet_id"]).copy()
         if body["role"] is None:
@@ -412,7 +412,7 @@ class Admin:
         return Response(status_code=204)
 
     async def clear_faults(self, request: Request) -> Response:
-        """Let nothing go wrong from now on."""
+        """Remove all faults."""
         self._script.faults.clear()
         return Response(status_code=204)
 

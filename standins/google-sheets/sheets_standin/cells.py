@@ -28,12 +28,12 @@ class ErrorType(StrEnum):
 
 
 Scalar = bool | float | str
-"""A value; a text may be an `ErrorType`, which only a formula ends in."""
+"""A cell's value; a text may be an `ErrorType`, which only a formula results in."""
 
 Json = dict[str, Any]
 
 MAX_TEXT = 50_000
-"""Characters in a cell, at most."""
+"""The most characters that a cell can hold."""
 
 FORMAT_FIELDS = {
     "numberFormat",
@@ -125,11 +125,11 @@ def scalar(value: Any, where: str) -> Scalar | None:
 
 
 def cell_data(cell: Cell, mask: Mask) -> Json:
-    """What a mask names of the cell, as the API's ``CellData``."""
+    """The parts of the cell that a mask names, as the API's ``CellData``."""
     data = _entered(cell)
     if cell.value is not None:
         data["effectiveValue"] = _extended_value(cell)
-        # Most of the time goes here, and most masks leave it out.
+        # Formatting takes most of the time, and most masks leave it out.
         if not mask or "formattedValue" in mask:
             data["formattedValue"] = cell.formatted
     if cell.format:
@@ -186,7 +186,7 @@ def check_validation(rule: Mapping[str, Any], where: str) -> None:
 
 
 def to_json(cell: Cell) -> Any:
-    """The cell for the state file: its bare value, or an object when there is more to say."""
+    """The cell for the state file: its bare value, or an object when it has more than that."""
     error = cell.value.name if isinstance(cell.value, ErrorType) else None
     parts: Json = {
         "error": error,
@@ -202,7 +202,7 @@ def to_json(cell: Cell) -> Any:
 
 
 def from_json(data: Any, where: str = "cell") -> Cell:
-    """A cell out of what `to_json` made, or the admin sends.
+    """A cell from what `to_json` made or the admin sends.
 
     Raises:
         ApiError: 400, it is neither a scalar nor such an object.

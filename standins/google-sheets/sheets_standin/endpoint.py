@@ -1,4 +1,4 @@
-"""Where the stand-in listens and what opens it: what it tells programs, in a file."""
+"""Where the stand-in listens and what opens it, as it tells programs in a file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class SheetsEndpoint:
 
     Attributes:
         pid: The server's process.
-        url: What takes the place of ``https://sheets.googleapis.com``, without a slash at the
-            end; a browser shows the spreadsheets there.
+        url: The base URL in the place of ``https://sheets.googleapis.com``, without a slash at
+            the end; a browser shows the spreadsheets there.
         email: The service account that may use the API; share spreadsheets with it.
         key_file: Its key, as Google's JSON file has it.
-        admin_token: Opens the admin's endpoints.
+        admin_token: The bearer token of the admin's endpoints.
     """
 
     pid: int
@@ -38,7 +38,7 @@ class SheetsEndpoint:
         """Read the file of the server that runs on a folder.
 
         Raises:
-            StandinError: None does.
+            StandinError: No server runs on it.
         """
         try:
             return cls(**json.loads((folder / ENDPOINT_FILE).read_text(encoding="utf-8")))

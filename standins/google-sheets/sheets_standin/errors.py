@@ -1,4 +1,4 @@
-"""What the API answers when it refuses, and the failure of the stand-in itself."""
+"""The API's refusals, and the failure of the stand-in itself."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ApiError(Exception):
 
 
 def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse what the API would not know, instead of quietly doing something else.
+    """Refuse names that the API does not know, instead of quietly ignoring them.
 
     Raises:
         ApiError: 400, one of the names is not known.

@@ -30,13 +30,13 @@ class Fault(BaseModel):
 
     Attributes:
         action: ``status`` answers with an error; ``cut`` cuts the connection before any answer;
-            ``cut_body`` cuts it half way through the answer's body; ``delay`` only takes long.
-        applied: For ``status`` and ``cut``: the request does what it should before it fails.
-            ``cut_body`` always does.
-        after: How many requests that match pass first.
-        times: How many go wrong then.
-        requests: Only those that read, those that write, or any.
-        path: A regular expression to be found in the request's path.
+            ``cut_body`` cuts it half way through the answer's body; ``delay`` only answers late.
+        applied: For ``status`` and ``cut``: whether the request takes effect before it fails.
+            With ``cut_body`` it always does.
+        after: How many matching requests pass before the first that fails.
+        times: How many matching requests then fail.
+        requests: Whether requests that read match, or those that write, or any.
+        path: A regular expression that is searched for in the request's path.
         status: For ``status``: the HTTP status.
         retry_after: For ``status``: the header of that name, in seconds.
         delay: Seconds before anything happens.
@@ -55,7 +55,7 @@ class Fault(BaseModel):
     delay: float = Field(default=0, ge=0)
 
     def concerns(self, method: str, path: str) -> bool:
-        """Whether it is about such a request."""
+        """Whether such a request matches the fault."""
         kind = "read" if method == "GET" else "write"
         return self.requests in ("any", kind) and re.search(self.path, path) is not None
 
@@ -65,8 +65,8 @@ class LoggedRequest:
     """A request to the API or the token endpoint.
 
     Attributes:
-        status: What was answered; None when nothing was.
-        fault: The action of the fault it met.
+        status: The HTTP status of the answer; None when there was none.
+        fault: The action of the fault that the request met.
     """
 
     method: str
@@ -83,7 +83,7 @@ class FaultScript:
     log: deque[LoggedRequest] = field(default_factory=lambda: deque(maxlen=LOGGED_REQUESTS))
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault that this request meets: the first that is due, the others wait."""
+        """The fault that this request meets: the first that is due; other due ones wait."""
         met: Fault | None = None
         remaining = []
         for fault, seen in self.faults:
@@ -100,7 +100,7 @@ class FaultScript:
 
 
 class CuttableProtocol(H11Protocol):
-    """uvicorn's protocol, which lets a connection be found by the addresses of its two ends."""
+    """uvicorn's protocol, with the open connections by the addresses of their two ends."""
 
     transports: ClassVar[dict[tuple[Any, Any], asyncio.Transport]] = {}
 
@@ -116,7 +116,7 @@ class CuttableProtocol(H11Protocol):
 
 
 class FaultMiddleware:
-    """Logs the requests to the API and makes happen what the script says.
+    """Logs the requests to the API and applies the script's faults to them.
 
     Args:
         app: What answers when nothing goes wrong.
@@ -128,7 +128,7 @@ class FaultMiddleware:
         self._script = script
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or not."""
+        """Answer a request, or do to it what its fault says."""
         path = scope["path"] if scope["type"] == "http" else ""
         if not path.startswith(("/v4", "/token")):
             await self._app(scope, receive, send)
@@ -188,7 +188,7 @@ async def _send_half(messages: list[Message], send: Send) -> None:
 
 
 async def _cut(scope: Scope, receive: Receive) -> None:
-    # Closed and not aborted: what was sent so far arrives.
+    # Closed and not aborted, so that what was sent so far arrives.
     CuttableProtocol.transports[scope["client"], scope["server"]].close()
     while (await receive())["type"] != "http.disconnect":
         pass

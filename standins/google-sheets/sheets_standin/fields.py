@@ -69,7 +69,7 @@ def _merge(mask: Mask, other: Mask) -> None:
 
 
 def project(value: Any, mask: Mask) -> Any:
-    """The parts of a JSON value that the mask names; lists are looked through."""
+    """The parts of a JSON value that the mask names; of a list, those of each item."""
     if not mask:
         return value
     if isinstance(value, list):
@@ -80,7 +80,10 @@ def project(value: Any, mask: Mask) -> Any:
 
 
 def patch(target: dict[str, Any], source: dict[str, Any], mask: Mask) -> dict[str, Any]:
-    """A copy of the target in which what the mask names is as in the source, or gone."""
+    """A copy of the target with the source's values of the fields that the mask names.
+
+    A field that the source does not have is removed.
+    """
     patched = dict(target)
     for name, below in mask.items():
         new = source.get(name)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, replacing it whole or not at all."""
+    """Write a file that only its owner can read, replacing an old one atomically."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with open(draft, "w", encoding="utf-8", opener=_open_private) as file:
         file.write(text)
@@ -28,7 +28,7 @@ def make_folder(folder: Path) -> None:
 
 
 def lock(folder: Path) -> IO[str]:
-    """Take a folder until the file is closed.
+    """Lock a folder until the returned file is closed.
 
     Raises:
         StandinError: Another server uses it.

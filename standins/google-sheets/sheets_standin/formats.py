@@ -88,7 +88,7 @@ def check(number_format: Mapping[str, str], where: str) -> None:
 
 
 def parse_typed(text: str) -> tuple[bool | float | str | None, dict[str, str]]:
-    """What Sheets makes of a text typed by a person: the value and the format it takes on.
+    """What Sheets makes of a text typed by a person: the value, and the cell's new format.
 
     Raises:
         ApiError: 400, it is a formula, which nothing here evaluates.
@@ -121,7 +121,7 @@ def _typed_number(number: re.Match[str]) -> tuple[float | str, dict[str, str]]:
         return number[0], {}
     decimals = ".00" if (number["fraction"] or ".") != "." else ""
     if number["percent"]:
-        # Through its digits, so that 12.3% is the double nearest to 0.123.
+        # Computed in decimal, so that 12.3% is the double nearest to 0.123.
         exact = Decimal(repr(value)).scaleb(-2)
         return float(exact), {"type": "PERCENT", "pattern": f"0{decimals}%"}
     if number["currency"]:

@@ -40,6 +40,6 @@ def connect(endpoint: SheetsEndpoint, scopes: Sequence[str] = DEFAULT_SCOPES) ->
 
 def client(credentials: Any, url: str) -> gspread.Client:
     """A client of gspread's with credentials of one's own."""
-    # Not a class, but called as one.
+    # gspread expects a class here, but only calls it.
     http_client: Any = partial(StandinHTTPClient, base_url=url)
     return gspread.Client(credentials, http_client=http_client)

@@ -146,13 +146,13 @@ class _UpdateDimensionProperties(_Model):
 
 
 def apply(book: Spreadsheet, body: Json) -> Json:
-    """Apply a ``batchUpdate`` body to a spreadsheet, which is a draft: it may be half changed.
+    """Apply a ``batchUpdate`` body to a draft of a spreadsheet, half changed after an error.
 
     Returns:
-        The answer, with a reply a request.
+        The answer, with one reply per request.
 
     Raises:
-        ApiError: 400, a request is unknown, malformed or impossible; it is named by its place.
+        ApiError: 400, a request is unknown, malformed or impossible; the message has its index.
     """
     wanted = body.get("requests")
     if not isinstance(wanted, list) or not wanted:
@@ -262,7 +262,7 @@ def _set_grid(tab: Tab, wanted: _GridProperties, names: set[str]) -> None:
 
 
 def _move_tab(book: Spreadsheet, tab: Tab, index: int) -> None:
-    # The index counts the tab itself where it stands before the move.
+    # The new index is counted before the move, with the tab still in its old place.
     old = book.tabs.index(tab)
     if index > len(book.tabs):
         raise invalid(f"Invalid sheet index: {index}")
@@ -317,9 +317,9 @@ def _repeat_cell(book: Spreadsheet, request: _RepeatCell) -> None:
 
 
 def _copy_paste(book: Spreadsheet, request: _CopyPaste) -> None:
-    """Values or formats only; empty cells empty theirs.
+    """Copy values only or formats only; an empty source cell empties its destination.
 
-    A destination that is the source's size several times over takes it several times.
+    A destination several times as large as the source gets as many copies of it.
     """
     source_tab = book.tab_by_id(request.source.sheet_id)
     tab = book.tab_by_id(request.destination.sheet_id)
@@ -382,7 +382,7 @@ def _set_data_validation(book: Spreadsheet, request: _SetDataValidation) -> None
 
 
 def _update_dimension_properties(book: Spreadsheet, request: _UpdateDimensionProperties) -> None:
-    """Widths and hidden rows are checked, and not kept: nothing here shows them."""
+    """Check widths and hidden rows, without keeping them: nothing here shows them."""
     _dimension(book, request.range)
     known = {"pixelSize", "hiddenByUser"}
     if unknown := {*request.properties, *_mask(request.fields)} - known:

@@ -50,9 +50,9 @@ def serve(folder: Path, port: int | None, announce: Callable[[SheetsEndpoint], N
 class GoogleSheetsServer:
     """Starts and stops a stand-in in a thread of this process; also a context manager.
 
-    It is on loopback. The API takes tokens of its own service account only; the pages that show
-    the spreadsheets know no accounts, so on a machine shared with people you do not trust keep
-    nothing in it that they must not read.
+    It is on loopback. The API takes tokens of its own service account only, but the pages that
+    show the spreadsheets ask for no password. On a machine that you share with people you do not
+    trust, keep nothing in it that they must not read.
 
     Args:
         folder: Where it keeps everything; made if it is missing.
@@ -129,7 +129,10 @@ def _end(server: uvicorn.Server, thread: threading.Thread) -> None:
 def _prepared(
     folder: Path, port: int | None
 ) -> Iterator[tuple[socket.socket, SheetsEndpoint, uvicorn.Server]]:
-    """What serves a folder, for as long as the block lasts; clients may connect already."""
+    """The socket, endpoint and server of a folder, which the block may serve.
+
+    Clients may connect already; they are answered once the server runs.
+    """
     make_folder(folder)
     with lock(folder), _listen(port) as listener:
         url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
@@ -163,7 +166,7 @@ def _listen(port: int | None) -> socket.socket:
 
 
 def _service_account_key(file: Path, url: str) -> dict[str, str]:
-    """The key made the first time, for the address of this time."""
+    """The key made at the first start, with the token address of this start."""
     token_uri = f"{url}/token"
     try:
         key = json.loads(file.read_text(encoding="utf-8")) | {"token_uri": token_uri}
@@ -179,7 +182,7 @@ def _config(app: object) -> uvicorn.Config:
         http=CuttableProtocol,
         ws="none",
         lifespan="off",
-        # It may run in somebody else's process, whose logging is theirs.
+        # The server may run in another program's process, whose logging must stay as it is.
         log_config=None,
         access_log=False,
         server_header=False,

@@ -17,7 +17,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{10,100}")
 class Store:
     """Keeps the spreadsheets in memory and in files.
 
-    What was saved is whole, and is there again after the process was killed at any moment.
+    A saved spreadsheet is there again, whole, even if the process is killed at any moment.
 
     Args:
         folder: Where the files are; made if it is missing.
@@ -49,7 +49,7 @@ class Store:
             raise ApiError(404, "Requested entity was not found.") from None
 
     def save(self, book: Spreadsheet) -> None:
-        """Take the spreadsheet over, into its file first."""
+        """Keep the spreadsheet as it is now, first in its file and then in memory."""
         text = json.dumps(book.to_json(), ensure_ascii=False, separators=(",", ":"))
         write_private(self._file(book.spreadsheet_id), text)
         self._books[book.spreadsheet_id] = book
@@ -61,7 +61,7 @@ class Store:
         del self._books[spreadsheet_id]
 
     def new_id(self, wished: str | None = None) -> str:
-        """The id wished for, or a random one as long as Google's.
+        """The `wished` id, or a random one as long as Google's.
 
         Raises:
             ApiError: 400, it is malformed or taken.

@@ -31,7 +31,7 @@ class Bounds:
 
     @property
     def area(self) -> Area:
-        """The same as an `Area`."""
+        """These bounds as an `Area`."""
         return Area(self.start_row, self.end_row, self.start_column, self.end_column)
 
 
@@ -80,7 +80,7 @@ class Tab:
         is_outside = area.start_row >= self.rows or area.start_column >= self.columns
         is_beyond = end_row > self.rows or end_column > self.columns
         if is_outside or (for_writing and is_beyond):
-            # Open in both directions it would have no name.
+            # A1 notation cannot name an area that is open in both directions.
             is_open = area.end_row is None and area.end_column is None
             shown = replace(area, end_column=self.columns) if is_open else area
             raise invalid(
@@ -116,7 +116,7 @@ class Tab:
                 self.put(row, column, cell)
 
     def grow(self, rows: int, columns: int) -> None:
-        """Make the grid at least so large."""
+        """Make the grid at least this large."""
         self.resize(max(rows, self.rows), max(columns, self.columns))
 
     def check_frozen(self) -> None:
@@ -127,7 +127,7 @@ class Tab:
             raise invalid("You can't freeze all visible columns on the sheet.")
 
     def move(self, dimension: Dimension, start: int, end: int, to: int) -> None:
-        """Move rows or columns before another one, counted as they stand before the move."""
+        """Move rows or columns before the one at `to`, an index from before the move."""
         if to > self._size(dimension):
             raise invalid(f"Cannot move {dimension} to index {to} of {self._size(dimension)}.")
         if start < to < end:
@@ -257,7 +257,7 @@ class Tab:
 
     @classmethod
     def from_json(cls, data: Json) -> Tab:
-        """A tab out of what `to_json` made."""
+        """A tab from what `to_json` made."""
         tab = cls(**{name: value for name, value in data.items() if name != "cells"})
         for row, column, cell in data["cells"]:
             tab.put(row, column, cells.from_json(cell))
@@ -365,7 +365,7 @@ class Spreadsheet:
         )
 
     def check_access(self, email: str, writes: bool) -> None:
-        """Refuse an account with which the spreadsheet is not shared, or only for reading.
+        """Refuse an account that may not read the spreadsheet, or not write to it.
 
         Raises:
             ApiError: 403.
@@ -385,5 +385,5 @@ class Spreadsheet:
 
     @classmethod
     def from_json(cls, data: Json) -> Spreadsheet:
-        """A spreadsheet out of what `to_json` made."""
+        """A spreadsheet from what `to_json` made."""
         return cls(**(data | {"tabs": [Tab.from_json(tab) for tab in data["tabs"]]}))

@@ -34,7 +34,7 @@ def serving(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def said(process: subprocess.Popen[str]) -> str:
-    """What it says up to the line that it is ready."""
+    """The command's output, up to the line which says that it is ready."""
     assert process.stdout
     lines = []
     for line in process.stdout:
@@ -77,7 +77,7 @@ def test_a_spreadsheet_made_of_a_csv_is_read_by_gspread_as_if_it_was_typed(
         ["2026-09-01", "37.5", "Mina, Jonas"],
     ]
     assert tab.get("A2:B2", value_render_option=ValueRenderOption.unformatted) == [[46266, 37.5]]
-    # It may be written to as well.
+    # The spreadsheet can be written to as well.
     tab.update_acell("B2", 40)
     assert tab.acell("B2").value == "40"
 

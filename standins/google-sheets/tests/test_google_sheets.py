@@ -92,7 +92,7 @@ Make = Callable[..., gspread.Spreadsheet]
 
 @pytest.fixture
 def make(client: gspread.Client, admin: SheetsAdmin) -> Make:
-    """Makes a spreadsheet that is shared for writing, out of its tabs, and opens it."""
+    """Makes a spreadsheet from its tabs, shares it for writing, and opens it."""
 
     def make(*tabs: TabSpec) -> gspread.Spreadsheet:
         key = admin.create("A book", tabs or [TabSpec("Sheet1")], {ACCOUNT_EMAIL: "writer"})
@@ -337,7 +337,7 @@ titles = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 
 @given(titles, areas)
 def test_a_range_is_read_as_it_was_written(title: str, area: Area):
-    # A corner without a bound on either side has no notation of its own.
+    # A1 notation cannot name an area that is open in both directions.
     if area.end_row is None and area.end_column is None:
         area = Area()
     assert a1.parse(a1.format_range(title, area)) == a1.Range(title, area)

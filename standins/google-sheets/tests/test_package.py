@@ -44,7 +44,7 @@ def call(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | No
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of an environment that has the wheel and gspread, and no more."""
+    """The folder of programs of an environment with the wheel and gspread, and nothing else."""
     folder = tmp_path_factory.mktemp("package")
     uv = shutil.which("uv") or CHECKOUT / ".sandbox" / "uv" / "bin" / "uv"
     ignored = shutil.ignore_patterns("tests", "build", "*.egg-info", "__pycache__")

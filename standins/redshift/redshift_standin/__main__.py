@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option("--no-s3", is_flag=True, help="SQL alone, without COPY and UNLOAD.")
 @click.option("--parent", type=int, metavar="PID", help="End when this parent process ends.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not say how to connect: that has a password.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say how to connect: it shows a password.")
 @click.option("-v", "--verbose", is_flag=True, help="Say who comes and goes.")
 def cli(
     folder: Path,
@@ -156,8 +156,8 @@ S3         {endpoint.s3.endpoint_url}   {keys}
 
 
 def main() -> None:
-    """Run the command; what cannot work ends in a message, not in a stack trace."""
-    # Until the server takes signals itself: what was started so far is ended.
+    """Run the command; a failure ends in a message, not in a stack trace."""
+    # Until the server handles signals itself, SIGTERM ends what was started so far.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         cli()

@@ -59,7 +59,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        # A clock may be a little behind.
+        # A client's clock may be a little behind.
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + LIFETIME)
     )

@@ -19,7 +19,7 @@ POLL_SECONDS = 0.05
 
 
 class Runner(Protocol):
-    """Runs one program: as a child of this process, or in the background, as others do it."""
+    """Runs one program: as a child of this process (``Child``), or in the background."""
 
     def start(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
@@ -34,7 +34,7 @@ class Runner(Protocol):
         """Whether it is alive."""
 
     def wait_until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
-        """Wait for a condition, for `timeout` seconds at most; an error says `what` was not so."""
+        """Wait at most `timeout` seconds for a condition; `what` names it in the error."""
 
     def stop(self, timeout: float) -> None:
         """End it; the timeout is in seconds, from SIGTERM to SIGKILL."""
@@ -43,16 +43,16 @@ class Runner(Protocol):
 class Child:
     """A program that ends with this process, and its log; see ``Runner``.
 
-    Where util-linux is installed it ends even when this process is killed; more exactly, when the
-    thread ends that started it.
+    Where util-linux is installed, the program ends even when this process is killed: as soon as
+    the thread that started it has ended.
 
     Args:
         name: What it is called in errors.
         log: The file for what it prints.
-        through: A command that starts the program, as another account for example.
-        stop_signal: What ends it in good order.
+        through: The beginning of the command, for example what runs a program as another account.
+        stop_signal: The signal that ends it in good order.
         keeps: Open files that it inherits.
-        watches: Whether it sees by itself that this process has ended, and needs no such help.
+        watches: Whether it notices by itself that this process has ended, without util-linux.
     """
 
     def __init__(

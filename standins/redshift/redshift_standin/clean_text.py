@@ -19,7 +19,7 @@ import pyarrow.csv as pacsv
 
 from redshift_standin.text_values import CHARACTERS, FALSE, TRUE, Options, TargetColumn
 
-# With these a row means here what it means there.
+# The options with which a row means the same here as in load_text.py.
 _OPTIONS = frozenset(
     (
         *("MANIFEST", "REGION", "STATUPDATE", "COMPUPDATE", "COMPROWS", "NOLOAD", "MAXERROR"),
@@ -48,7 +48,7 @@ class CleanText:
 
     Attributes:
         quote: None where a quote is a character like any other.
-        skips_blank_lines: Whether a line with nothing on it is no row.
+        skips_blank_lines: Whether an empty line is skipped instead of read as a row.
     """
 
     columns: Sequence[TargetColumn]
@@ -60,11 +60,11 @@ class CleanText:
 
     @staticmethod
     def covers(columns: Sequence[TargetColumn], options: Options) -> bool:
-        """Whether a COPY of CSV or delimited text can be converted so."""
+        """Whether a COPY of CSV or delimited text can be converted by columns."""
         return set(options) <= _OPTIONS and all(_converter(column) for column in columns)
 
     def convert(self, block: bytes) -> tuple[bytes, int] | None:
-        """The rows as PostgreSQL's COPY takes them and how many they are, None when in doubt.
+        """The rows as PostgreSQL's COPY takes them, and their number; None when in doubt.
 
         Args:
             block: Whole rows.
@@ -95,7 +95,7 @@ class CleanText:
 
     @cached_property
     def _well_formed(self) -> re.Pattern[bytes]:
-        """Rows of which Arrow's reader forgives nothing that Redshift does not."""
+        """A pattern for rows that Arrow's reader reads no more leniently than Redshift."""
         delimiter, quote = (re.escape(mark).encode() for mark in (self.delimiter, self.quote or ""))
         value = rb"(?:%b(?:[^%b]++|%b%b)*+%b|[^%b%b\r\n]*+)"
         value %= (quote, quote, quote, quote, quote, quote, delimiter)
@@ -137,7 +137,7 @@ class CleanText:
 
 
 def _converter(column: TargetColumn) -> Callable[[pa.Array], pa.Array] | None:
-    """What checks the texts of a column; it raises for one that is not plainly good."""
+    """What checks the texts of a column and raises in doubt; None for a type not covered here."""
     if column.type in CHARACTERS:
         return lambda array: _checked_length(array, column)
     if column.type in _NUMBERS:
@@ -168,7 +168,7 @@ def _checked_cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
 
 
 def _checked_dates(array: pa.Array) -> pa.Array:
-    # Python's years are those that both databases take from COPY; others fail here.
+    # Both databases' COPY takes the years that Python has; as_py fails for others.
     pc.min_max(array.cast(pa.date32())).as_py()
     return array
 

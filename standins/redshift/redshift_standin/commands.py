@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from redshift_standin.statements import Translated
 
-# Settings that PostgreSQL has too, with the same meaning.
+# Settings that have the same meaning in PostgreSQL.
 _SHARED_SETTINGS = words(
     """
     application_name client_encoding datestyle extra_float_digits
@@ -23,7 +23,7 @@ _SHARED_SETTINGS = words(
     statement_timeout timezone
     """
 )
-# Redshift's own. They steer what the stand-in does not have, so they are only remembered.
+# Redshift's own settings. They steer what the stand-in does not have, so it only remembers them.
 _OWN_SETTINGS = words(
     """
     analyze_threshold_percent auto_analyze compound_sortkey_scan enable_numeric_rounding
@@ -33,7 +33,7 @@ _OWN_SETTINGS = words(
     use_fips_ssl wlm_query_slot_count
     """
 )
-# These change what names, comparisons and values mean, so only their defaults are taken.
+# Settings that change what names, comparisons and values mean: only their defaults are accepted.
 _FIXED_SETTINGS = {
     "cast_super_null_on_error": ("on", "true"),
     "downcase_delimited_identifier": ("on", "true"),
@@ -51,7 +51,7 @@ _SETTING_PREFIX = "redshift."
 
 
 def transaction(tokens: Tokens) -> Translated:
-    """BEGIN, COMMIT, ROLLBACK and what else they are called."""
+    """BEGIN, COMMIT, ROLLBACK and their synonyms."""
     first, *rest = [token.word for token in tokens.all]
     rest = [word for word in rest if word not in ("work", "transaction")]
     if first in ("begin", "start"):
@@ -70,7 +70,7 @@ def transaction(tokens: Tokens) -> Translated:
         }
         if not set(rest) <= allowed:
             raise _unexpected(tokens, rest[0])
-        # Redshift takes every level as its own, which is the database's.
+        # Redshift accepts every isolation level, and uses the one of the database.
         access = " read only" if "only" in rest else ""
         return Run(f"begin{access}")
     if rest:
@@ -188,7 +188,7 @@ def show(tokens: Tokens) -> Translated:
     raise _no_setting(name)
 
 
-# What LIKE compares, and the order of the rows.
+# The column that LIKE compares.
 _LISTED = {
     "tables": "table_name",
     "schemas": "schema_name",
@@ -198,7 +198,7 @@ _LISTED = {
     "function_parameters": "parameter_name",
     "procedure_parameters": "parameter_name",
 }
-# Without the list of types that they are found by.
+# The columns to show: not argument_list, which only serves to find the function.
 _PARAMETERS = (
     "database_name, schema_name, {}, parameter_name, ordinal_position, parameter_type, data_type, "
     "character_maximum_length, numeric_precision, numeric_scale"
@@ -311,13 +311,15 @@ def grant(tokens: Tokens) -> Translated:
 
 
 def _grantable(tokens: Tokens, start: int, end: int) -> str:
-    """The rest of a GRANT, folded; PostgreSQL has no ROLE before a grantee."""
+    """The rest of a GRANT with names folded, and without ROLE before a grantee.
+
+    PostgreSQL does not have that word there.
+    """
     pieces = []
     for index in range(start, end):
         token = tokens.at(index)
         if token.word == "role" and tokens.word(index - 1) in ("to", "from", ","):
             continue
-        # A schema or a database has one name in PostgreSQL.
         if index > start:
             pieces.append(tokens.gap(index))
         pieces.append(quote(token.name) if token.kind is Kind.QUOTED else token.text)

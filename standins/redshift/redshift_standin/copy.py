@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from redshift_standin.statements import Copy
     from redshift_standin.wire import Backend
 
-# Options of each format; those with nothing to do here tune what Redshift has and the stand-in
-# has not.
+# The options of each format. Those without effect here tune what Redshift has and the stand-in
+# does not.
 _COMMON = frozenset(
     ("MANIFEST", "REGION", "STATUPDATE", "COMPUPDATE", "COMPROWS", "NOLOAD", "MAXERROR")
 )
@@ -62,7 +62,7 @@ _INSERT_FILES = """
         userid, query, slice, name, filename, byte_offset, lines_scanned, errors, curtime, status,
         file_format, is_partial, start_offset
     ) values """
-# Rising also over restarts of the proxy, and within an integer until 2038.
+# They rise even across restarts of the proxy, and fit into an integer until 2038.
 _query_ids = itertools.count(int(time.time()))
 _OWN_TYPES = frozenset(("super", "varbyte"))
 
@@ -188,7 +188,7 @@ async def _target_columns(statement: Copy, backend: Backend) -> list[TargetColum
 def _target_column(
     name: str, type_: str, base: str | None, modifier: int, is_nullable: bool
 ) -> TargetColumn:
-    # A domain is shown as what it is made of, but for Redshift's own types.
+    # A domain counts as its base type, except for Redshift's own types.
     kind = type_ if type_ in _OWN_TYPES else base or type_
     length = precision = scale = None
     if kind in ("varchar", "bpchar", "varbyte") and modifier >= 4:
@@ -255,7 +255,7 @@ async def _record_files(
 
 
 async def _write_log(sql: str, cluster: Cluster) -> None:
-    # Over a connection of its own: Redshift's logs know no rollback.
+    # Over a separate connection: a rollback leaves Redshift's logs as they are.
     superuser = await cluster.log_in_superuser()
     try:
         await superuser.query(sql)
@@ -269,7 +269,7 @@ def _error_row(statement: Copy, error: LoadError, query_id: int, session: int) -
     values = (
         "100",
         "0",
-        # A table of this transaction is not there for another connection.
+        # Another connection does not see a table that this transaction has created.
         f"coalesce(pg_catalog.to_regclass({_literal(statement.table)})::oid::bigint, 0)",
         "pg_catalog.clock_timestamp()",
         str(session),

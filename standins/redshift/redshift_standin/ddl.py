@@ -115,7 +115,8 @@ def _create_group(reader: Reader) -> Translated:
             users.append(quote(reader.name()))
     reader.finish()
     members = f" user {', '.join(users)}" if users else ""
-    # PostgreSQL's groups are roles. NOINHERIT tells them apart; a group is in no other group.
+    # PostgreSQL's groups are roles. NOINHERIT marks a group, and has no effect on one: a group is
+    # in no other group.
     return Run(f"create group {name} noinherit{members}")
 
 
@@ -162,7 +163,7 @@ def _create_function(reader: Reader, replace: bool) -> Translated:
     types = []
     for start, end in tokens.separated(opening + 1, closing):
         begin = start + 1 if end - start > 1 and tokens.at(start + 1).kind is Kind.NAME else start
-        # PostgreSQL would not find varchar(10) here either: lengths of arguments are not kept.
+        # PostgreSQL does not keep the lengths of arguments, as in varchar(10).
         types.append(parse_type(tokens, begin, end)[0])
     reader.index = closing + 1
     reader.expect("returns")
@@ -215,7 +216,7 @@ def _create_view(reader: Reader, replace: bool) -> Translated:
     )
 
 
-# With one of these a refresh makes all rows anew.
+# A materialized view with one of these words is refreshed in full.
 _FULL_REFRESH = words("""
     approximate avg current_date current_time current_timestamp date_part date_trunc distinct except
     exists full getdate intersect left listagg max median min minus over percentile_cont random
@@ -251,7 +252,7 @@ def _create_materialized_view(reader: Reader) -> Translated:
 
 
 def _refuse_order(tokens: Tokens, start: int, end: int) -> None:
-    """Refuse what orders or cuts the rows of a materialized view."""
+    """Refuse ORDER BY, LIMIT and OFFSET in the query of a materialized view."""
     while tokens.word(start) == "(" and tokens.closing[start] == end - 1:
         start, end = start + 1, end - 1
     if found := tokens.find(start, end, "order", "limit", "offset"):
@@ -315,7 +316,7 @@ def _alter_database(reader: Reader) -> Translated:
 
 
 def _without_role_word(reader: Reader) -> str:
-    """The rest, in which PostgreSQL has no ROLE before a grantee."""
+    """The rest, without ROLE before a grantee, which PostgreSQL does not have."""
     pieces = []
     for index in range(reader.index, reader.end):
         if reader.tokens.word(index) == "role" and reader.tokens.word(index - 1) in (

@@ -1,4 +1,4 @@
-"""Where the stand-in listens: what it tells programs, in a file, and people, on its first line."""
+"""Where the stand-in listens, as it tells programs in a file and people in its first line."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class RedshiftEndpoint:
         pid: The server's process.
         iam_role: The role that COPY and UNLOAD may name.
         postgres_port: PostgreSQL itself, without the proxy: for measuring and for a look inside.
-        ca_file: What a client that verifies the server has to trust; None without TLS.
-        s3: The S3 server of its own, for COPY and UNLOAD; None where it has none.
+        ca_file: The CA that a client has to trust to verify the server; None without TLS.
+        s3: The stand-in's own S3 server, for COPY and UNLOAD; None where it has none.
     """
 
     pid: int
@@ -46,7 +46,7 @@ class RedshiftEndpoint:
         """Read the file of the server that runs on a folder.
 
         Raises:
-            StandinError: None does.
+            StandinError: No server runs on it.
         """
         try:
             value = json.loads((folder / ENDPOINT_FILE).read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ class RedshiftEndpoint:
 
     def connect(self, **changes: Any) -> Any:
         """Connect without TLS; the changes are redshift_connector's arguments."""
-        # Imported here: the server does without it.
+        # Imported here: the server does not need it.
         import redshift_connector
 
         arguments: dict[str, Any] = {
@@ -81,14 +81,14 @@ class RedshiftEndpoint:
         return redshift_connector.connect(**arguments | changes)
 
     def environment(self) -> dict[str, str]:
-        """What dbt and Millrace read to find it; it holds a secret."""
+        """The environment variables by which dbt and Millrace find it; one holds a secret."""
         return {
             "REDSHIFT_HOST": self.host,
             "REDSHIFT_PORT": str(self.port),
             "REDSHIFT_DATABASE": self.database,
             "REDSHIFT_USER": self.user,
             "DBT_ENV_SECRET_REDSHIFT_PASSWORD": self.password,
-            # On loopback.
+            # The stand-in is on loopback.
             "REDSHIFT_SSLMODE": "disable",
             "REDSHIFT_IAM_ROLE": self.iam_role,
         }

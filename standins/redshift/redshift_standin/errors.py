@@ -1,4 +1,4 @@
-"""The failure of the stand-in itself; what statements fail with is in ``wire``."""
+"""The failure of the stand-in itself; the errors of statements are in ``wire``."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ LOCK_TIMEOUT = 5
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, replacing it whole or not at all."""
+    """Write a file that only its owner can read, replacing an old one atomically."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with open(draft, "w", encoding="utf-8", opener=_open_private) as file:
         file.write(text)
@@ -32,7 +32,7 @@ def make_folder(folder: Path) -> None:
 
 
 def lock(folder: Path) -> IO[str]:
-    """Take a folder for this process and for those that inherit the file.
+    """Lock a folder for this process and for those that inherit the file.
 
     A server that was killed may still be ending, so this waits a moment.
 

@@ -1,8 +1,8 @@
 """Which functions Redshift has, and what each becomes in PostgreSQL.
 
 A function is one of these, or it does not exist: a function that only PostgreSQL has must not work
-here. The ones of Redshift's own live in the schema `pg_redshift` (bootstrap.sql), called with the
-name that Redshift gives the column of their result.
+here. Redshift's own functions are in the schema `pg_redshift` (bootstrap.sql). Each has the name
+that Redshift gives the column of its result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from redshift_standin.statements import UNDEFINED_FUNCTION, RedshiftError
 
 SCHEMA = "pg_redshift"
 
-# The same in PostgreSQL 15, name, arguments and meaning.
+# The same in PostgreSQL 15: name, arguments and meaning.
 SHARED = words("""
     abs acos ascii asin atan atan2 bit_and bit_or bool_and bool_or btrim cbrt ceil ceiling chr
     coalesce cos cot count cume_dist current_database current_schema current_schemas
@@ -26,7 +26,8 @@ SHARED = words("""
     substr substring sum tan timezone to_char to_date to_number to_timestamp translate trim upper
     """)
 
-# Redshift's own, or with another meaning there: each is in the schema pg_redshift under this name.
+# Functions that only Redshift has, or that mean something else there: each is in the schema
+# pg_redshift under this name.
 _OWN = words("""
     add_months any_value array_concat array_to_string avg can_json_parse charindex convert_timezone
     date_cmp date_part_year from_hex from_varbyte get_array_length getdate is_array is_boolean
@@ -37,7 +38,7 @@ _OWN = words("""
     stddev stddev_pop stddev_samp strtol subarray timeofday timestamp_cmp to_hex to_varbyte trunc
     var_pop var_samp variance version
     """)
-# And other names of theirs.
+# Other names of these functions.
 _SYNONYMS = {
     "char_length": "len",
     "character_length": "len",
@@ -45,20 +46,20 @@ _SYNONYMS = {
 }
 OWN = {name: name for name in _OWN} | _SYNONYMS
 
-# PostgreSQL's, which run on the leader node only: not together with a user's tables.
+# PostgreSQL's functions that run on the leader node only: not together with a user's tables.
 LEADER_ONLY = words("""
     age array_length array_lower array_upper col_description format_type generate_series
     inet_client_addr isfinite now obj_description oidvectortypes to_ascii to_regclass
     string_to_array
     """)
-# Of these PostgreSQL decides which exist; they read the catalog.
+# Functions whose names begin so read the catalog; PostgreSQL decides which of them exist.
 CATALOG_PREFIXES = ("pg_", "_pg_", "has_")
-# They may be used with tables, though they begin like the leader node's.
+# These may be used with tables, although their names begin like the leader node's.
 ANYWHERE = frozenset(
     ("pg_last_copy_count", "pg_last_copy_id", "pg_last_query_id", "pg_backend_pid")
 )
 
-# As window functions they want a frame when they have an ORDER BY.
+# As window functions these need a frame when they have an ORDER BY.
 FRAMED = words("""
     avg count first_value last_value max min nth_value stddev stddev_pop stddev_samp sum var_pop
     var_samp variance
@@ -127,7 +128,7 @@ def _nvl2(arguments: list[str]) -> str:
 
 
 def _decode(arguments: list[str]) -> str:
-    # NULL finds NULL here, unlike in CASE.
+    # NULL matches NULL here, unlike in CASE.
     value, *rest = arguments
     whens = []
     while len(rest) > 1:
@@ -150,7 +151,7 @@ def _concat(arguments: list[str]) -> str:
 def _part_first(name: str) -> Callable[[list[str]], str]:
     def call(arguments: list[str]) -> str:
         part, *rest = arguments
-        # Of a bare literal PostgreSQL would make a timestamptz.
+        # PostgreSQL would take a bare literal for a timestamptz.
         rest = [f"timestamp {each}" if _is_literal(each) else each for each in rest]
         return f"{SCHEMA}.{name}({', '.join([date_part(part), *rest])})"
 
@@ -187,7 +188,7 @@ def _of_json(name: str) -> Callable[[list[str]], str]:
 
 
 def _in_double(name: str) -> Callable[[list[str]], str]:
-    """A function that is of DOUBLE PRECISION whatever it is given; PostgreSQL has a decimal one."""
+    """A function that always returns DOUBLE PRECISION; PostgreSQL has one for decimals too."""
 
     def call(arguments: list[str]) -> str:
         values = [f"cast({argument} as double precision)" for argument in arguments]
@@ -196,7 +197,7 @@ def _in_double(name: str) -> Callable[[list[str]], str]:
     return call
 
 
-# How many arguments they take, at least and at most; and what they become.
+# The fewest and the most arguments of each function, and what rewrites a call of it.
 REWRITTEN: dict[str, tuple[int, int, Callable[[list[str]], str]]] = {
     "array": (0, 1000, _of_json("array")),
     "object": (0, 1000, _of_json("object")),

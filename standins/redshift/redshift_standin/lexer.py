@@ -1,8 +1,8 @@
 """Redshift's tokens.
 
-A parser of the whole language would have to write the whole language again, and each thing that
-it does not know would be lost or changed on the way (sqlglot drops PIVOT and IGNORE NULLS and
-moves subscripts by one). The stand-in changes only what differs, so it works on tokens: what it
+A parser of the whole language would have to write every statement out again, and whatever it does
+not know would be lost or changed on the way (sqlglot drops PIVOT and IGNORE NULLS and moves
+subscripts by one). The stand-in changes only what differs, so it works on tokens: what it
 leaves alone reaches PostgreSQL as it was written, comments and parameters included.
 """
 
@@ -45,7 +45,7 @@ class Token:
 
     @property
     def name(self) -> str:
-        """The identifier that it is: Redshift folds quoted ones too."""
+        """The token as an identifier: Redshift folds quoted ones too."""
         if self.kind is Kind.QUOTED:
             return fold(self.text[1:-1].replace('""', '"'))
         return fold(self.text)
@@ -79,7 +79,7 @@ _KINDS = {
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text that lists them."""
+    """The set of the words in a text."""
     return frozenset(text.split())
 
 
@@ -208,7 +208,7 @@ def split(text: str) -> list[str]:
 
 
 class Tokens:
-    """A statement's tokens with the pairs of its brackets."""
+    """A statement's tokens, and for each opening bracket the closing one."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -226,7 +226,7 @@ class Tokens:
         return self.all[index]
 
     def word(self, index: int) -> str:
-        """The word at an index, an empty string outside."""
+        """The word at an index; an empty string outside of the statement."""
         return self.all[index].word if 0 <= index < len(self.all) else ""
 
     def starts(self, index: int, *words: str) -> bool:
@@ -245,7 +245,7 @@ class Tokens:
         return self.text[start : self.all[index].start]
 
     def separated(self, start: int, end: int, word: str = ",") -> list[tuple[int, int]]:
-        """The ranges in [start, end) between commas that are in no bracket of their own."""
+        """The ranges that commas (or `word`) divide [start, end) into, except inside brackets."""
         if start >= end:
             return []
         ranges = []
@@ -259,11 +259,11 @@ class Tokens:
         return ranges
 
     def after(self, index: int) -> int:
-        """The next index at this level: a bracket is stepped over as one."""
+        """The next index at this level: behind the closing bracket, if one opens here."""
         return self.closing.get(index, index) + 1
 
     def find(self, start: int, end: int, *words: str) -> int | None:
-        """Where one of the words stands at this level."""
+        """The index of the first of these words at this level, outside of inner brackets."""
         index = start
         while index < end:
             if self.word(index) in words:

@@ -1,4 +1,4 @@
-"""COPY from Parquet: objects to the CSV of PostgreSQL's COPY.
+"""COPY from Parquet: converts objects to CSV for PostgreSQL's COPY.
 
 Redshift matches the columns by position and converts nothing: a file's type must be the table's.
 https://docs.aws.amazon.com/redshift/latest/dg/copy-usage_notes-copy-from-columnar.html
@@ -46,9 +46,9 @@ def chunks(
     Args:
         files: What is loaded.
         storage: Where they lie.
-        columns: Where their columns go, in the files' order.
+        columns: The table's columns for them, in the order of the files' columns.
         options: The statement's.
-        counts: Told the rows of each file by its address.
+        counts: Receives the number of rows of each file, by its URL.
 
     Raises:
         ServerError: A file cannot be read, or does not fit the table.
@@ -98,7 +98,7 @@ def _checked_fields(
 
 def _fits(type_: pa.DataType, column: TargetColumn) -> bool:
     if column.type in _INTEGERS:
-        # Unsigned integers are in no list of what Redshift reads.
+        # Redshift's documentation lists no unsigned integers among the types that it reads.
         return type_ in _INTEGERS[column.type]
     if column.type in _PLAIN:
         return bool(type_ == _PLAIN[column.type])

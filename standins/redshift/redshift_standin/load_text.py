@@ -1,4 +1,4 @@
-"""COPY from CSV, delimited text and JSON: objects to the rows of PostgreSQL's COPY.
+"""COPY from CSV, delimited text and JSON: converts objects to rows for PostgreSQL's COPY.
 
 Values are checked here and not left to PostgreSQL, so that a bad row can be named as Redshift
 names it, and left out where MAXERROR allows.
@@ -30,7 +30,7 @@ from redshift_standin.wire import ServerError
 
 CHUNK_ROWS = 5_000
 STREAM_BYTES = 4 * 1024 * 1024
-# Of a row that COPY takes.
+# The longest row that COPY takes.
 MAX_FIELD_CHARS = 4 * 1024 * 1024
 
 _COMPRESSIONS = {"GZIP": "gzip", "BZIP2": "bz2", "ZSTD": "zstd"}
@@ -100,7 +100,7 @@ class TextLoad:
                 line_number += block.count(b"\n")
 
     def _clean_text(self) -> CleanText | None:
-        """What converts whole blocks, where all that the COPY asks for allows it."""
+        """What converts whole blocks; None if this COPY has to go row by row."""
         is_csv = self.format == "CSV"
         if self.format not in ("CSV", "TEXT") or not CleanText.covers(self.columns, self.options):
             return None
@@ -117,7 +117,7 @@ class TextLoad:
         return int(self.options.get("IGNOREHEADER", 0))
 
     def _rows(self, lines: Iterator[bytes], url: str, line_number: int = 0) -> Iterator[bytes]:
-        """The rows of lines, of which the first follows that number."""
+        """The rows of these lines; the first line has the number after `line_number`."""
         converters = [converter(column, self.options) for column in self.columns]
         pending: list[str] = []
         for record in self._records(lines, line_number):
@@ -254,7 +254,7 @@ def _lines(block: bytes) -> list[bytes]:
 
 
 def _whole_rows(blocks: Iterator[bytes], header: int, quote: str | None) -> Iterator[bytes]:
-    """The same bytes, cut between rows; the header's lines come by themselves.
+    """The same bytes, cut between rows; each line of the header comes alone.
 
     Quotes come in pairs, so after an even number of them a line's end is a row's end.
     """
@@ -299,7 +299,7 @@ def _decoded(lines: Iterator[bytes], options: Options) -> Iterator[_Line]:
 
 
 class _Tape:
-    """Lines for csv.reader, which remembers those of the current record."""
+    """Passes lines to csv.reader, and remembers those of the current record."""
 
     def __init__(self, lines: Iterator[_Line], prepare: Callable[[str], str]) -> None:
         self._lines = lines

@@ -22,11 +22,11 @@ def free_port(preferred: int) -> int:
 def free_ports(preferred: Sequence[int]) -> list[int]:
     """A distinct free TCP port for each preferred one, which is kept where it is free.
 
-    A port is free when this returns and may be taken a moment later: a service that finds it
-    so dies, and its log says why.
+    A port is free when this returns and may be taken a moment later: the service that wanted it
+    then dies, and its log says why.
 
     Args:
-        preferred: The ports wished for; 0 means any.
+        preferred: The preferred ports; 0 means any.
     """
     with ExitStack() as held:
         return [_hold_port(port, held) for port in preferred]
@@ -35,7 +35,7 @@ def free_ports(preferred: Sequence[int]) -> list[int]:
 def _hold_port(preferred: int, held: ExitStack) -> int:
     for port in (preferred, 0):
         listener = held.enter_context(socket.socket())
-        # Without it the connections a stopped service left in TIME_WAIT would block its port.
+        # Without this, connections that a stopped service left in TIME_WAIT would block its port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))

@@ -17,7 +17,7 @@ from redshift_standin.ports import LOOPBACK
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The data can be made again, so a power cut may cost it; a killed server may not.
+# A power cut may lose the data, which can be made again; a killed server must not.
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -49,10 +49,10 @@ def find_programs() -> Path:
 
 
 def unprivileged_account() -> pwd.struct_passwd:
-    """Who runs PostgreSQL where this process runs as root.
+    """The account that runs PostgreSQL where this process runs as root.
 
     Raises:
-        StandinError: there is nobody.
+        StandinError: There is none.
     """
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
@@ -61,10 +61,10 @@ def unprivileged_account() -> pwd.struct_passwd:
 
 
 def run_as() -> list[str]:
-    """What runs a program as somebody whom PostgreSQL accepts.
+    """The beginning of a command that runs a program as an account that PostgreSQL accepts.
 
-    PostgreSQL refuses root, and the folders are root's alone: the capability lets the other
-    account through them.
+    PostgreSQL refuses root, and the folders belong to root alone: the capability lets the other
+    account into them.
     """
     if os.geteuid() != 0:
         return []
@@ -120,7 +120,7 @@ def command(data: Path, port: int, settings: Mapping[str, str] | None = None) ->
     Args:
         data: Its data folder.
         port: Where it listens, on loopback.
-        settings: Changes of ``SETTINGS``.
+        settings: Changes to ``SETTINGS``.
 
     Raises:
         StandinError: PostgreSQL is not installed.

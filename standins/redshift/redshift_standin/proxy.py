@@ -1,11 +1,12 @@
-"""What clients take for a Redshift cluster.
+"""The proxy, which clients take for a Redshift cluster.
 
-A session is one client and its own PostgreSQL connection. Each statement is translated; what
-PostgreSQL then understands is passed on and its answer comes back as the bytes it was, the rest
-(COPY, UNLOAD, …) the proxy does itself inside the same PostgreSQL session and transaction.
+A session is one client and its own PostgreSQL connection. Each statement is translated. What
+PostgreSQL then understands is passed on, and its answer comes back as the bytes it was, but for
+the few values and errors that Redshift writes differently. The rest (COPY, UNLOAD, …) the proxy
+does itself, inside the same PostgreSQL session and transaction.
 
-In the extended protocol such a statement stands as an empty query in PostgreSQL, so that naming,
-binding and describing it need no special case; only its execution does.
+In the extended protocol PostgreSQL gets an empty query in the place of such a statement, so that
+naming, binding and describing it need no special case; only its execution does.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ from redshift_standin.wire import Backend, ConnectionLost, ServerError, message
 logger = logging.getLogger(__name__)
 
 SERVER_VERSION = "8.0.2"
-# Which SHOW statements drivers may ask the catalog with: those that commands.py knows.
+# Tells drivers which SHOW statements they may read the catalog with: those of commands.py.
 SHOW_DISCOVERY = "4"
-# What PostgreSQL knows; Redshift's clients send names of their own besides.
+# The parameters that PostgreSQL knows; Redshift's clients also send names of their own.
 STARTUP_PARAMETERS = frozenset(
     (
         "user",
@@ -58,9 +59,9 @@ STARTUP_PARAMETERS = frozenset(
         "statement_timeout",
     )
 )
-# What is worth a look at a table's statistics.
+# So many changed rows are worth a look at the table's statistics.
 MANY_ROWS = 1_000
-# What PostgreSQL runs by itself.
+# The statements that PostgreSQL runs by itself.
 PLAIN = (Run, CreateTable, AlterTable)
 _AUTHENTICATION_NEEDS_ANSWER = frozenset((3, 5, 10, 11))
 
@@ -76,7 +77,7 @@ class ProxyConfig:
         superuser: PostgreSQL's own account, which writes them.
         s3: The S3 server that COPY reads and UNLOAD writes.
         iam_roles: The roles attached to the cluster; the first is its default.
-        certificate: A file with the key and the certificate to serve TLS with; None for none.
+        certificate: A file with the key and the certificate for TLS; None for no TLS.
     """
 
     port: int
@@ -166,7 +167,7 @@ class Proxy:
         return None
 
     async def _cancel(self, body: bytes) -> None:
-        # The key that the client was given is PostgreSQL's own.
+        # The client's cancel key is PostgreSQL's own, so the request is passed on as it is.
         backend = await Backend.open(LOOPBACK, self._config.postgres_port)
         backend.write(struct.pack("!II", len(body) + 8, wire.CANCEL_REQUEST) + body)
         await backend.drain()
@@ -176,7 +177,7 @@ class Proxy:
 async def _authenticate(
     backend: Backend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> bool:
-    """Hand the password check between PostgreSQL and the client; whether it let the client in."""
+    """Relay the log-in between PostgreSQL and the client; whether PostgreSQL let it in."""
     while True:
         kind, body = await backend.read()
         if kind == b"S":
@@ -235,12 +236,12 @@ class Session:
         # Statements and portals of the extended protocol, by name.
         self._statements: dict[str, Translated] = {}
         self._portals: dict[str, Translated] = {}
-        # The types that a statement's parameters were said to have.
+        # The types that the client's Parse gave a statement's parameters.
         self._parameters: dict[str, tuple[int, ...]] = {}
         # What was executed since the last ReadyForQuery.
         self._executed: list[Translated] = []
         self._asked = wire.Asked()
-        # After an error in the extended protocol all is ignored until Sync.
+        # After an error in the extended protocol, every message up to Sync is ignored.
         self._skipping = False
         self._handlers: dict[bytes, Callable[[bytes, bytes], Awaitable[None]]] = {
             b"P": self._parse,
@@ -275,8 +276,8 @@ class Session:
             steps = [await _translate(statement) for statement in split(text)]
             plain = [step.sql for step in steps if isinstance(step, Run)]
             if len(plain) == len(steps):
-                # One message, so that PostgreSQL makes one transaction of it. On lines of their
-                # own, as a statement may end in a comment.
+                # One message, so that PostgreSQL runs it as one transaction. The statements are
+                # on separate lines, because one may end in a comment.
                 await self._run("\n;\n".join(plain))
                 self._executed += steps
             elif len(steps) == 1 or any(_is_transaction(step) for step in steps):
@@ -293,7 +294,7 @@ class Session:
         self._client.write(wire.ready(self.backend.status))
 
     async def _run_each(self, steps: list[Translated]) -> None:
-        # The attributes of a table travel in its message, so it has to be alone there.
+        # A table's attributes travel in the text of the message, so each statement has its own.
         for step in steps:
             if isinstance(step, PLAIN):
                 await self._run(step.sql)
@@ -302,7 +303,7 @@ class Session:
                 self._client.write(wire.command_complete(await self._perform(step)))
 
     async def _run(self, sql: str) -> None:
-        """Let PostgreSQL answer the client, all but ReadyForQuery.
+        """Run SQL on PostgreSQL and relay its answers to the client, except ReadyForQuery.
 
         Raises:
             _ReportedError: One of the answers is an error.
@@ -388,7 +389,7 @@ class Session:
             self._skipping = True
 
     async def _keep_statistics(self) -> None:
-        """Let PostgreSQL look anew at tables of which many rows changed."""
+        """Refresh PostgreSQL's statistics of the changed tables, if many rows changed."""
         tables = {each.changes for each in self._executed if isinstance(each, Run) and each.changes}
         rows, self.backend.changed_rows = self.backend.changed_rows, 0
         self._executed = []
@@ -400,20 +401,20 @@ class Session:
                     f"select pg_redshift.rows_changed({literal(table)}, {rows})"
                 )
         except ServerError as error:
-            # The client's transaction has failed with it.
+            # This has made the client's transaction fail, too.
             self._client.write(error.encode())
 
     # What the proxy does itself.
 
     async def _perform(self, translated: Translated) -> str:
-        """Do a statement that is not PostgreSQL's alone.
+        """Run a statement that cannot just be passed on to PostgreSQL.
 
         Returns:
             Its command tag.
 
         Raises:
-            RedshiftError: It cannot be done.
-            ServerError: The same, or PostgreSQL refuses it.
+            RedshiftError: The statement fails.
+            ServerError: The statement fails, or PostgreSQL refuses a part of it.
         """
         match translated:
             case Answer(tag):
@@ -433,7 +434,7 @@ class Session:
                 async with self._transaction():
                     rows = await copy.load(translated, self.backend, self._cluster)
                 self._client.write(wire.notice(copy.loaded_message(translated, rows)))
-                # The count is no part of Redshift's tag; its own driver wants a number there.
+                # Redshift's own tag has no count, but its driver expects a number there.
                 return "COPY 0"
             case Several(statements):
                 tags = [await self._perform(statement) for statement in statements]
@@ -443,7 +444,7 @@ class Session:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:
-        """The client's open transaction, or one around what is done here."""
+        """The client's open transaction; without one, a transaction around the block."""
         if self.backend.status != wire.IDLE:
             yield
             return
@@ -466,11 +467,11 @@ class Session:
 
 
 class _ReportedError(Exception):
-    """PostgreSQL's error, which the client has already."""
+    """An error of PostgreSQL that the client has already received."""
 
 
 def _is_transaction(step: Translated) -> bool:
-    # After the comment that may lead it.
+    # A leading comment is on lines of its own before the statement.
     last_line = step.sql.rpartition("\n")[2] if isinstance(step, Run) else ""
     return last_line.startswith(("begin", "commit", "rollback"))
 

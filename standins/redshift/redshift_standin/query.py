@@ -14,7 +14,7 @@ from redshift_standin.types import parse_type, refuse_interval_units
 if TYPE_CHECKING:
     from redshift_standin.lexer import Tokens
 
-# Words before a bracket that do not make it a function's.
+# Words before a bracket that are no function's name.
 _NOT_FUNCTIONS = words("""
     all and any as between by case cross cube distinct else end except exists filter from full
     group grouping having ilike in inner insert intersect into is join like limit materialized
@@ -25,7 +25,7 @@ _SET_OPERATORS = ("union", "intersect", "except", "minus")
 _OPERATORS = words("""
     + - * / % ^ |/ ||/ @ & | # ~ << >> = <> != < <= > >= || !~ ~* !~* ~~ !~~ ~~* !~~*
     """)
-# Sequences of words that Redshift has no place for, and what it has instead.
+# Sequences of words that Redshift refuses, with its error, and a hint on what to use instead.
 _REFUSED: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("distinct", "on", "("), "SELECT DISTINCT ON is not supported", "Use QUALIFY ROW_NUMBER()."),
     (("on", "conflict"), 'syntax error at or near "conflict"', "Redshift has MERGE."),
@@ -69,7 +69,7 @@ class Query:
 
     Args:
         tokens: The statement.
-        writes: It makes or changes a table, so that the compute nodes run it.
+        writes: Whether it makes or changes a table, so that the compute nodes run it.
     """
 
     def __init__(self, tokens: Tokens, *, writes: bool) -> None:
@@ -84,7 +84,7 @@ class Query:
         self._own_aliases: dict[str, str] = {}
         self._unnested = {source.name for source in self._sources if source.unnests}
         tables = [source for source in self._sources if source.path and not source.unnests]
-        # Redshift runs what reads no table of a user on the leader node, a PostgreSQL.
+        # A query that reads no user's table runs on Redshift's leader node, a PostgreSQL.
         self._on_leader = not writes and all(source.in_catalog for source in tables)
         self._reads_catalog = self._on_leader and any(source.path for source in tables)
 
@@ -110,7 +110,7 @@ class Query:
 
     def _gap(self, index: int) -> str:
         gap = self._tokens.gap(index)
-        # PostgreSQL 15 does not take 4WHEN apart any more.
+        # PostgreSQL 15 does not split 4WHEN into 4 and WHEN any more.
         after_number = self._tokens.at(index - 1).kind is Kind.NUMBER
         if not gap and after_number and self._tokens.at(index).kind is Kind.NAME:
             return " "
@@ -153,7 +153,7 @@ class Query:
         text = f"({self.rewrite(index + 1, closing)}{self._tokens.gap(closing)})"
         source = self._by_start.get(index)
         if source and not source.has_alias and self._is_subquery(index):
-            # Redshift wants no alias here, PostgreSQL 15 does.
+            # Redshift needs no alias here, PostgreSQL 15 does.
             return f"{text} as subquery_{index}", closing + 1
         return self._navigated(text, closing + 1, end)
 
@@ -302,7 +302,7 @@ class Query:
             and tokens.word(last) in _NOT_FUNCTIONS
         ):
             return False
-        # An alias or a common table expression, with the names of its columns.
+        # A table's alias or a common table expression may have a list of columns in brackets.
         closing = tokens.closing[last + 1]
         return first not in self._aliases and not tokens.starts(closing + 1, "as", "(")
 
@@ -323,7 +323,7 @@ class Query:
         return self._folded(source.start, source.stop), source.stop
 
     def rewrite_path(self, source: Source) -> str:
-        """The SUPER that an item of FROM goes through, as a value."""
+        """The SUPER whose elements an item of FROM lists, as an expression."""
         parts = [self._tokens.at(index) for index in range(source.start, source.stop, 2)]
         if parts[0].name in self._unnested:
             base, rest = f"{_written(parts[0].text)}.{_written(parts[0].text)}", parts[1:]
@@ -400,7 +400,8 @@ class Query:
         name = call.name
         inner = tokens.source(call.opening + 1, inner_end)
         if self._reads_catalog and name in ("array", "array_to_string"):
-            # The leader node's, of arrays and not of SUPER; ARRAY(SELECT …) takes no schema.
+            # The leader node's function of arrays, not that of SUPER. ARRAY(SELECT …) takes no
+            # schema.
             own = name if name == "array" else f"pg_catalog.{name}"
             return f"{own}({self.rewrite(call.opening + 1, inner_end)})"
         if name in functions.REWRITTEN:
@@ -413,7 +414,7 @@ class Query:
             own = f"{functions.SCHEMA}.{functions.OWN[name]}"
             arguments_text = self.rewrite(call.opening + 1, inner_end)
             if name == "percentile_cont" and self._is_descending(call.closing + 1):
-                # It does not see the order of its WITHIN GROUP, and counts from the other end.
+                # The aggregate does not see the order of WITHIN GROUP: count from the other end.
                 arguments_text = f"1 - ({arguments_text})"
             return f"{own}({arguments_text})"
         if name in functions.LEADER_ONLY or (

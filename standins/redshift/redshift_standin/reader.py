@@ -87,7 +87,7 @@ class Reader:
         return sign * int(self.tokens.at(self.index - 1).text)
 
     def finish(self) -> None:
-        """Nothing may be left."""
+        """Refuse whatever is left."""
         if not self.at_end:
             raise self.unexpected()
 

@@ -26,9 +26,9 @@ PREFERRED_PORT = 18333
 START_TIMEOUT = 60
 _ACCOUNT = "standin"
 PROBE = "standin-start"
-PROBE_SIZE = 64 * 1024  # A small object would be kept beside its name and reach no volume.
+PROBE_SIZE = 64 * 1024  # A small object would be kept with its metadata and reach no volume.
 
-# S3 first. A gRPC port left out would be its HTTP port plus 10,000, which may not exist.
+# S3 first. The default of a gRPC port is its HTTP port plus 10,000, which may be no valid port.
 PORT_OPTIONS = [
     "s3.port",
     "s3.port.grpc",
@@ -46,14 +46,14 @@ PORT_OPTIONS = [
 class S3Server:
     """Starts and stops SeaweedFS on a data folder.
 
-    Every port is on loopback. S3 itself takes signed requests only; the ports by which
-    SeaweedFS's parts talk to each other know no accounts, so on a machine shared with people you
-    do not trust keep nothing in it that they must not read.
+    Every port is on loopback. S3 itself takes signed requests only, but the ports by which
+    SeaweedFS's parts talk to each other ask for no password. On a machine that you share with
+    people you do not trust, keep nothing in it that they must not read.
 
     Args:
         folder: Where its data and its keys are; made if it is missing.
-        port: The S3 port wished for, the nine internal ones follow it; others are taken where
-            these are not free, 0 means any.
+        port: The preferred S3 port, which the nine internal ones follow; each is replaced by
+            another where it is not free. 0 means any.
         runner: What runs it; default: a child of this process.
     """
 
@@ -62,8 +62,8 @@ class S3Server:
     ) -> None:
         self.folder = folder
         self._preferred_port = port
-        # It may wait long for a client's open connection. What it has acknowledged is with the
-        # operating system already, so ending it at once loses nothing.
+        # On SIGTERM it may wait long for a client's open connection. What it has acknowledged is
+        # with the operating system already, so killing it loses nothing.
         self._runner = runner or Child("S3", folder / "s3.log", stop_signal=signal.SIGKILL)
         self._data = folder / "data"
         self._endpoint_file = folder / "endpoint.json"
@@ -142,7 +142,7 @@ class S3Server:
             client.create_bucket(Bucket=name)
         except (
             client.exceptions.BucketAlreadyOwnedByYou,
-            # Of a folder whose first server called its only account by another name.
+            # The bucket was made by a server that called its only account by another name.
             client.exceptions.BucketAlreadyExists,
         ):
             return
@@ -183,10 +183,10 @@ class S3Server:
             "s3.port.lance": 0,
             "webdav": "false",
             "admin.ui": "false",
-            # Some of the admin server comes up without its pages too.
+            # A part of the admin server comes up even without its pages.
             "admin.password": secrets.token_urlsafe(24),
             "master.telemetry": "false",
-            # Files grow as they are filled; together they may hold 100 GB.
+            # Volumes grow as they are filled; together they may hold 100 GB.
             "master.volumeSizeLimitMB": 256,
             "volume.max": 400,
             "volume.preStopSeconds": 0,
@@ -210,17 +210,17 @@ class S3Server:
 
 
 def _environment() -> dict[str, str]:
-    # SeaweedFS would take keys and buckets of the user's own from these.
+    # SeaweedFS would take the user's own keys and buckets from these.
     foreign = ("AWS_", "S3_", "WEED_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    # One file for a new bucket instead of seven.
+    # One volume for a new bucket instead of seven.
     return kept | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
 
 
 def works(client: Any) -> bool:
-    """Whether a server takes a bucket and an object, and lets them go again."""
-    # The parts of SeaweedFS find each other after S3 answers: until then it lists its buckets,
-    # and refuses a new one, or an object, as an internal error.
+    """Whether a server can make a bucket and an object, and delete them again."""
+    # S3 answers before the parts of SeaweedFS have found each other. Until then it lists its
+    # buckets, but refuses a new bucket or object with an internal error.
     try:
         with suppress(client.exceptions.BucketAlreadyOwnedByYou):
             client.create_bucket(Bucket=PROBE)

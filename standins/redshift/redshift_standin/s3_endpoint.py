@@ -22,7 +22,7 @@ class S3Endpoint:
     region: str
 
     def airflow_connection(self) -> dict[str, Any]:
-        """The keys as an Airflow connection, but for its id."""
+        """The keys as an Airflow connection, without its id."""
         return {
             "conn_type": "aws",
             "login": self.access_key_id,
@@ -41,7 +41,7 @@ class S3Endpoint:
 
     def client(self) -> Any:
         """A boto3 client that reports a failure at once instead of trying again."""
-        # Imported here: a stand-in with an S3 server of somebody else's does without it.
+        # Imported here: a stand-in that uses another S3 server does not need it.
         import boto3
         from botocore.config import Config
 

@@ -31,7 +31,7 @@ class RedshiftServer:
             runs one.
         port: Where it listens; default: any free port.
         iam_roles: The roles attached to the cluster; the first is its default.
-        tls: Offer TLS, with a certificate made for this start; nobody has to use it.
+        tls: Offer TLS, with a certificate made for this start; clients need not use it.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class RedshiftServer:
 
 
 def command(options: Options) -> list[str]:
-    """The command of a server, for whoever runs it in a way of his own."""
+    """The command that runs a server, for programs that start it themselves."""
     words = [sys.executable, "-m", "redshift_standin", "--folder", str(options.folder)]
     if options.port is not None:
         words += ["--port", str(options.port)]
@@ -106,7 +106,7 @@ def command(options: Options) -> list[str]:
         words.append("--no-s3")
     if options.tls:
         words.append("--tls")
-    # What it says has its password; who starts it reads endpoint.json.
+    # Its output would show the password; whoever starts it reads endpoint.json instead.
     words.append("--quiet")
     if options.parent is not None:
         words += ["--parent", str(options.parent)]

@@ -10,7 +10,7 @@ from redshift_standin.lexer import Kind, words
 if TYPE_CHECKING:
     from redshift_standin.lexer import Tokens
 
-# A word that is no alias after a table.
+# Words after a table that are not its alias.
 ALIAS_STOPS = words("""
     all and as between by case cross distinct else end except fetch for from full group having
     ilike in inner intersect into is join lateral left like limit minus natural not null offset on
@@ -53,8 +53,9 @@ class Source:
         start: Its first token.
         stop: The index after its name or bracket.
         end: The index after its alias.
-        unnests: It goes through an array of an earlier item: ``FROM t, t.items AS item``.
-        is_cte: It names a common table expression of this statement.
+        unnests: Whether it lists the elements of an earlier item's array:
+            ``FROM t, t.items AS item``.
+        is_cte: Whether it names a common table expression of this statement.
     """
 
     path: tuple[str, ...]
@@ -68,7 +69,7 @@ class Source:
 
     @property
     def in_catalog(self) -> bool:
-        """Whether the leader node alone can answer for it."""
+        """Whether the leader node can read it by itself."""
         if self.is_cte or not self.path:
             return True
         schema = self.path[-2] if len(self.path) > 1 else ""
@@ -170,7 +171,7 @@ def _source_at(tokens: Tokens, start: int, known: set[str], ctes: frozenset[str]
             names.append(tokens.at(stop + 1).name)
             stop += 2
         parts = tuple(names)
-        # INSERT INTO t (columns) is no call.
+        # INSERT INTO t (columns) is no function call.
         if tokens.word(stop) == "(" and tokens.word(start - 1) != "into":
             stop, parts = tokens.after(stop), ()
     else:

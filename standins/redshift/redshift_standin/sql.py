@@ -82,10 +82,10 @@ _MAX_NAME_BYTES = 63
 
 
 def _refuse_long_names(tokens: Tokens) -> None:
-    """Refuse names of which a client would see less than it gave.
+    """Refuse names that PostgreSQL would cut off where the client sees it.
 
-    A temporary table's own name goes through, as dbt makes long ones: whoever names the table again
-    has it cut off in the same way.
+    A temporary table's own name is let through, because dbt makes long ones: PostgreSQL cuts it off
+    in the same way wherever it is used again.
     """
     creates = tokens.word(0) in ("create", "alter")
     temporary = any(tokens.word(index) in ("temp", "temporary") for index in (1, 2))
@@ -103,7 +103,7 @@ def _refuse_long_names(tokens: Tokens) -> None:
 
 
 def _with_comment(translated: Translated, comment: str) -> Translated:
-    """Dbt and others say in a leading comment who asks; PostgreSQL's log should have it too."""
+    """Keep the leading comment, in which dbt and others say who asks, for PostgreSQL's log."""
     if not comment:
         return translated
     match translated:

@@ -29,7 +29,7 @@ class RedshiftError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """To be run on PostgreSQL as it is.
+    """SQL that PostgreSQL runs as it is.
 
     Attributes:
         changes: The table whose rows it changes, as PostgreSQL takes its name.
@@ -43,7 +43,7 @@ class Run:
 class TableAttributes:
     """What Redshift knows of a table and PostgreSQL does not.
 
-    `None` and empty mean that the statement says nothing of it.
+    `None` and empty mean that the statement does not say.
 
     Attributes:
         diststyle: EVEN, ALL, KEY or AUTO.
@@ -67,7 +67,7 @@ class KeyConstraint:
     Attributes:
         kind: p (primary key), u (unique) or f (foreign key).
         references: The table that a foreign key names, as it is written in SQL.
-        referenced: Its columns; empty stands for its primary key.
+        referenced: The columns of that table; empty stands for its primary key.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class KeyConstraint:
 
 @dataclass(frozen=True)
 class CreateTable:
-    """To be run as it is: the attributes travel inside the SQL, in a comment.
+    """SQL that PostgreSQL runs as it is; the attributes travel inside it, in a comment.
 
     The database's event trigger (bootstrap.sql) reads them there and remembers them.
     """
@@ -90,7 +90,7 @@ class CreateTable:
 
 @dataclass(frozen=True)
 class AlterTable:
-    """To be run as it is; see `CreateTable`."""
+    """SQL that PostgreSQL runs as it is; see `CreateTable`."""
 
     sql: str
     attributes: TableAttributes
@@ -136,7 +136,7 @@ class Unload:
 
 @dataclass(frozen=True)
 class Answer:
-    """Accepted, and there is nothing to do.
+    """A statement that is accepted without anything being done.
 
     Attributes:
         tag: The command tag to answer with.
@@ -147,7 +147,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Several:
-    """To be done one after the other; the tag of the first one is the answer."""
+    """Statements to be run one after the other; the tag of the first one is the answer."""
 
     statements: tuple[Translated, ...]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Config
 
 READ_BYTES = 8 * 1024 * 1024
-# A cluster that shares nothing with a real one.
+# The user of a made-up cluster, for error messages.
 CLUSTER_USER = "arn:aws:redshift:us-east-1:123456789012:dbuser:redshift-standin"
 
 
@@ -33,7 +33,7 @@ class Cluster:
     Attributes:
         s3: The S3 server.
         iam_roles: The attached roles; the first is the default.
-        log_in_superuser: Opens a connection of its own, whose work outlives a rollback.
+        log_in_superuser: Opens another connection, whose work outlives the session's rollback.
     """
 
     s3: S3Endpoint | None
@@ -70,8 +70,9 @@ class Storage:
 
     Args:
         cluster: What the session may use.
-        clauses: The statement's: ``iam_role``, or ``access_key_id`` and ``secret_access_key``
-            and perhaps ``session_token``, or ``credentials`` with the same in one text.
+        clauses: The statement's credentials: ``iam_role``; or ``access_key_id``,
+            ``secret_access_key`` and perhaps ``session_token``; or ``credentials`` with the same
+            in one text.
 
     Raises:
         ServerError: The role is not attached, or there is nothing to authorise with.
@@ -109,7 +110,7 @@ class Storage:
             raise ServerError.make(
                 f"The specified location '{url}' is not supported: only s3:// is.", "0A000"
             )
-        # urlsplit would take a key's ? and # for something else.
+        # urlsplit would take a ? or # in a key for the start of a query or a fragment.
         bucket, _, key = url.removeprefix("s3://").partition("/")
         if bucket not in self._stores:
             self._stores[bucket] = S3Store(
@@ -126,10 +127,10 @@ class Storage:
         return self._stores[bucket], key
 
     def find(self, prefix_url: str) -> list[DataFile]:
-        """The objects whose keys begin so, in order; empty ones are left out."""
+        """The objects whose URLs begin with a prefix, in order; empty ones are left out."""
         store, prefix = self.open(prefix_url)
         bucket = urlsplit(prefix_url).netloc
-        # obstore's prefixes are whole folders, Redshift's are beginnings of keys.
+        # obstore's prefixes are whole folders, Redshift's are the beginnings of keys.
         folder = prefix.rpartition("/")[0]
         with explained(prefix_url):
             found = [
@@ -232,7 +233,7 @@ class _ObjectReader(io.RawIOBase):
 
 @contextmanager
 def explained(url: str) -> Iterator[None]:
-    """S3's refusals in the words that Redshift passes on."""
+    """Turn S3's refusals inside the block into the errors that Redshift passes on."""
     try:
         yield
     except (BaseError, OSError) as error:

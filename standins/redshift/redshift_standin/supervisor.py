@@ -33,7 +33,7 @@ PREFERRED_PORT = 15439
 START_TIMEOUT = 60
 STOP_TIMEOUT = 60
 CHECK_SECONDS = 0.5
-# In the S3 server of its own.
+# The bucket in the stand-in's own S3 server.
 BUCKET = "redshift"
 DATABASE = "dev"
 ADMIN = "awsuser"
@@ -42,12 +42,12 @@ SUPERUSER = "rdsdb"
 IAM_ROLE = "arn:aws:iam::123456789012:role/redshift-standin"
 # Installed in this order when the data folder is made.
 SQL_FILES = ("bootstrap.sql", "catalog.sql")
-# Redshift's: passwords are kept as md5, texts compare as bytes.
+# As in Redshift: passwords are kept as md5, texts compare as bytes.
 INITDB_OPTIONS = ("--auth=md5", "--encoding=UTF8", "--lc-collate=C", "--lc-ctype=C.UTF-8")
 SETTINGS = {
     "password_encryption": "md5",
     "shared_buffers": "128MB",
-    # For the index behind a sort key.
+    # For making the index behind a sort key.
     "maintenance_work_mem": "256MB",
     "max_wal_size": "4GB",
     "log_min_error_statement": "panic",
@@ -63,11 +63,11 @@ class Options:
         folder: Where it keeps everything; made if it is missing.
         port: Where it listens, 0 means any free port; None means 15439, or another where that
             is taken.
-        s3: The S3 server that COPY reads and UNLOAD writes; None for SQL alone, or for one of
-            its own.
+        s3: The S3 server that COPY reads and UNLOAD writes; None for SQL alone, or with
+            `own_s3`.
         iam_roles: The roles attached to the cluster; the first is its default.
-        tls: Offer TLS, with a certificate made for this start; nobody has to use it.
-        parent: A process to end with; None for none.
+        tls: Offer TLS, with a certificate made for this start; clients need not use it.
+        parent: The process with which the server ends; default: none.
         own_s3: Run an S3 server too; needs the extra ``s3``.
     """
 
@@ -92,7 +92,7 @@ def serve(options: Options, announce: Callable[[RedshiftEndpoint], None]) -> Non
     """
     make_folder(options.folder)
     with lock(options.folder) as held, _own_s3(options) as own_s3:
-        # Of a server that was killed.
+        # A server that was killed may have left it behind.
         (options.folder / ENDPOINT_FILE).unlink(missing_ok=True)
         server = _Server(options, own_s3, keeps=held.fileno())
         try:
@@ -120,7 +120,7 @@ class _Server:
 
     Args:
         options: What is served.
-        own_s3: The S3 server of its own.
+        own_s3: The stand-in's own S3 server.
         keeps: The open file that locks the folder: it stays locked while PostgreSQL runs.
     """
 
@@ -134,7 +134,7 @@ class _Server:
             "PostgreSQL",
             self._folder / "postgres.log",
             through=postgres.run_as(),
-            # On SIGTERM it would wait for its clients to leave.
+            # On SIGTERM PostgreSQL would wait for its clients to leave.
             stop_signal=signal.SIGINT,
             keeps=[keeps],
         )
@@ -213,7 +213,7 @@ class _Server:
     def _passwords(self) -> dict[str, str]:
         file = self._folder / "passwords.json"
         if not file.exists():
-            # Redshift wants capitals, small letters and digits.
+            # Redshift's passwords need capitals, small letters and digits.
             made = {name: f"Aa1{secrets.token_urlsafe(24)}" for name in (ADMIN, SUPERUSER)}
             write_private(file, json.dumps(made))
         return dict(json.loads(file.read_text(encoding="utf-8")))
@@ -231,7 +231,7 @@ class _Server:
         )
 
     def _install(self) -> None:
-        # Renamed when it is whole, so an interrupted installation is not taken for one.
+        # Renamed once it is complete, so that an interrupted installation is not taken for one.
         draft = self._data.with_name("data.new")
         postgres.make_data(draft, SUPERUSER, self._endpoint.superuser_password, *INITDB_OPTIONS)
         self._start_postgres(draft)
@@ -271,7 +271,7 @@ class _Server:
 def connect_superuser(
     endpoint: RedshiftEndpoint, database: str = DATABASE
 ) -> psycopg.Connection[tuple[object, ...]]:
-    """Connect to PostgreSQL itself, around the proxy."""
+    """Connect to PostgreSQL itself, without the proxy."""
     return psycopg.connect(
         host=endpoint.host,
         port=endpoint.postgres_port,
@@ -284,6 +284,6 @@ def connect_superuser(
 
 
 def _version() -> str:
-    """What tells one catalog from another: what is installed into a new database."""
+    """A hash of the SQL that is installed into a new database."""
     texts = (Path(__file__).with_name(name).read_bytes() for name in SQL_FILES)
     return hashlib.sha256(b"".join(texts)).hexdigest()

@@ -45,7 +45,7 @@ class Table:
     constraints: list[KeyConstraint] = field(default_factory=list)
 
     def attributes(self) -> TableAttributes:
-        """What is to be remembered of it."""
+        """The attributes that the database has to remember."""
         return TableAttributes(
             diststyle=self.diststyle,
             distkey=self.distkey,
@@ -348,7 +348,7 @@ def _append(reader: Reader, target: tuple[str, ...]) -> Translated:
 def _add(reader: Reader, table_name: str, head: str) -> Translated:
     if key := _key_constraint(reader):
         attributes = TableAttributes(constraints=(key,))
-        # It changes nothing, and so runs the event trigger, which reads the comment.
+        # SET WITHOUT OIDS changes nothing, but runs the event trigger, which reads the comment.
         return AlterTable(f"{head} set without oids{attributes_comment(attributes)}", attributes)
     reader.take("column")
     if reader.word == "if":
@@ -414,5 +414,5 @@ def _alter_type(reader: Reader, head: str, name: str) -> Translated:
             "can be changed",
             hint="Add a column, copy the values, drop the old one and rename the new one.",
         )
-    # PostgreSQL has to be told: it keeps no text that is too long for the new size.
+    # PostgreSQL itself refuses the change where a text is too long for the new size.
     return Run(f"{head} alter column {quote(name)} type {new_type}")

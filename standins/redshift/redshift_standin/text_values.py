@@ -19,7 +19,7 @@ _INTEGERS = {"int2": ("Smallint", 15), "int4": ("Integer", 31), "int8": ("Bigint
 TRUE = frozenset(("t", "true", "y", "yes", "1"))
 FALSE = frozenset(("f", "false", "n", "no", "0"))
 CHARACTERS = frozenset(("varchar", "bpchar", "text"))
-# Longest first; what is not here is taken literally.
+# Longest first. Characters that are not here stand for themselves.
 _DATE_PARTS = {
     "YYYY": "%Y",
     "MONTH": "%B",
@@ -56,7 +56,7 @@ class TargetColumn:
         type: PostgreSQL's short name of its type, e.g. ``int4``; `super` and `varbyte` besides.
         length: Bytes of a character type, None without a limit.
         precision: Digits of a numeric, None without a limit.
-        scale: Those of them after the point.
+        scale: Digits of a numeric after the decimal point.
     """
 
     name: str
@@ -87,8 +87,8 @@ class BadValueError(Exception):
     """A value that the column does not take.
 
     Attributes:
-        code: Of STL_LOAD_ERRORS.
-        reason: The same.
+        code: The error code in STL_LOAD_ERRORS.
+        reason: The error's text in STL_LOAD_ERRORS.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -101,9 +101,9 @@ Converter = Callable[[str], str | None]
 
 
 def converter(column: TargetColumn, options: Options) -> Converter:
-    """What turns a field's text into PostgreSQL's, None for NULL.
+    """A function that turns a field's text into PostgreSQL's; its None is NULL.
 
-    It raises BadValueError.
+    The function raises BadValueError.
     """
     if column.type in CHARACTERS:
         return _character_converter(column, options)
@@ -224,11 +224,11 @@ _JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 
 
 def _to_super(text: str) -> str:
-    """The JSON without blanks between its values, each where and as it was."""
+    """The JSON without blanks between its values, which keep their order and spelling."""
     try:
         json.loads(text)
     except ValueError:
-        # A bare text is a SUPER of the type string.
+        # A text that is not JSON is a SUPER of the type string.
         return json.dumps(text, ensure_ascii=False)
     return _JSON_TOKEN.sub(_compacted, text)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MAX_VARCHAR = 65535
 
-# Names of one word that mean the same in both, and those of Redshift's own.
+# What the types with names of one word are called in PostgreSQL.
 _TYPES = {
     "smallint": "smallint",
     "int2": "smallint",
@@ -49,9 +49,9 @@ _TYPES = {
     "varbinary": "varbyte",
 }
 _UNCOVERED = frozenset(("geometry", "geography", "hllsketch"))
-# After INTERVAL they make another type of it.
+# Units after INTERVAL make another type of it.
 INTERVAL_UNITS = frozenset(("year", "month", "day", "hour", "minute", "second"))
-# In table definitions; elsewhere the length is that of the expression.
+# Redshift's in table definitions; elsewhere the length is that of the expression.
 _DEFAULT_LENGTHS = {
     "varchar": 256,
     "nvarchar": 256,
@@ -70,7 +70,7 @@ def parse_type(
     Args:
         tokens: The statement.
         start: The type's first token.
-        end: Where it has to be over.
+        end: The index at which it has to end.
         in_table: A column is being declared: a length that is not given has Redshift's default.
         on_leader: The query reads only the catalog, so the leader node runs it, which knows
             PostgreSQL's types too.

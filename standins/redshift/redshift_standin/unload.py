@@ -41,7 +41,7 @@ _OPTIONS = frozenset(
     )
 )
 _NUMERIC_OID = 1700
-# PostgreSQL's number of a type, Arrow's type, and its name in a manifest.
+# PostgreSQL's OID of a type, Arrow's type, and its name in a manifest.
 _TYPES: dict[int, tuple[pa.DataType, str]] = {
     16: (pa.bool_(), "boolean"),
     20: (pa.int64(), "bigint"),
@@ -160,7 +160,7 @@ class _Output:
                 obstore.put(store, key, json.dumps(self._manifest(), indent=2).encode())
 
     def abort(self) -> None:
-        """Leave no part of the file that is being written."""
+        """Discard the file that is being written."""
         if self._upload is not None:
             failure = RuntimeError("the unload failed")
             self._upload.__exit__(RuntimeError, failure, None)
@@ -229,7 +229,7 @@ class _ParquetFile:
         self.rows = 0
         self._counter = _Counter(target)
         self._schema = pa.schema([(column.name, _arrow_type(column)) for column in columns])
-        # Columns may share a name in a query's result, not in what reads the CSV.
+        # A query's columns may share a name, but Arrow's CSV reader needs distinct ones.
         self._names = [f"c{index}" for index in range(len(columns))]
         self._texts = {
             name: pa.string() if pa.types.is_binary(type_) else type_
@@ -395,5 +395,5 @@ def _from_hex(array: pa.ChunkedArray) -> pa.Array:
 
 
 def _max_file_bytes(options: Options) -> int:
-    # Stated in MB.
+    # MAXFILESIZE is in MB.
     return int(options["MAXFILESIZE"]) * 1024**2 if "MAXFILESIZE" in options else MAX_FILE_BYTES

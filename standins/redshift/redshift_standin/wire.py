@@ -22,13 +22,13 @@ IDLE = b"I"
 FAILED = b"E"
 
 MAX_STARTUP_BYTES = 10_000
-# What PostgreSQL itself takes as one message.
+# The largest message that PostgreSQL itself takes.
 MAX_MESSAGE_BYTES = 0x3FFFFFFF
 READ_BYTES = 256 * 1024
 
 _INT = struct.Struct("!I")
 _DATA_ROW = ord("D")
-# What ends the answer to one message of the extended protocol.
+# The kinds of message that end the answer to one message of the extended protocol.
 _COMPLETIONS = b"123TnCIs"
 # The fields of reports with the SQLSTATEs 40001 and 23502.
 _SERIALIZATION_FAILURE = b"C40001\0"
@@ -40,7 +40,7 @@ SUPER_OID = 4000
 VARBYTE_OID = 6551
 INTERVAL_OID = 1186
 
-# An INTERVAL in binary: PostgreSQL keeps days apart, Redshift has microseconds and months alone.
+# A binary INTERVAL: PostgreSQL's has microseconds, days and months, Redshift's has no days.
 _OWN_INTERVAL = struct.Struct("!qii")
 _INTERVAL = struct.Struct("!qi")
 _DAY = 86_400_000_000
@@ -103,7 +103,7 @@ def ready(status: bytes) -> bytes:
 
 
 def cstring(text: str) -> bytes:
-    """A text with PostgreSQL's end mark."""
+    """A text with the null byte that ends it in a message."""
     return text.encode() + b"\0"
 
 
@@ -139,7 +139,7 @@ def _read_report(body: bytes) -> dict[str, str]:
 
 
 def _isolation_violation(body: bytes) -> bytes:
-    """PostgreSQL's report of it in Redshift's words; its own stay as the hint."""
+    """PostgreSQL's serialization failure in Redshift's words; its own stay as the hint."""
     fields = _read_report(body)
     fields |= {
         "M": "1023",
@@ -160,7 +160,7 @@ def _null_refused(body: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a result: its name, its type's number and modifier."""
+    """A column of a result: its name, its type's OID and modifier."""
 
     name: str
     type_oid: int
@@ -181,7 +181,7 @@ def read_columns(row_description: bytes) -> list[Column]:
 
 @dataclass
 class QueryResult:
-    """What a statement of the proxy's own gave: rows of texts, and the command tag."""
+    """The result of a statement that the proxy ran itself: rows of texts, and the command tag."""
 
     rows: list[tuple[str | None, ...]] = field(default_factory=list)
     tag: str = ""
@@ -190,7 +190,7 @@ class QueryResult:
 class Asked:
     """The messages of the extended protocol that PostgreSQL has still to answer.
 
-    It also knows which columns of their results PostgreSQL writes otherwise than Redshift.
+    It also knows the columns in their results that Redshift writes differently.
     """
 
     def __init__(self) -> None:
@@ -230,7 +230,7 @@ class Asked:
             self._columns[self._portals[name[1:]][0]] = columns
 
     def rewritten(self) -> dict[int, Callable[[bytes], bytes]]:
-        """What is done with the values of which columns of the rows that come next."""
+        """The columns of the next rows whose values change, by index, and what changes them."""
         columns = self._simple_columns
         formats: tuple[int, ...] = ()
         if self._waiting:
@@ -263,7 +263,7 @@ def _result_formats(body: bytes, position: int) -> tuple[int, ...]:
 
 
 def _is_binary(formats: tuple[int, ...], index: int) -> bool:
-    # One format is for all columns, none is text.
+    # One format code is for all columns; without any, all columns are text.
     return bool(formats) and bool(formats[index] if len(formats) > 1 else formats[0])
 
 
@@ -291,7 +291,7 @@ def _redshifts_interval(value: bytes) -> bytes:
     return _INTERVAL.pack(microseconds + days * _DAY, months)
 
 
-# By type and whether it travels in binary.
+# What changes a value, by its type and whether it travels in binary.
 _REWRITTEN = {
     (VARBYTE_OID, False): _without_hex_mark,
     (INTERVAL_OID, True): _redshifts_interval,
@@ -299,11 +299,11 @@ _REWRITTEN = {
 
 
 def with_own_intervals(bind: bytes, parameters: tuple[int, ...]) -> bytes:
-    """A Bind whose INTERVAL parameters are in binary as PostgreSQL reads them.
+    """A Bind message whose binary INTERVAL parameters are as PostgreSQL reads them.
 
     Args:
         bind: The message's body.
-        parameters: The types that Parse has named, as far as it has.
+        parameters: The parameter types that Parse has named; it need not name all.
     """
     if INTERVAL_OID not in parameters:
         return bind
@@ -349,7 +349,7 @@ class Backend:
 
     @classmethod
     async def open(cls, host: str, port: int) -> Backend:
-        """Connect, without a word said.
+        """Connect, without sending anything.
 
         Raises:
             ConnectionLost: nobody listens.
@@ -444,12 +444,12 @@ class Backend:
     async def relay(
         self, client: asyncio.StreamWriter, asked: Asked, *, until_ready: bool = False
     ) -> bool:
-        """Hand PostgreSQL's answers to the client, its rows as the bytes they came in.
+        """Hand PostgreSQL's answers to the client; rows without values to change go byte for byte.
 
         Args:
             client: Where they go.
             asked: What is to be answered.
-            until_ready: Go on until ReadyForQuery, which is left for the caller to hand on.
+            until_ready: Go on until ReadyForQuery, which the caller has to send.
 
         Returns:
             Whether there was no error among the answers.
@@ -497,7 +497,7 @@ class Backend:
             await client.drain()
 
     async def _relay_bytes(self, client: asyncio.StreamWriter, count: int) -> None:
-        """Hand on the rest of a row whose beginning has gone already."""
+        """Hand on the rest of a row whose beginning was sent already."""
         while count > 0:
             await self._fill()
             self._position = min(count, len(self._buffer))
@@ -567,7 +567,7 @@ class Backend:
         self.write(message(b"Q", cstring(sql)))
         await self.drain()
         await self._expect(b"G")
-        # PostgreSQL may refuse a row long before the end.
+        # Read while writing: PostgreSQL may refuse a row long before the end.
         answer = asyncio.create_task(self.read())
         failure: BaseException | None = None
         try:

@@ -27,7 +27,7 @@ def bucket(s3_server: S3Server) -> Iterator[str]:
     name = f"test-{uuid4().hex[:12]}"
     s3_server.create_bucket(name)
     yield name
-    # SeaweedFS deletes what is in it with it.
+    # SeaweedFS deletes the bucket's objects with it.
     s3_server.endpoint.client().delete_bucket(Bucket=name)
 
 

@@ -1,6 +1,6 @@
 """The AWS SDK for pandas, unmodified.
 
-It is not in the lock: it would hold pyarrow back. All that it needs besides is. To run these
+It is not in uv.lock, because it would hold pyarrow back; all that it needs is there. To run these
 tests:
 
     uv pip install --no-deps --target /tmp/awswrangler 'awswrangler>=3.17'
@@ -93,7 +93,7 @@ def wrangler(
 
 
 def values(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Rows of plain values, None for every kind of missing one."""
+    """Rows of plain values, with None for every kind of missing value."""
     return [
         tuple(
             None

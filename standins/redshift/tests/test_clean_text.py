@@ -59,7 +59,7 @@ ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 
 
 def slow(load: TextLoad, block: bytes) -> bytes | None:
-    """The rows one by one; None where one is bad."""
+    """The rows, converted one by one; None if one is bad."""
     lines = [line + b"\n" for line in block.split(b"\n")]
     lines[-1] = lines[-1][:-1]
     try:
@@ -99,7 +99,7 @@ def test_a_block_is_converted_to_the_same_rows_or_left(
 
 
 def values(rows: bytes) -> list[list[Any]]:
-    """What PostgreSQL reads in them: 1.5 and 1.50 are one decimal, and so are moments."""
+    """The values that PostgreSQL reads, so that 1.5 equals 1.50; the same with timestamps."""
     return [
         [_value(text, column.type) for text, column in zip(row.split("\t"), COLUMNS, strict=True)]
         for row in rows.decode().split("\n")[:-1]

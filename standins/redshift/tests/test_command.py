@@ -132,7 +132,7 @@ def test_an_s3_server_of_somebody_elses_is_named_by_awss_variables(
 
 
 def test_keys_alone_are_not_taken_for_an_s3_server(start: Start, tmp_path: Path):
-    """They may be somebody's keys to the real one."""
+    """They may be somebody's keys to the real S3."""
     start(AWS_ACCESS_KEY_ID="AKIAREAL", AWS_SECRET_ACCESS_KEY="real")
     endpoint = RedshiftEndpoint.read(tmp_path / ".redshift-standin")
     assert endpoint.s3
@@ -157,7 +157,7 @@ def test_an_s3_server_without_keys_is_one_clear_error(tmp_path: Path):
 
 
 def test_postgresql_that_is_not_installed_is_one_clear_error(tmp_path: Path):
-    """A folder that hides it, as no Debian package can be removed for a test."""
+    """The test hides PostgreSQL from the search, since it cannot remove a Debian package."""
     program = (
         "import pathlib, shutil, sys\n"
         "pathlib.Path.glob = lambda *_: iter(())\n"

@@ -200,7 +200,7 @@ def test_varbyte_keeps_its_length(loader: Loader, value: bytes):
     if len(value) == 3:
         loader.copy(parquet, "format as parquet")
         loader.copy(text, "")
-        # The driver takes the bytes themselves for UTF-8.
+        # In hexadecimal, because the driver would decode the bytes themselves as UTF-8.
         assert loader.rows("to_hex(data)") == [(value.hex(),)] * 2
         return
     with pytest.raises(redshift_connector.Error, match=r"Table: 3, Data: 4"):
@@ -281,7 +281,7 @@ def test_a_prefix_without_objects_and_a_missing_bucket_say_so(loader: Loader):
         loader.copy("s3://no-such-bucket/x", "format as parquet")
 
 
-# Who may.
+# Credentials.
 
 
 def test_a_role_that_is_not_attached_is_refused(loader: Loader):

@@ -46,7 +46,7 @@ def in_schema(connection: Any, schema: str) -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
-        # Dates: the examples of Redshift's own pages where they have one.
+        # Dates: the examples of Redshift's own pages, where there are any.
         ("dateadd(month, 18, '2008-02-28')", datetime(2009, 8, 28)),
         ("dateadd(month, 1, '2020-01-31')", datetime(2020, 2, 29)),
         ("dateadd(qtr, 1, date '2020-01-31')", datetime(2020, 4, 30)),
@@ -105,7 +105,7 @@ def in_schema(connection: Any, schema: str) -> Iterator[Any]:
         ("regexp_replace('the fox', 'FOX', 'cat', 1, 'i')", "the cat"),
         ("regexp_count('aAa', 'a', 0, 'i')", 3),
         ("regexp_instr('abcabc', 'C', 1, 2, 1, 'i')", 7),
-        # Numbers: of the type that the pages give, too.
+        # Numbers: their types, too, are those that the pages give.
         ("sqrt(2.0)", 1.4142135623730951),
         ("power(2.0, 3)", 8.0),
         ("exp(1.0)", 2.718281828459045),
@@ -700,6 +700,6 @@ def test_every_function_of_redshift_s_own_is_installed(connection: Any) -> None:
 
 def test_every_function_that_is_postgresql_s_exists_there(connection: Any) -> None:
     found = run(connection, "select distinct proname from pg_proc where pronamespace = 11")
-    # These are forms of its grammar.
+    # PostgreSQL has these in its grammar, not as functions.
     grammar = {"coalesce", "greatest", "least", "nullif", "trim"}
     assert functions.SHARED - {name for (name,) in found} == grammar

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.service, pytest.mark.redshift]
 def test_an_interval_is_read_as_long_as_it_is(
     connection: Any, expression: str, expected: object
 ) -> None:
-    # Rows of several columns, before it and after.
+    # The rows have columns before and after the interval.
     assert run(connection, f"select 1, {expression}, 'x' union all select 2, null, 'y'") == [
         *((1, expected, "x"), (2, None, "y"))
     ]

@@ -86,7 +86,7 @@ def test_it_is_stale_by_what_its_refresh_did_not_see(
         other.commit()
     assert rows(connection, base) == [1]
     assert is_stale(connection, base) == "t"
-    # What is changed before, in the refreshing transaction itself, is in it.
+    # A change earlier in the refreshing transaction itself is in the refreshed rows.
     connection.autocommit = False
     run(connection, f"insert into {base}.t values (3, 'c')")
     run(connection, f"refresh materialized view {base}.mv")
@@ -239,7 +239,7 @@ def test_grants_are_on_the_view_alone(connection: Any, base: str) -> None:
 
 
 class Project:
-    """A dbt project with one materialized view over a source, whose freshness is metadata's."""
+    """A dbt project with one materialized view over a source, whose freshness is from metadata."""
 
     def __init__(self, folder: Path, server: RedshiftServer, schema: str) -> None:
         self._folder = folder
@@ -257,7 +257,7 @@ class Project:
         (folder / "models" / "sources.yml").write_text(yaml.safe_dump({"sources": [source]}))
 
     def run(self, *command: str, config: str = "", shows: bool = False) -> Any:
-        """Run a command of dbt, with the materialized view configured so."""
+        """Run a command of dbt, with `config` added to the materialized view's configuration."""
         profile = self._profile | ({"datasharing": True} if shows else {})
         profiles = {"scratch": {"target": "dev", "outputs": {"dev": profile}}}
         (self._folder / "profiles.yml").write_text(yaml.safe_dump(profiles))
@@ -316,7 +316,7 @@ def test_dbt_creates_refreshes_alters_and_replaces_it(
     assert rows(connection, base) == [1, 2]
     build(config=f"{sorted_by_id}, auto_refresh=true")
     assert described() == [("t", "id", "f")]
-    # Neither a refresh nor an ALTER makes it anew; another sort key and a full refresh do.
+    # A refresh and an ALTER keep its table; another sort key and dbt's full refresh replace it.
     assert storage() == first
     build(config=", sort=['v', 'id'], auto_refresh=true")
     second = storage()

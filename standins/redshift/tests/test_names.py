@@ -1,4 +1,4 @@
-"""Names as the page "Names and identifiers" has them: beyond ASCII too, quoted or not."""
+"""Names as on the page "Names and identifiers": with characters beyond ASCII, quoted or not."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_name_that_is_shown_is_never_cut_off(name: str, statement: str) -> Non
 @pytest.mark.service
 @pytest.mark.redshift
 def test_a_temporary_table_may_have_a_long_name(connection: Any) -> None:
-    # As dbt's tables for a day's rows have.
+    # dbt gives its temporary tables such names.
     name = "increment_onto_an_empty_table_brings_everything__dbt_tmp045931323598"
     run(connection, f'create temporary table "{name}" as (select 1 as id)')
     assert run(connection, f'select id from "{name}"') == [(1,)]

@@ -48,7 +48,7 @@ def call(*command: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of an environment that has the wheel with its S3 server, no more."""
+    """The folder of programs of an environment with only the wheel and its S3 server."""
     folder = tmp_path_factory.mktemp("package")
     uv = shutil.which("uv") or CHECKOUT / ".sandbox" / "uv" / "bin" / "uv"
     ignored = shutil.ignore_patterns("tests", "build", "*.egg-info", "__pycache__")

@@ -103,7 +103,7 @@ def test_super_has_redshifts_type_number(connection, schema: str):
 
 
 def test_varbyte_comes_as_hexadecimal_digits(redshift: RedshiftServer, connection, schema: str):
-    # The driver decodes the digits, and takes what they give for UTF-8.
+    # redshift_connector turns the digits into bytes, and decodes these as UTF-8.
     run(connection, f"create table {schema}.t (n int, b varbyte)")
     run(connection, f"insert into {schema}.t values (1, 'caf\u00e9'::varbyte), (2, null)")
     for _ in range(2):
@@ -136,7 +136,7 @@ def test_tls_is_refused_in_words(redshift: RedshiftServer):
 
 def test_many_rows_come_through_whole(redshift: RedshiftServer, connection, schema: str):
     run(connection, f"create table {schema}.t (n int, label varchar(100))")
-    # Straight into PostgreSQL: Redshift has no generate_series over tables.
+    # Filled directly in PostgreSQL: Redshift has no generate_series together with tables.
     direct = {
         "port": redshift.endpoint.postgres_port,
         "user": "rdsdb",

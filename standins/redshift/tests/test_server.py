@@ -30,7 +30,7 @@ def test_nobody_comes_in_without_the_right_password(redshift: RedshiftServer):
     for changes in ({"password": "wrong"}, {"password": ""}, {"user": "rdsdb"}, {"user": "nobody"}):
         with pytest.raises(redshift_connector.Error, match="password authentication failed"):
             endpoint.connect(**changes)
-    # The way around the proxy is closed as well.
+    # PostgreSQL itself, behind the proxy, asks for the password as well.
     with pytest.raises(redshift_connector.Error, match="password authentication failed"):
         endpoint.connect(port=endpoint.postgres_port, password="wrong")
 
@@ -102,7 +102,7 @@ def test_postgres_does_not_run_as_root(redshift: RedshiftServer):
         line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
     assert "0" not in lines["Uid"].split()
-    # CAP_DAC_OVERRIDE and nothing else.
+    # Its only capability is CAP_DAC_OVERRIDE.
     assert int(lines["CapEff"], 16) == 0b10
 
 

@@ -1,4 +1,4 @@
-"""What stands for sorted blocks and automatic statistics, and that clients see nothing of it."""
+"""What stands in for sorted blocks and automatic statistics, and stays hidden from clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAST = "select max(id) from {t}"
 
 @pytest.fixture
 def numbers(connection: Any, schema: str) -> str:
-    """A query that gives as many numbers."""
+    """A query that gives `ROWS` numbers."""
     run(connection, f"create table {schema}.d (n int)")
     run(connection, f"create table {schema}.e (n int)")
     for table, count in (("d", 100), ("e", ROWS // 10_000)):
@@ -109,7 +109,7 @@ def test_a_long_text_as_sort_key_fails_no_insert(
 ) -> None:
     run(connection, f"create table {schema}.t (word varchar(max), id int) sortkey (word)")
     run(connection, f"insert into {schema}.t select id::varchar, id from ({numbers})")
-    # Of letters in no order, as a row of the same one would be packed.
+    # Of random letters: a text that repeats one letter would be compressed.
     run(
         connection,
         f"insert into {schema}.t select listagg(md5(id::varchar)), 1 from {schema}.t "
@@ -133,7 +133,7 @@ def test_clients_see_no_index(
         "select pg_catalog.pg_class.oid from pg_catalog.pg_class where relname like 'redshift%'",
     ):
         assert run(connection, query) == []
-    # The system's own are there, as in Redshift.
+    # The system's own indexes are visible, as in Redshift.
     assert run(connection, "select count(*) > 0 from pg_index") == [(True,)]
 
 

@@ -225,7 +225,7 @@ def test_what_redshift_refuses_is_refused(statement: str, message: str) -> None:
 def test_the_leader_node_knows_what_the_compute_nodes_do_not() -> None:
     assert sql("select generate_series(1, 3)") == "select generate_series(1, 3)"
     catalog = "select pg_get_userbyid(relowner), relacl[1], oid::regclass from "
-    # Through a view without the indexes that stand for sort keys.
+    # pg_class is read through a view without the indexes that stand in for sort keys.
     assert sql(f"{catalog}pg_class") == f"{catalog}pg_redshift.pg_class"
     assert sql(f"{catalog}pg_roles") == f"{catalog}pg_roles"
 

@@ -1,4 +1,4 @@
-"""What others wrote for Redshift, unmodified and as their users use it."""
+"""Programs that others wrote for Redshift, unmodified and used as their users use them."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_upsert_replaces_rows_by_key(copying: Copying, keys: list[str] | None):
 
 
 def test_upsert_keeps_duplicates_that_are_inside_a_file(copying: Copying):
-    # Primary keys are not enforced on Redshift, and so not here.
+    # Redshift does not enforce primary keys, so the stand-in does not either.
     copying.put("twice.txt", "1|5|a\n1|6|b\n")
     copying.copy("twice.txt", method="UPSERT")
     assert copying.rows() == [(1, 5, "a"), (1, 6, "b")]

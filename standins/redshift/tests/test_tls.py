@@ -1,4 +1,4 @@
-"""TLS with a certificate that only its own CA vouches for."""
+"""TLS with a certificate that is signed by the stand-in's own CA."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_redshift_connector_verifies(server: RedshiftServer, trusted: str, sslmo
     with closing(server.endpoint.connect(ssl=True, sslmode=sslmode)) as client:
         assert isinstance(client._usock, ssl.SSLSocket)
         assert run(client, "select nvl(null, 1)") == [(1,)]
-        # Larger than what travels in one piece.
+        # Values larger than what travels in one piece.
         assert run(client, "select len(repeat('x', 10000000))") == [(10_000_000,)]
         ((text,),) = run(client, "select repeat('x', 10000000)")
         assert len(text) == 10_000_000

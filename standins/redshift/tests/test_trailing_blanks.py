@@ -50,7 +50,7 @@ def address(connection: Any, schema: str) -> Iterator[Any]:
         ("nullif('abc ', 'abc')", None),
         ("case 'abc ' when 'abc' then 1 end", 1),
         ("decode('abc ', 'abc', 1)", 1),
-        # What is no comparison sees them.
+        # Everything except a comparison sees them.
         ("len('abc ')", 4),
         ("len('abc '::char(9))", 3),
         ("octet_length('abc '::varchar(9))", 4),
