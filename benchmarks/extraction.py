@@ -1,4 +1,4 @@
-"""MySQL to Parquet on S3: Millrace beside what users would pick instead."""
+"""MySQL to Parquet on S3: Millrace compared with what users would pick instead."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def measure(
     """Run every peer, round after round, and compare what each wrote with the table.
 
     Args:
-        workspace: Where things are.
-        rows: Of the table.
+        workspace: The folders of the benchmarks.
+        rows: Rows of the table.
         rounds: How often each peer runs.
-        progress: Told what happens.
+        progress: Where progress is reported.
         only: Names of peers; default: all of them.
         resume: Whether to go on where the last measurement of this size stopped.
 
@@ -69,7 +69,7 @@ def measure(
         for peer in chosen:
             with progress.step(f"prepare {peer.name}"), _noting_failures(peer, failed, progress):
                 peers.prepare(workspace, peer, table)
-        # Round by round, so that a disturbance of the machine meets every peer.
+        # Round by round, so that a disturbance of the machine affects every peer alike.
         for round_ in range(1, rounds + 1):
             for peer in chosen:
                 if peer.name in failed or result.has(CASE, peer.name, round_):
@@ -87,7 +87,7 @@ def measure(
 
 @contextmanager
 def _noting_failures(peer: Peer, failed: dict[str, str], progress: Progress) -> Iterator[None]:
-    """A peer that does not work here must not cost the others' figures."""
+    """Note the failure of a peer, so that the others are measured nevertheless."""
     try:
         yield
     except BenchmarkError as error:
@@ -148,14 +148,14 @@ def _reference(workspace: Workspace, peer: Peer, table: str) -> Path:
 
 
 def _counted(reference: Path, rows: int | None) -> Verdict:
-    """Of a method that discards what it reads, only the rows can be counted."""
+    """The verdict on a method that discards what it reads: only its rows can be counted."""
     expected = pq.read_metadata(reference).num_rows
     changed = () if rows == expected else (f"{rows} rows instead of {expected:,}",)
     return Verdict(rows or 0, changed)
 
 
 def _refuse_changes(peer: Peer, verdict: Verdict) -> None:
-    """The peers' changes are shown in the table; our own are a defect."""
+    """Fail if Millrace or the floor changed a value; a peer's changes are shown in the table."""
     if verdict.changed and (peer.is_millrace or not peer.writes):
         raise BenchmarkError(f"{peer.name} did not bring what is there: {verdict.changed}")
 
@@ -283,7 +283,7 @@ key; the hashes with those of Python's `hmac`."""
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    """What became of the values, for a cell."""
+    """Whether the values are equal, for a cell of the table."""
     if not values["size"]:
         return "discarded"
     if not values["changed"]:

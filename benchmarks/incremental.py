@@ -1,4 +1,4 @@
-"""A day of new rows on a short and on a long history: what ``dbt build`` takes."""
+"""A day of new rows on a short and on a long history: how long ``dbt build`` takes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SNAPSHOT = "nps_responses_snapshot"
 DAY_ROWS = 10_000
 
 SHORT = 200_000
-# The long history beside the rows that are asked for.
+# The long history has this many times the rows that are asked for.
 _TIMES = 4
 _NODES_SHOWN = 4
 
@@ -45,14 +45,14 @@ _NODES_SHOWN = 4
 def measure(
     workspace: Workspace, rows: int, rounds: int, progress: Progress, *, resume: bool = False
 ) -> Result:
-    """Build both histories in both warehouses, then let days come, in turns.
+    """Build both histories in both warehouses, then add and build days, in turns.
 
     Args:
-        workspace: Where the histories are kept: a later run goes on with its next days, unless
+        workspace: Where the histories are kept: a later run adds the next days to them, unless
             the models have changed since.
         rows: The long history has four times as many responses.
         rounds: How many days.
-        progress: Told what happens.
+        progress: Where progress is reported.
         resume: Whether to go on where the last measurement of this size stopped.
 
     Raises:
@@ -86,12 +86,12 @@ def measure(
 
 
 def build_a_day(workspace: Workspace, progress: Progress, under: Sequence[str | Path]) -> float:
-    """Let a day come to the short history on DuckDB, and build it.
+    """Add a day to the short history on DuckDB, and build it.
 
     Args:
         workspace: Where the history is kept.
-        progress: Told what happens.
-        under: A program that runs dbt, and its arguments.
+        progress: Where progress is reported.
+        under: A program that dbt is run under, and its arguments.
 
     Returns:
         The seconds of the build.
@@ -112,7 +112,7 @@ def dbt_build(
 
     Args:
         log_path: The folder of its logs.
-        select: Nodes; default: all.
+        select: Nodes to build; default: all.
         exclude: Nodes to leave out.
     """
     return (
@@ -127,7 +127,7 @@ def dbt_build(
 
 
 class _History(ABC):
-    """A warehouse with responses of many days, built by dbt."""
+    """A warehouse with the responses of many days, which dbt has built."""
 
     warehouse: str
 
@@ -155,14 +155,14 @@ class _History(ABC):
 
     @abstractmethod
     def settle(self) -> None:
-        """What the warehouse would do by itself overnight."""
+        """Do the maintenance that the warehouse would do by itself overnight."""
 
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """What lets dbt find the warehouse."""
+        """The environment variables by which dbt finds the warehouse."""
 
     def prepare(self, progress: Progress) -> Run:
-        """Fill and build it, unless that was done with the same models; how the build went."""
+        """Fill and build it, unless that was done with the same models; returns the build's run."""
         models = _fingerprint()
         if self._built.is_file():
             built = json.loads(self._built.read_text())
@@ -186,9 +186,9 @@ class _History(ABC):
         return run
 
     def next_day(self, day: int, under: Sequence[str | Path] = ()) -> Run:
-        """Let a day come, and build; `under` is a program that runs dbt, and its arguments.
+        """Add a day, and build it; `under` is a program that dbt is run under, and its arguments.
 
-        dbt's own snapshot of the responses is built after the rest, by itself.
+        dbt's own snapshot of the responses is built separately, after the rest.
         """
         with closing(self.connect()) as connection:
             history.add_day(connection, DAY_ROWS)
@@ -276,7 +276,7 @@ class _RedshiftHistory(_History):
         self._server.reset()
 
     def settle(self) -> None:
-        # Redshift vacuums and analyses when it is idle; PostgreSQL would in the midst of a day.
+        # Redshift vacuums and analyses when it is idle; PostgreSQL would do so during a build.
         with connect_superuser(self._server.endpoint) as connection:
             connection.execute("vacuum analyze")
             connection.execute("checkpoint")
@@ -286,7 +286,7 @@ class _RedshiftHistory(_History):
 
 
 def _fingerprint() -> str:
-    """Of what decides how a history is built."""
+    """The digest of all files that decide how a history is built."""
     project = REPOSITORY / "dbt_project"
     generated = {"target", "logs", "dbt_packages"}
     files = [Path(history.__file__), REPOSITORY / "profiles.yml"]

@@ -1,4 +1,4 @@
-"""Landed Parquet into the warehouse: Millrace beside the warehouse's own bulk way in."""
+"""Landed Parquet into the warehouse: Millrace compared with the warehouse's own bulk load."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PROOF = (
 
 @dataclass(frozen=True)
 class _Landed:
-    """Where a batch lies, and how Millrace finds it."""
+    """Where a batch was landed, and how Millrace finds it."""
 
     landing: str
     manifest: str
@@ -113,7 +113,7 @@ class _Bench:
             ).fetchone()
 
     def write_csv(self) -> None:
-        """The same rows as PostgreSQL's COPY reads them."""
+        """Write the same rows in a form that PostgreSQL's COPY reads."""
         with duckdb.connect() as connection:
             connection.execute(
                 f"copy (select * from read_parquet('{self._reference}')) to '{self._csv}' "
@@ -121,7 +121,7 @@ class _Bench:
             )
 
     def land(self) -> None:
-        """Land the table for each method of Millrace's, by Millrace itself."""
+        """Let Millrace land the table for each of its own methods."""
         folder = (self._workspace.scratch / "landing").as_uri()
         s3 = f"s3://{BUCKET}/{SECTION}/{self._table}"
         for case, method, landing, target in (
@@ -137,7 +137,7 @@ class _Bench:
             )
 
     def run(self, case: str, method: str, round_: int) -> Run:
-        """Load once into an empty warehouse, and prove the rows."""
+        """Load once into an empty warehouse, and check the rows."""
         self._empty(case)
         usage = self._execute(*self._command(case, method))
         self._prove(case, method)
@@ -195,7 +195,7 @@ class _Bench:
             return
         with self._postgres() as connection:
             connection.execute(f"drop schema if exists {SCHEMA} cascade")
-            # Else the files of the round before are still being freed in the next.
+            # Otherwise the files of this round would still be freed during the next.
             connection.execute("checkpoint")
 
     def _prove(self, case: str, method: str) -> None:
@@ -215,7 +215,7 @@ class _Bench:
         return psycopg.connect(self._postgres_uri(), autocommit=True)
 
     def _postgres_uri(self) -> str:
-        """PostgreSQL itself, without the stand-in's proxy."""
+        """The address of PostgreSQL itself, without the stand-in's proxy."""
         endpoint = self._services.redshift_endpoint
         return psycopg.conninfo.make_conninfo(
             host=endpoint.host,

@@ -1,4 +1,4 @@
-"""Millrace's memory: flat from small tables to large ones, and with very long texts."""
+"""Millrace's memory: whether it stays flat from small to large tables, and with very long texts."""
 
 from __future__ import annotations
 

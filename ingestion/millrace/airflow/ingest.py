@@ -102,7 +102,7 @@ class PlanBatch(BaseOperator):
     The batch is the run's data interval, or everything before its end. A run without an interval,
     which a person or an asset started, takes what is new up to now. While transactions can still
     write into the interval, the task waits without a worker and a slot of the pool. After a while
-    it fails and names the sessions that hold it up.
+    it fails and says what holds it up.
 
     Args:
         project: The project.

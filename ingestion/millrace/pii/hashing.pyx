@@ -2,7 +2,7 @@
 """HMAC-SHA256 of the texts of an Arrow array, in hexadecimal.
 
 In C and without the GIL, because a Python object for every value costs more than all the rest of a
-landing. SHA-256 is OpenSSL's, by those of its functions that look up and allocate nothing per value.
+landing. SHA-256 is OpenSSL's, by its functions that look up and allocate nothing per value.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The part of MariaDB's C client library that is used, and the connection that two modules share."""
+"""The used part of MariaDB's C client library, and the connection that two modules share."""
 
 cdef extern from "mysql.h" nogil:
     ctypedef char my_bool

@@ -1,11 +1,11 @@
 """Which rows of an interval are in flight: written by transactions that are not committed yet.
 
 A transaction writes ``updated_at`` now and commits later. A reader that comes in between, and takes
-the interval for complete, never sees the row. Two looks find such rows: one at READ UNCOMMITTED sees
-what open transactions have written, and the other sees what is committed. A row that only the first
-sees is in flight. Both need no right beyond SELECT. Neither sees a statement that has begun but not
-written yet: an account with PROCESS finds it in the list of processes, and without PROCESS Millrace
-waits until it must have written.
+the interval for complete, never sees the row. Two looks find such rows: one at READ UNCOMMITTED
+sees what open transactions have written, and the other sees what is committed. A row that only the
+first sees is in flight. Both need no right beyond SELECT. Neither sees a statement that has begun
+but not written yet: an account with PROCESS finds it in the list of processes, and without PROCESS
+Millrace waits until it must have written.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Look:
     def in_flight(self, interval: Sequence[Condition]) -> list[InFlight]:
         """Rows of an interval that are written and not committed, oldest first.
 
-        The look at what is committed comes second, so a row that is committed in between is in both.
+        The look at what is committed comes second: a row that is committed in between is in both.
         """
         self._dirty.run("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
         written = self._checksums(self._dirty, interval)

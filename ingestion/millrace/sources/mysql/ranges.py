@@ -2,8 +2,8 @@
 
 The table is not read for that. The server estimates how many rows lie between two keys by looking
 them up in the index (EXPLAIN). The piece with most rows is halved, at the key next to the middle of
-its values, until the pieces are small enough to be combined into equal ranges. So gaps and skew only
-cost a few look-ups more, and every boundary is a key that exists.
+its values, until the pieces are small enough to be combined into equal ranges. So gaps and skew
+cost only a few look-ups more, and every boundary is a key that exists.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def _middle_time(low: str, high: str) -> str | None:
 
 
 def _middle_text(low: str, high: str) -> str | None:
-    """The middle of two texts of letters and digits, as in most keys; most collations ignore case."""
+    """The middle of two texts: letters and digits, as in most keys, in a collation without case."""
     if not (low + high).isascii():
         return None
     same = 0

@@ -193,7 +193,7 @@ cdef class Result:
 
         Returns:
             One array per column, all of the same length; empty at the end of the result. An array
-            has the type in which the server sends the column: the wanted type, or one to cast to it.
+            has the type in which the server sends the column: the wanted one, or one to cast to it.
 
         Raises:
             Misfit: a value that its column's type cannot hold.

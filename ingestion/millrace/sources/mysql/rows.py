@@ -1,6 +1,6 @@
 """Rows of MySQL as Arrow record batches.
 
-``result`` reads them as the server sends them; one vectorised cast per column gives them their type.
+``result`` reads them as the server sends them; one vectorised cast per column converts them.
 """
 
 from __future__ import annotations

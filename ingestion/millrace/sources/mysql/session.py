@@ -82,8 +82,8 @@ _DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
 class Session:
     """A connection whose waits can be interrupted.
 
-    The client waits in C, where neither Ctrl-C nor an alarm reaches it. So a thread of its own waits,
-    and a caller that is interrupted meanwhile shuts the connection down.
+    The client waits in C, where neither Ctrl-C nor an alarm reaches it. So a thread of its own
+    waits, and a caller that is interrupted meanwhile shuts the connection down.
     """
 
     def __init__(self, connect: Callable[[], Client]) -> None:
