@@ -166,7 +166,7 @@ def _open_transaction(services: Services) -> Iterator[None]:
 
 
 _METHOD = """\
-How long `plan` asks the source before a batch, beside reading that batch into memory (nothing is
-landed), in one warm process. With PROCESS and no open transaction the account's own lists tell;
-else the interval's keys are looked at twice, for what is written and not committed. Shares of the
-read, so below 1 × it costs less than the read itself."""
+How long `plan` queries the source before a batch, compared with reading that batch into memory
+(nothing is landed), in one warm process. The interval's keys are read twice, to find rows that are
+written and not committed; with PROCESS and no open transaction, only those of its last seconds. The
+figures are multiples of the read: below 1 ×, closing the interval costs less than reading it."""

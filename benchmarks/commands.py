@@ -126,7 +126,7 @@ def report(result: Result) -> Report:
         targets=(
             Target("millrace --help, processor time", 0.3, cpu(HELP), "s"),
             Target(
-                f"millrace list: {MANY} tables beside one, processor time",
+                f"millrace list: {MANY} tables compared with one, processor time",
                 1.5,
                 ratio(many, one),
                 "×",
@@ -136,5 +136,5 @@ def report(result: Result) -> Report:
 
 
 _METHOD = f"""\
-Each command in a fresh process. `millrace list` shows {ONE} table, or {MANY}, of which each was
-loaded once into DuckDB; most of its time is dbt's own, which reads the profile."""
+Each command runs in a fresh process. `millrace list` shows {ONE} table, or {MANY}, each loaded once
+into DuckDB; most of its time goes to dbt, which reads the profile."""

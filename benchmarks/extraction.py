@@ -217,20 +217,20 @@ def report(result: Result) -> Report:
         remark="\n\n".join(filter(None, (_failures(result), _examples(result)))),
         targets=(
             Target(
-                "one connection beside the C client that discards, start-up included",
+                "one connection compared with the C client that discards, start-up included",
                 1.5,
                 ratio(result.median(CASE, MILLRACE), floor),
                 "×",
             ),
             Target(
-                "one connection beside the C client that discards, without start-up",
+                "one connection compared with the C client that discards, without start-up",
                 1.5,
                 ratio(median(MILLRACE, "working"), floor),
                 "×",
             ),
             *(
                 Target(
-                    f"{what} hashed, beside the same extraction without it",
+                    f"{what} hashed, compared with the same extraction without hashing",
                     1.3,
                     ratio(result.median(CASE, method), result.median(CASE, MILLRACE)),
                     "×",
@@ -272,14 +272,14 @@ _METHOD = """\
 Each method reads the whole table from MariaDB (loopback, warm) and writes Parquet to the S3 server
 of the sandbox, in a fresh process; wall time is that of the process. Without start-up means: from
 the moment when everything is imported and configured. The two C clients only read and discard; the
-first is the floor. Millrace by itself chooses its number of connections by the table's size; the
-others declare it (`partitions`). Two of them declare a personal column, `pii: hash`: the text
-`comment`, whose hash lands in about as many bytes, and the number `user_id`, which lands in 2 bytes
-and as a hash in 32. Rounds are interleaved; the table has medians, in order of wall time. CPU is
-that of the method's processes; the servers' is MariaDB's and the S3 server's, which share the two
-cores. Peak memory is the resident memory of all processes of the method. After each run what it
-wrote is compared with what the server itself writes (`SELECT … INTO OUTFILE`), value by value, by
-key; the hashes with those of Python's `hmac`."""
+first is the floor. "Millrace" chooses its number of connections by the table's size; its other rows
+declare the number (`partitions`). Two of them hash a personal column (`pii: hash`): the text
+`comment`, whose hash takes about as many bytes in Parquet, and the number `user_id`, which takes 2
+bytes, and its hash 32. Rounds are interleaved; the table has medians, in order of wall time. CPU is
+that of the method's processes; the servers' CPU is that of MariaDB and of the S3 server, which
+share the two cores. Peak memory is the resident memory of all processes of the method. After each
+run, every value that it wrote is compared, by key, with what the server itself writes
+(`SELECT … INTO OUTFILE`), and every hash with that of Python's `hmac`."""
 
 
 def _values(values: Mapping[str, Any]) -> str:

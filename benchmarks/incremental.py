@@ -311,7 +311,7 @@ def report(result: Result) -> Report:
         table=Table(
             (
                 *("warehouse", "history", "a day's dbt build", "÷ short", "without start-up"),
-                *("dearest nodes", "snapshot of the responses, besides"),
+                *("slowest nodes", "snapshot of the responses, separately"),
                 *("first dbt build", "dbt's peak memory in it"),
             ),
             tuple(
@@ -323,7 +323,7 @@ def report(result: Result) -> Report:
         ),
         targets=(
             Target(
-                f"{DUCKDB}: a day on {long:,} rows of history beside one on {SHORT:,}",
+                f"{DUCKDB}: a day on {long:,} rows of history compared with one on {SHORT:,}",
                 1.5,
                 ratio(result.median(DUCKDB, str(long)), result.median(DUCKDB, str(SHORT))),
                 "×",
@@ -389,13 +389,14 @@ def _dearest(runs: Sequence[Run]) -> str:
 
 _METHOD = f"""\
 The raw tables are filled with NPS responses, one load per day of 9,000, every twentieth edited two
-days later, and with 50,000 users. After a first `dbt build` of everything come days of
-{DAY_ROWS:,} rows: 90 % new responses, 9.5 % edits of the last fortnight, 0.5 % edits of any age;
-all users are replaced, some with another plan. After each day `dbt build` (models, snapshots, data
-tests; unit tests are excluded, as in production) is measured, start-up included, in turns between
-the histories. dbt's own snapshot of the responses is left out of it, then built by itself with its
-tests, and given without start-up. The first build deduplicates and snapshots the whole history; its
-memory is dbt's, in which DuckDB runs, with a limit of 2 GB and room on disk; the stand-in's is in
-PostgreSQL. The time without start-up and those of the dearest nodes are dbt's own. The Redshift
-stand-in has no target: it keeps rows (it is PostgreSQL), and reads all of a row for one column of
-it, where Redshift reads columns."""
+days later, and with 50,000 users. A first `dbt build` builds everything; then days are added, of
+{DAY_ROWS:,} rows each: 90 % new responses, 9.5 % edits of the last fortnight, 0.5 % edits of any
+age; all users are replaced, some with another plan. After each day `dbt build` (models, snapshots,
+data tests; unit tests are excluded, as in production) is measured, start-up included, in turns
+between the histories. dbt's own snapshot of the responses is left out of that build, then built
+separately with its tests, and given without start-up. The first build deduplicates and snapshots
+the whole history. Its memory is that of dbt's process, in which DuckDB runs with a limit of 2 GB
+and may spill to disk; with the stand-in, PostgreSQL does the work in its own processes. The time
+without start-up and those of the slowest nodes are dbt's own figures. The Redshift stand-in has no
+target: it is PostgreSQL, which stores rows and reads whole rows for a single column, where Redshift
+reads only that column."""

@@ -255,19 +255,19 @@ def report(result: Result) -> Report:
         ),
         targets=(
             Target(
-                f"DuckDB: Millrace from a folder beside a bare {BARE_DUCKDB}",
+                f"DuckDB: Millrace from a folder compared with a bare {BARE_DUCKDB}",
                 1.3,
                 beside_bare(DUCKDB, MILLRACE_FOLDER),
                 "×",
             ),
             Target(
-                "Redshift stand-in: COPY … PARQUET MANIFEST beside PostgreSQL's own COPY",
+                "Redshift stand-in: COPY … PARQUET MANIFEST compared with PostgreSQL's own COPY",
                 1.5,
                 beside_bare(REDSHIFT, BARE_COPY),
                 "×",
             ),
             Target(
-                "Redshift stand-in: Millrace's whole load beside PostgreSQL's own COPY",
+                "Redshift stand-in: Millrace's whole load compared with PostgreSQL's own COPY",
                 1.5,
                 beside_bare(REDSHIFT, MILLRACE_S3),
                 "×",
@@ -278,9 +278,9 @@ def report(result: Result) -> Report:
 
 _METHOD = """\
 Millrace lands the table of the section above; then each method loads it into an empty warehouse, in
-a fresh process, interleaved. The clock runs from when everything is imported and the profile read
-to the commit. The bare ways only bring the rows in: DuckDB's reads the same parts in a folder,
-PostgreSQL's a CSV file with the same rows, beside the server. Millrace also checks each part's
-checksum, stages where the warehouse needs it, deletes what the batch replaces, counts, and writes
-the ledger, in one transaction. After each load counts, sums and maxima are compared with the
-table's."""
+a fresh process, interleaved. The time runs from when everything is imported and the profile is read
+until the commit. The bare methods only insert the rows: DuckDB's reads the same parts from a
+folder, PostgreSQL's reads a CSV file with the same rows from the server's disk. Millrace also
+checks the parts and stages them if the warehouse needs that; then, in one transaction, it deletes
+what the batch replaces, inserts, counts, and writes the ledger. After each load, counts, sums and
+maxima are compared with those of the table."""

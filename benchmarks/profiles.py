@@ -166,7 +166,7 @@ def report(result: Result) -> Report:
 
 
 _METHOD = f"""\
-py-spy looks at all threads {_RATE} times a second, at the frames of C and C++ too, and slows what
-it looks at: the shares count, not the seconds. Each stack is counted to one stage; threads that
-wait for another thread are left out. An extraction of {{rows:,}} rows as above, and a day of new
-rows as above on {SHORT:,} rows of history."""
+py-spy samples all threads {_RATE} times per second, with their frames of C and C++. That slows the
+process, so the shares count, not the seconds. Each stack is counted for one stage; threads that
+wait for another thread are left out. The paths are an extraction of {{rows:,}} rows as above, and a
+day of new rows as above on {SHORT:,} rows of history."""
