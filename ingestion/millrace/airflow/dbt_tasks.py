@@ -152,9 +152,9 @@ class DbtMirror(BaseOperator):
             _report(Word(word["status"], word["said"]))
         elif state in ("success", "failed", "upstream_failed", "skipped"):
             refuse(
-                f"dbt ended and said nothing of {self.task_id}.\n"
-                f"  → The log of {BUILD} says why. Where it ended well, the DAG is of another "
-                "manifest than the project: run `dbt parse`."
+                f"dbt ended and reported nothing about {self.task_id}.\n"
+                f"  → The log of {BUILD} says why. If that task succeeded, the DAG was made from "
+                "an old manifest of the project: run `dbt parse`."
             )
         else:
             self._wait(context, is_stale=word is not None)
@@ -165,7 +165,7 @@ class DbtMirror(BaseOperator):
         if is_stale:
             # dbt_build was cleared and has not begun: the words of its last run are still there.
             look_again(self, timedelta(seconds=_RETURN_SECONDS))
-        fold_wait("Waiting for dbt to come to it")
+        fold_wait("Waiting for dbt to reach it")
         ti = context["ti"]
         trigger = WatcherTrigger(
             model_unique_id=self.task_id,
@@ -340,8 +340,8 @@ def _judge(end: Mapping[str, Any] | None, code: int, refused: Sequence[str]) -> 
     """Fail the task if dbt did not end well."""
     if end is None:
         interrupt(
-            f"dbt did not come to its end: {_how_it_ended(code)}.\n"
-            "  → It is tried again. Where that does not help, look for what ends it: the memory of "
+            f"dbt did not finish: {_how_it_ended(code)}.\n"
+            "  → It is tried again. If that does not help, look for what ends it: the memory of "
             "this machine, a shutdown."
         )
     if end["error"]:

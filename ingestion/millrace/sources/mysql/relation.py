@@ -200,8 +200,8 @@ class Relation:
         of_server, known = (system, _UTC_ZONES) if zone == "SYSTEM" else (zone, _UTC_NAMES)
         if str(of_server).upper() not in known:
             raise SourceMismatch(
-                f"{self}.{cursor} keeps a clock without a zone, and the clock of this server is "
-                f"on {of_server}: its hours cannot be told.",
+                f"{self}.{cursor} keeps times without a zone, and the clock of this server is on "
+                f"{of_server}: the zone of these times is not known.",
                 fix=f"Declare the zone: `cursor: {{column: {cursor}, time_zone: Europe/Paris}}`, "
                 "or `time_zone: UTC` where the application writes UTC.",
             )

@@ -313,8 +313,8 @@ class Server:
                 ) from error
             raise SourceFailed(
                 what,
-                fix="Mend in MySQL what it says, or read the table through a view without it; "
-                "nothing was loaded.",
+                fix="Fix in MySQL what the message names, or read the table through a view without "
+                "it; nothing was loaded.",
             ) from error
 
 

@@ -133,7 +133,7 @@ class MySQLSource:
             return asked, None
         return now - settle, (
             f"'{self._server.connection.login}' does not see which statements are running, so "
-            f"{settle.total_seconds():g} s are left for them (GRANT PROCESS ON *.* spares them)"
+            f"the last {settle.total_seconds():g} s are not read yet (GRANT PROCESS ON *.* helps)"
         )
 
     def _holders(

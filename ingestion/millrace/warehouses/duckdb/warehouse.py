@@ -230,7 +230,7 @@ def _explain(error: duckdb.Error, path: Path) -> WarehouseError:
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return WarehouseError(
-            f"DuckDB at {path} has not memory enough: {said}.",
+            f"DuckDB at {path} does not have enough memory: {said}.",
             fix="Give the process more, or DuckDB room to spill to beside its file. The warehouse "
             "is as it was before.",
         )

@@ -324,7 +324,7 @@ class RedshiftWarehouse(SqlWarehouse):
             if name is not None and name.lower() not in known:
                 raise DeclarationError(
                     f"{table.file}: source table {table.key}: meta.ingest.redshift names the "
-                    f"column {name}, which does not come.",
+                    f"column {name}, which the batch does not have.",
                     fix=f"Its columns: {', '.join(columns)}.",
                 )
         distkey = declared.distkey or next(iter(table.options.primary_key), None)
