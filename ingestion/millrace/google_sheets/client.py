@@ -59,7 +59,7 @@ _READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
 _WRITE = "https://www.googleapis.com/auth/spreadsheets"
 _TIMEOUT_SECONDS = (10, 180)
 
-# Every request that Millrace sends may be repeated: the second one changes nothing, or is refused.
+# Every request of Millrace may be repeated: the second is refused, or adds blank rows at most.
 _RETRY = Retry(
     total=6,
     backoff_factor=1,

@@ -2,8 +2,8 @@
 
 A table of normal size is one ``spreadsheets.batchUpdate``, of which Google applies all or
 nothing. A larger one goes to a hidden staging tab in chunks, and one ``batchUpdate`` copies it
-over and deletes that tab. So every request may be repeated: it has the same result, or is refused.
-If the answer to a request is lost, its result is read back.
+over and deletes that tab. So every request may be repeated: it writes the same again, or is
+refused. If the answer to a request is lost, its result is read back.
 https://developers.google.com/workspace/sheets/api/reference/rest/v4/spreadsheets/batchUpdate
 """
 
