@@ -1,4 +1,4 @@
-"""Measures Millrace side by side with what users would pick instead: ``make bench``."""
+"""Compares Millrace with what users would pick instead: ``make bench``."""
 
 from pathlib import Path
 

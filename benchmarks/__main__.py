@@ -33,7 +33,7 @@ from millrace_sandbox.cli import FAILURES
 
 _FILE_COLUMNS = 180
 
-# The tables are wide; a file takes them whole.
+# The tables are wide; in a file they are not wrapped.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_COLUMNS)
 err = Console(stderr=True, highlight=False)
 
@@ -52,7 +52,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     )
 }
 
-ROWS = click.option("--rows", default=page.DEFAULT_ROWS, show_default=True, help="Of the table.")
+ROWS = click.option("--rows", default=page.DEFAULT_ROWS, show_default=True, help="Rows to measure.")
 ROUNDS = click.option("--rounds", default=3, show_default=True, help="Runs of each method.")
 RESUME = click.option("--resume", is_flag=True, help="Go on where the last run stopped.")
 
@@ -73,12 +73,12 @@ def cli(ctx: click.Context) -> None:
 @ROWS
 @ROUNDS
 @RESUME
-@click.option("--only", multiple=True, metavar="METHOD", help="Only this; may be repeated.")
+@click.option("--only", multiple=True, metavar="METHOD", help="Run only this; may be repeated.")
 @click.pass_obj
 def measure_extraction(
     workspace: Workspace, rows: int, rounds: int, resume: bool, only: tuple[str, ...]
 ) -> None:
-    """MySQL to Parquet on S3, beside the other ways."""
+    """MySQL to Parquet on S3, compared with the other ways."""
     result = extraction.measure(workspace, rows, rounds, Progress(err), only=only, resume=resume)
     _show(extraction.report(result))
 
@@ -89,7 +89,7 @@ def measure_extraction(
 @RESUME
 @click.pass_obj
 def measure_closing(workspace: Workspace, rows: int, rounds: int, resume: bool) -> None:
-    """What it costs to lose no late commit, beside the read."""
+    """What it costs to lose no late commit, compared with the read."""
     _show(closing.report(closing.measure(workspace, rows, rounds, Progress(err), resume=resume)))
 
 
@@ -109,7 +109,7 @@ def measure_memory(workspace: Workspace, rows: int, rounds: int, resume: bool) -
 @RESUME
 @click.pass_obj
 def measure_loading(workspace: Workspace, rows: int, rounds: int, resume: bool) -> None:
-    """Parquet into DuckDB and the Redshift stand-in, beside their own bulk ways."""
+    """Parquet into DuckDB and the Redshift stand-in, compared with their own bulk loads."""
     _show(loading.report(loading.measure(workspace, rows, rounds, Progress(err), resume=resume)))
 
 
@@ -129,7 +129,7 @@ def measure_incremental(workspace: Workspace, rows: int, rounds: int, resume: bo
 @RESUME
 @click.pass_obj
 def measure_orchestration(workspace: Workspace, rounds: int, resume: bool) -> None:
-    """Transform in Airflow beside dbt build; parsing many DAGs."""
+    """Transform in Airflow, compared with dbt build; parsing many DAGs."""
     result = orchestration.measure(
         workspace, page.DEFAULT_ROWS, rounds, Progress(err), resume=resume
     )
@@ -148,7 +148,7 @@ def measure_fifty(workspace: Workspace) -> None:
 @RESUME
 @click.pass_obj
 def measure_commands(workspace: Workspace, rounds: int, resume: bool) -> None:
-    """How soon millrace answers: its help, and the list of one table and of fifty."""
+    """How fast millrace answers: its help, and the list of one table and of fifty."""
     progress = Progress(err)
     result = commands.measure(workspace, page.DEFAULT_ROWS, rounds, progress, resume=resume)
     _show(commands.report(result))
@@ -198,7 +198,7 @@ def write_page(workspace: Workspace, docs: Path) -> None:
 
 
 def _reports(workspace: Workspace) -> dict[str, tuple[Result, Report]]:
-    """Of the sections that have run."""
+    """The results and reports of the sections that have run."""
     reports = {}
     for name, section in SECTIONS.items():
         result = ResultFile(workspace, name).load()
@@ -224,7 +224,7 @@ def _show(report: Report, *, targets: bool = True) -> None:
 
 
 def main() -> None:
-    """Run the command; what cannot work ends in a message, not in a stack trace."""
+    """Run the command; a failure ends in a message, not in a stack trace."""
     try:
         cli(standalone_mode=True)
     except (BenchmarkError, *FAILURES, MillraceError) as error:

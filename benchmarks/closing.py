@@ -1,4 +1,4 @@
-"""What it costs to know that an interval is closed, in each of its ways, beside reading it."""
+"""What each way of making sure that an interval is closed costs, compared with reading it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAIN = "SELECT alone"
 LOOKBACK = "with a lookback"
 METHODS = (READ, QUIET, OPEN, PLAIN, LOOKBACK)
 
-# Every fifth second a row: the table's own clock.
+# The table has one row every five seconds, from here on.
 _BEGINNING = datetime(2025, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 
@@ -36,7 +36,7 @@ _DAY = timedelta(days=1)
 def measure(
     workspace: Workspace, rows: int, rounds: int, progress: Progress, *, resume: bool = False
 ) -> Result:
-    """Close and read a day in the middle, and everything, with and without an index.
+    """Close and read a day in the middle, and the whole table, with and without an index.
 
     Raises:
         BenchmarkError: the services do not come up.
@@ -85,7 +85,7 @@ def report(result: Result) -> Report:
 
 
 def ratio_text(wall: float | None, read: float | None) -> str:
-    """A share of the read, with the seconds."""
+    """The time as a multiple of the read's, with the seconds."""
     share = ratio(wall, read)
     return "–" if share is None else f"{share:.2f} × ({seconds(wall)})"
 
@@ -155,7 +155,7 @@ def _indexed(services: Services, name: str) -> str:
 
 @contextmanager
 def _open_transaction(services: Services) -> Iterator[None]:
-    """A transaction in another table, which holds nothing up."""
+    """Keep a transaction open that has written to another table, so it holds nothing up."""
     server = services.mariadb.server
     with server.admin_cursor(db="prod") as cursor:
         cursor.execute("CREATE TABLE IF NOT EXISTS elsewhere (id INT PRIMARY KEY)")
@@ -166,7 +166,7 @@ def _open_transaction(services: Services) -> Iterator[None]:
 
 
 _METHOD = """\
-How long `plan` asks the source before a batch, beside reading that batch into memory (nothing is
-landed), in one warm process. With PROCESS and no open transaction the account's own lists tell;
-else the interval's keys are looked at twice, for what is written and not committed. Shares of the
-read, so below 1 × it costs less than the read itself."""
+How long `plan` queries the source before a batch, compared with reading that batch into memory
+(nothing is landed), in one warm process. The interval's keys are read twice, to find rows that are
+written and not committed; with PROCESS and no open transaction, only those of its last seconds. The
+figures are multiples of the read: below 1 ×, closing the interval costs less than reading it."""

@@ -1,4 +1,4 @@
-"""How soon a command answers: processor time of ``--help``, and of ``millrace list``."""
+"""How fast a command answers: processor time of ``--help``, and of ``millrace list``."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ ONE, MANY = 1, 50
 
 _ROWS_EACH = 100
 _PROGRAMS = {MILLRACE: None, "dbt": None, "ingestr": "ingestr", "dlt": "dlt"}
-"""Programs with the environment that each is in; None: the project's."""
+"""The environment of each program; None means the project's own."""
 
 
 def measure(
     workspace: Workspace, rows: int, rounds: int, progress: Progress, *, resume: bool = False
 ) -> Result:
-    """Ask each program for its help, and Millrace for one table and for fifty that were loaded.
+    """Ask each program for its help, and Millrace for its list of one loaded table and of fifty.
 
     Args:
-        workspace: Where things are.
-        rows: Not used but for the record: what a command prints does not depend on them.
+        workspace: The folders of the benchmarks.
+        rows: Only recorded: what a command prints does not depend on them.
         rounds: How often each is run.
-        progress: Told what happens.
+        progress: Where progress is reported.
         resume: Whether to go on where the last measurement stopped.
 
     Raises:
@@ -67,7 +67,7 @@ def measure(
 
 
 def _loaded(workspace: Workspace, services: Services, count: int) -> Mapping[str, str]:
-    """The environment of a project whose tables, so many, have each been loaded once."""
+    """The environment of a project with this many tables, each of which was loaded once."""
     table = tables.create_rows(workspace, services.mariadb.server, _ROWS_EACH)
     project = DeclaredTable(workspace.scratch / f"project_list_{count}", table)
     write_project(
@@ -126,7 +126,7 @@ def report(result: Result) -> Report:
         targets=(
             Target("millrace --help, processor time", 0.3, cpu(HELP), "s"),
             Target(
-                f"millrace list: {MANY} tables beside one, processor time",
+                f"millrace list: {MANY} tables compared with one, processor time",
                 1.5,
                 ratio(many, one),
                 "×",
@@ -136,5 +136,5 @@ def report(result: Result) -> Report:
 
 
 _METHOD = f"""\
-Each command in a fresh process. `millrace list` shows {ONE} table, or {MANY}, of which each was
-loaded once into DuckDB; most of its time is dbt's own, which reads the profile."""
+Each command runs in a fresh process. `millrace list` shows {ONE} table, or {MANY}, each loaded once
+into DuckDB; most of its time goes to dbt, which reads the profile."""

@@ -19,7 +19,7 @@ SOURCE = "bench"
 SCHEMA = "raw_bench"
 PARTITIONS = (None, 1, 2, 4)
 PERSONAL = (None, "comment", "user_id")
-"""Columns to hash: a text, whose hash lands in about as many bytes; a number, which lands in 2."""
+"""Columns to hash: a text, about as long as its hash, and a number, which else takes 2 bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class DeclaredTable:
     def environment(
         self, partitions: int | None = None, hashed: str | None = None
     ) -> dict[str, str]:
-        """What lets a script find the project, and the table as it is declared there.
+        """The environment variables that name the project, and the table as it is declared there.
 
         Args:
-            partitions: How many connections read it; None: as many as Millrace chooses.
+            partitions: How many connections read it; None means as many as Millrace chooses.
             hashed: Which of its columns is hashed, if any.
         """
         return {
@@ -61,8 +61,8 @@ def declare(workspace: Workspace, table: str) -> DeclaredTable:
     """Declare a table of the database ``prod`` and let dbt parse the project.
 
     Args:
-        workspace: Where the project is made.
-        table: The table, without a cursor: each batch is the whole of it.
+        workspace: The folders of the benchmarks.
+        table: The table. It has no cursor, so each batch is the whole table.
     """
     root = workspace.scratch / f"project_{table}"
     ways = []
@@ -77,13 +77,13 @@ def declare(workspace: Workspace, table: str) -> DeclaredTable:
 def declaration(
     name: str, table: str, *, hashed: str | None = None, **options: Any
 ) -> dict[str, Any]:
-    """A source's table as dbt's YAML has it: a table of the database ``prod``, without a cursor.
+    """A source table as in dbt's YAML: a table of the database ``prod``, without a cursor.
 
     Args:
-        name: As dbt knows it.
-        table: As the database knows it.
+        name: Its name in dbt.
+        table: Its name in the database.
         hashed: A column to hash.
-        options: More of how it is ingested.
+        options: More keys of its ``ingest`` block.
     """
     ingest = {"table": f"prod.{table}", "primary_key": ["id"], **options}
     personal = [{"name": hashed, "config": {"meta": {"pii": "hash"}}}] if hashed else []
@@ -99,8 +99,8 @@ def write_project(
     """Write a dbt project with one MySQL source, and let dbt parse it.
 
     Args:
-        folder: Of ``dbt_project.yml``.
-        tables: The source's: what ``declaration`` gives.
+        folder: The folder of ``dbt_project.yml``.
+        tables: The source's tables, as ``declaration`` returns them.
         models: SQL by name.
         tests: The models' entries in dbt's YAML.
     """
@@ -124,7 +124,7 @@ def write_project(
 
 
 def copy_dags(project: Path) -> Path:
-    """Put this project's DAG files beside another dbt project; returns their folder."""
+    """Copy this repository's DAG files beside another dbt project; returns their folder."""
     folder = project.parent / "dags"
     shutil.copytree(
         REPOSITORY / "dags",

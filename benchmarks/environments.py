@@ -1,6 +1,7 @@
-"""The peers' environments: one each, apart from the project's, made from pinned requirements.
+"""The peers' virtual environments: one each, apart from the project's, from pinned requirements.
 
-``<name>.in`` says what is wanted, ``<name>.txt`` what it resolved to. To resolve it anew::
+``<name>.in`` has the requirements, ``<name>.txt`` the versions that they resolved to. To resolve
+them again::
 
     uv pip compile --universal --python-version 3.11 --no-header --no-annotate NAME.in -o NAME.txt
 """
@@ -19,10 +20,10 @@ _REQUIREMENTS = Path(__file__).with_name("environments")
 
 
 def python_of(workspace: Workspace, name: str) -> Path:
-    """The interpreter of an environment, which is made where it is missing or out of date.
+    """The interpreter of an environment, which is created if it is missing or out of date.
 
     Raises:
-        BenchmarkError: it cannot be installed; carries what uv said.
+        BenchmarkError: it cannot be installed; the message has uv's output.
     """
     folder = workspace.venvs / name
     python = folder / "bin" / "python"
@@ -53,7 +54,7 @@ def pinned_versions() -> dict[str, str]:
 
 
 def _uv(*arguments: str) -> None:
-    # Where scripts/setup puts it when the machine has none.
+    # Where scripts/setup puts uv if the machine has none.
     uv = shutil.which("uv") or str(REPOSITORY / ".sandbox" / "uv" / "bin" / "uv")
     done = subprocess.run([uv, "--quiet", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:

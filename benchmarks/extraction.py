@@ -1,4 +1,4 @@
-"""MySQL to Parquet on S3: Millrace beside what users would pick instead."""
+"""MySQL to Parquet on S3: Millrace compared with what users would pick instead."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def measure(
     """Run every peer, round after round, and compare what each wrote with the table.
 
     Args:
-        workspace: Where things are.
-        rows: Of the table.
+        workspace: The folders of the benchmarks.
+        rows: Rows of the table.
         rounds: How often each peer runs.
-        progress: Told what happens.
+        progress: Where progress is reported.
         only: Names of peers; default: all of them.
         resume: Whether to go on where the last measurement of this size stopped.
 
@@ -69,7 +69,7 @@ def measure(
         for peer in chosen:
             with progress.step(f"prepare {peer.name}"), _noting_failures(peer, failed, progress):
                 peers.prepare(workspace, peer, table)
-        # Round by round, so that a disturbance of the machine meets every peer.
+        # Round by round, so that a disturbance of the machine affects every peer alike.
         for round_ in range(1, rounds + 1):
             for peer in chosen:
                 if peer.name in failed or result.has(CASE, peer.name, round_):
@@ -87,7 +87,7 @@ def measure(
 
 @contextmanager
 def _noting_failures(peer: Peer, failed: dict[str, str], progress: Progress) -> Iterator[None]:
-    """A peer that does not work here must not cost the others' figures."""
+    """Note the failure of a peer, so that the others are measured nevertheless."""
     try:
         yield
     except BenchmarkError as error:
@@ -148,14 +148,14 @@ def _reference(workspace: Workspace, peer: Peer, table: str) -> Path:
 
 
 def _counted(reference: Path, rows: int | None) -> Verdict:
-    """Of a method that discards what it reads, only the rows can be counted."""
+    """The verdict on a method that discards what it reads: only its rows can be counted."""
     expected = pq.read_metadata(reference).num_rows
     changed = () if rows == expected else (f"{rows} rows instead of {expected:,}",)
     return Verdict(rows or 0, changed)
 
 
 def _refuse_changes(peer: Peer, verdict: Verdict) -> None:
-    """The peers' changes are shown in the table; our own are a defect."""
+    """Fail if Millrace or the floor changed a value; a peer's changes are shown in the table."""
     if verdict.changed and (peer.is_millrace or not peer.writes):
         raise BenchmarkError(f"{peer.name} did not bring what is there: {verdict.changed}")
 
@@ -217,20 +217,20 @@ def report(result: Result) -> Report:
         remark="\n\n".join(filter(None, (_failures(result), _examples(result)))),
         targets=(
             Target(
-                "one connection beside the C client that discards, start-up included",
+                "one connection compared with the C client that discards, start-up included",
                 1.5,
                 ratio(result.median(CASE, MILLRACE), floor),
                 "×",
             ),
             Target(
-                "one connection beside the C client that discards, without start-up",
+                "one connection compared with the C client that discards, without start-up",
                 1.5,
                 ratio(median(MILLRACE, "working"), floor),
                 "×",
             ),
             *(
                 Target(
-                    f"{what} hashed, beside the same extraction without it",
+                    f"{what} hashed, compared with the same extraction without hashing",
                     1.3,
                     ratio(result.median(CASE, method), result.median(CASE, MILLRACE)),
                     "×",
@@ -272,18 +272,18 @@ _METHOD = """\
 Each method reads the whole table from MariaDB (loopback, warm) and writes Parquet to the S3 server
 of the sandbox, in a fresh process; wall time is that of the process. Without start-up means: from
 the moment when everything is imported and configured. The two C clients only read and discard; the
-first is the floor. Millrace by itself chooses its number of connections by the table's size; the
-others declare it (`partitions`). Two of them declare a personal column, `pii: hash`: the text
-`comment`, whose hash lands in about as many bytes, and the number `user_id`, which lands in 2 bytes
-and as a hash in 32. Rounds are interleaved; the table has medians, in order of wall time. CPU is
-that of the method's processes; the servers' is MariaDB's and the S3 server's, which share the two
-cores. Peak memory is the resident memory of all processes of the method. After each run what it
-wrote is compared with what the server itself writes (`SELECT … INTO OUTFILE`), value by value, by
-key; the hashes with those of Python's `hmac`."""
+first is the floor. "Millrace" chooses its number of connections by the table's size; its other rows
+declare the number (`partitions`). Two of them hash a personal column (`pii: hash`): the text
+`comment`, whose hash takes about as many bytes in Parquet, and the number `user_id`, which takes 2
+bytes, and its hash 32. Rounds are interleaved; the table has medians, in order of wall time. CPU is
+that of the method's processes; the servers' CPU is that of MariaDB and of the S3 server, which
+share the two cores. Peak memory is the resident memory of all processes of the method. After each
+run, every value that it wrote is compared, by key, with what the server itself writes
+(`SELECT … INTO OUTFILE`), and every hash with that of Python's `hmac`."""
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    """What became of the values, for a cell."""
+    """Whether the values are equal, for a cell of the table."""
     if not values["size"]:
         return "discarded"
     if not values["changed"]:

@@ -26,7 +26,7 @@ TABLES = 50
 
 _ROWS_EACH = 20_000
 _TIMEOUT = 1_200
-# Asking costs the API server what the tasks want of it.
+# Polling takes time of the API server that the tasks need.
 _POLL_SECONDS = 5
 
 
@@ -36,14 +36,14 @@ def measure(
     """Let the schedules of fifty DAGs start at the same moment, once.
 
     Args:
-        workspace: Where things are.
-        rows: Not used but for the record.
+        workspace: The folders of the benchmarks.
+        rows: Only recorded.
         rounds: Not used: it runs once.
-        progress: Told what happens.
-        resume: Whether one that has run is enough.
+        progress: Where progress is reported.
+        resume: Whether to keep the last result instead of running again.
 
     Raises:
-        BenchmarkError: a run failed, or they did not end in time.
+        BenchmarkError: a run failed, or the runs did not end in time.
         SandboxError: a service failed.
     """
     file = ResultFile(workspace, SECTION)
@@ -68,7 +68,7 @@ def measure(
 def _start(workspace: Workspace, stack: Stack) -> AirflowClient:
     folder = workspace.scratch / "fifty" / "dbt_project"
     tables = [declaration(f"t{number}", f"t{number}") for number in range(TABLES)]
-    # The DAG transform wants a model.
+    # The DAG transform needs a model.
     models = {"stg_t0": f"select * from {{{{ source('{SOURCE}', 't0') }}}}"}
     write_project(folder, tables, models)
     stack.airflow.stop()
@@ -80,7 +80,7 @@ def _start(workspace: Workspace, stack: Stack) -> AirflowClient:
     stack.airflow.start()
     client = stack.airflow.client()
     client.wait_for_dags(_dag_ids())
-    # DuckDB has one writer. The source's pool was made with Airflow.
+    # DuckDB has one writer. The source's pool was created with Airflow.
     client.ensure_pool(WAREHOUSE_POOL, slots=1)
     return client
 
@@ -145,7 +145,7 @@ def _fill(server: MySQLServer) -> None:
 def _max_used_connections(server: MySQLServer) -> int:
     with server.admin_cursor() as cursor:
         cursor.execute("show global status like 'Max_used_connections'")
-        # This one asks too.
+        # Less this connection itself.
         return int(cursor.fetchone()[1]) - 1
 
 

@@ -4,16 +4,16 @@
                                    raw_google_sheets.nps_targets and both ledgers
     add_day(connection, rows)      the loads of the next day: 90 % new responses, 9.5 % edits of the
                                    last fortnight, 0.5 % edits of any age; the users are replaced,
-                                   and one in 2,500 changed plan
+                                   one in 2,500 of them with another plan
 
 `connection` is DuckDB's, or one of `redshift_connector` in autocommit (Redshift or the stand-in;
 the SQL keeps to what Redshift takes, so there is no generate_series).
 
-A day has 9,000 responses whatever the history is long: 200,000 are 22 days of them, 20 million six
-years. Ids grow with time, as an AUTO_INCREMENT does. Every load is a day; one response in twenty
-was edited two days after it was given, so it is in the raw table twice. Everything is a function of
-the id and of the load's number, so two warehouses filled on the same day hold the same rows. The
-history ends today, as some data tests read the latest loads by the clock.
+A day has 9,000 responses, however long the history is: 200,000 responses are 22 days, 20 million
+are six years. Ids grow with time, as an AUTO_INCREMENT does. Every load is one day; one response in
+twenty was edited two days after it was given, so it is in the raw table twice. Everything is a
+function of the id and of the load's number, so two warehouses that are filled on the same day hold
+the same rows. The history ends today, because some data tests read the latest loads by the clock.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _mixed(number: str) -> str:
 
 
 class _Warehouse:
-    """Where the history is.
+    """A warehouse that holds the history.
 
     Args:
         connection: To DuckDB or Redshift.
@@ -89,7 +89,7 @@ class _Warehouse:
 
     @classmethod
     def ending_today(cls, connection: Any, loads: int) -> Self:
-        """So many loads, of which the last one is today's."""
+        """A history of this many loads, the last of which is today's."""
         today = datetime.now(UTC).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
         return cls(connection, today - timedelta(days=loads))
 
@@ -113,7 +113,7 @@ class _Warehouse:
             return list(cursor.fetchall()) if cursor.description else []
 
     def time(self, seconds: str) -> str:
-        """So many seconds after the origin."""
+        """The SQL of the time this many seconds after the origin."""
         return f"({self._origin} + cast({seconds} as bigint) * interval '1 second')"
 
     def create_tables(self) -> None:
@@ -167,7 +167,7 @@ class _Warehouse:
         loads = self.numbers(load, load)
         added = f"select id, {load} as load from ({self.numbers(known + 1, known + new)}) as n"
         self.run(self.responses(added, loads))
-        # Every n-th one of the fortnight, and of everything; which, differs from day to day.
+        # Every n-th response of the fortnight, and of all before; which ones differs by the day.
         for count, last, span in (
             (edits, known - load % 7, FORTNIGHT),
             (old_edits, known - FORTNIGHT - load % 7, known - FORTNIGHT - 7),
@@ -269,7 +269,7 @@ class _Warehouse:
 
     @staticmethod
     def numbers(first: int, last: int) -> str:
-        """A query of the whole numbers from `first` to `last`, at most a million, as `id`."""
+        """A query that gives the integers from `first` to `last`, at most a million, as `id`."""
         digits = " union all ".join(f"select {digit} as digit" for digit in range(10))
         places = len(str(last - first))
         value = " + ".join(f"d{place}.digit * {10**place}" for place in range(places))

@@ -1,4 +1,4 @@
-"""A day of new rows on a short and on a long history: what ``dbt build`` takes."""
+"""A day of new rows on a short and on a long history: how long ``dbt build`` takes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SNAPSHOT = "nps_responses_snapshot"
 DAY_ROWS = 10_000
 
 SHORT = 200_000
-# The long history beside the rows that are asked for.
+# The long history has this many times the rows that are asked for.
 _TIMES = 4
 _NODES_SHOWN = 4
 
@@ -45,14 +45,14 @@ _NODES_SHOWN = 4
 def measure(
     workspace: Workspace, rows: int, rounds: int, progress: Progress, *, resume: bool = False
 ) -> Result:
-    """Build both histories in both warehouses, then let days come, in turns.
+    """Build both histories in both warehouses, then add and build days, in turns.
 
     Args:
-        workspace: Where the histories are kept: a later run goes on with its next days, unless
+        workspace: Where the histories are kept: a later run adds the next days to them, unless
             the models have changed since.
         rows: The long history has four times as many responses.
         rounds: How many days.
-        progress: Told what happens.
+        progress: Where progress is reported.
         resume: Whether to go on where the last measurement of this size stopped.
 
     Raises:
@@ -86,12 +86,12 @@ def measure(
 
 
 def build_a_day(workspace: Workspace, progress: Progress, under: Sequence[str | Path]) -> float:
-    """Let a day come to the short history on DuckDB, and build it.
+    """Add a day to the short history on DuckDB, and build it.
 
     Args:
         workspace: Where the history is kept.
-        progress: Told what happens.
-        under: A program that runs dbt, and its arguments.
+        progress: Where progress is reported.
+        under: A program that dbt is run under, and its arguments.
 
     Returns:
         The seconds of the build.
@@ -112,7 +112,7 @@ def dbt_build(
 
     Args:
         log_path: The folder of its logs.
-        select: Nodes; default: all.
+        select: Nodes to build; default: all.
         exclude: Nodes to leave out.
     """
     return (
@@ -127,7 +127,7 @@ def dbt_build(
 
 
 class _History(ABC):
-    """A warehouse with responses of many days, built by dbt."""
+    """A warehouse with the responses of many days, which dbt has built."""
 
     warehouse: str
 
@@ -155,14 +155,14 @@ class _History(ABC):
 
     @abstractmethod
     def settle(self) -> None:
-        """What the warehouse would do by itself overnight."""
+        """Do the maintenance that the warehouse would do by itself overnight."""
 
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """What lets dbt find the warehouse."""
+        """The environment variables by which dbt finds the warehouse."""
 
     def prepare(self, progress: Progress) -> Run:
-        """Fill and build it, unless that was done with the same models; how the build went."""
+        """Fill and build it, unless that was done with the same models; returns the build's run."""
         models = _fingerprint()
         if self._built.is_file():
             built = json.loads(self._built.read_text())
@@ -186,9 +186,9 @@ class _History(ABC):
         return run
 
     def next_day(self, day: int, under: Sequence[str | Path] = ()) -> Run:
-        """Let a day come, and build; `under` is a program that runs dbt, and its arguments.
+        """Add a day, and build it; `under` is a program that dbt is run under, and its arguments.
 
-        dbt's own snapshot of the responses is built after the rest, by itself.
+        dbt's own snapshot of the responses is built separately, after the rest.
         """
         with closing(self.connect()) as connection:
             history.add_day(connection, DAY_ROWS)
@@ -276,7 +276,7 @@ class _RedshiftHistory(_History):
         self._server.reset()
 
     def settle(self) -> None:
-        # Redshift vacuums and analyses when it is idle; PostgreSQL would in the midst of a day.
+        # Redshift vacuums and analyses when it is idle; PostgreSQL would do so during a build.
         with connect_superuser(self._server.endpoint) as connection:
             connection.execute("vacuum analyze")
             connection.execute("checkpoint")
@@ -286,7 +286,7 @@ class _RedshiftHistory(_History):
 
 
 def _fingerprint() -> str:
-    """Of what decides how a history is built."""
+    """The digest of all files that decide how a history is built."""
     project = REPOSITORY / "dbt_project"
     generated = {"target", "logs", "dbt_packages"}
     files = [Path(history.__file__), REPOSITORY / "profiles.yml"]
@@ -311,7 +311,7 @@ def report(result: Result) -> Report:
         table=Table(
             (
                 *("warehouse", "history", "a day's dbt build", "÷ short", "without start-up"),
-                *("dearest nodes", "snapshot of the responses, besides"),
+                *("slowest nodes", "snapshot of the responses, separately"),
                 *("first dbt build", "dbt's peak memory in it"),
             ),
             tuple(
@@ -323,7 +323,7 @@ def report(result: Result) -> Report:
         ),
         targets=(
             Target(
-                f"{DUCKDB}: a day on {long:,} rows of history beside one on {SHORT:,}",
+                f"{DUCKDB}: a day on {long:,} rows of history compared with one on {SHORT:,}",
                 1.5,
                 ratio(result.median(DUCKDB, str(long)), result.median(DUCKDB, str(SHORT))),
                 "×",
@@ -389,13 +389,14 @@ def _dearest(runs: Sequence[Run]) -> str:
 
 _METHOD = f"""\
 The raw tables are filled with NPS responses, one load per day of 9,000, every twentieth edited two
-days later, and with 50,000 users. After a first `dbt build` of everything come days of
-{DAY_ROWS:,} rows: 90 % new responses, 9.5 % edits of the last fortnight, 0.5 % edits of any age;
-all users are replaced, some with another plan. After each day `dbt build` (models, snapshots, data
-tests; unit tests are excluded, as in production) is measured, start-up included, in turns between
-the histories. dbt's own snapshot of the responses is left out of it, then built by itself with its
-tests, and given without start-up. The first build deduplicates and snapshots the whole history; its
-memory is dbt's, in which DuckDB runs, with a limit of 2 GB and room on disk; the stand-in's is in
-PostgreSQL. The time without start-up and those of the dearest nodes are dbt's own. The Redshift
-stand-in has no target: it keeps rows (it is PostgreSQL), and reads all of a row for one column of
-it, where Redshift reads columns."""
+days later, and with 50,000 users. A first `dbt build` builds everything; then days are added, of
+{DAY_ROWS:,} rows each: 90 % new responses, 9.5 % edits of the last fortnight, 0.5 % edits of any
+age; all users are replaced, some with another plan. After each day `dbt build` (models, snapshots,
+data tests; unit tests are excluded, as in production) is measured, start-up included, in turns
+between the histories. dbt's own snapshot of the responses is left out of that build, then built
+separately with its tests, and given without start-up. The first build deduplicates and snapshots
+the whole history. Its memory is that of dbt's process, in which DuckDB runs with a limit of 2 GB
+and may spill to disk; with the stand-in, PostgreSQL does the work in its own processes. The time
+without start-up and those of the slowest nodes are dbt's own figures. The Redshift stand-in has no
+target: it is PostgreSQL, which stores rows and reads whole rows for a single column, where Redshift
+reads only that column."""

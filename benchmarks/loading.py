@@ -1,4 +1,4 @@
-"""Landed Parquet into the warehouse: Millrace beside the warehouse's own bulk way in."""
+"""Landed Parquet into the warehouse: Millrace compared with the warehouse's own bulk load."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PROOF = (
 
 @dataclass(frozen=True)
 class _Landed:
-    """Where a batch lies, and how Millrace finds it."""
+    """Where a batch was landed, and how Millrace finds it."""
 
     landing: str
     manifest: str
@@ -113,7 +113,7 @@ class _Bench:
             ).fetchone()
 
     def write_csv(self) -> None:
-        """The same rows as PostgreSQL's COPY reads them."""
+        """Write the same rows in a form that PostgreSQL's COPY reads."""
         with duckdb.connect() as connection:
             connection.execute(
                 f"copy (select * from read_parquet('{self._reference}')) to '{self._csv}' "
@@ -121,7 +121,7 @@ class _Bench:
             )
 
     def land(self) -> None:
-        """Land the table for each method of Millrace's, by Millrace itself."""
+        """Let Millrace land the table for each of its own methods."""
         folder = (self._workspace.scratch / "landing").as_uri()
         s3 = f"s3://{BUCKET}/{SECTION}/{self._table}"
         for case, method, landing, target in (
@@ -137,7 +137,7 @@ class _Bench:
             )
 
     def run(self, case: str, method: str, round_: int) -> Run:
-        """Load once into an empty warehouse, and prove the rows."""
+        """Load once into an empty warehouse, and check the rows."""
         self._empty(case)
         usage = self._execute(*self._command(case, method))
         self._prove(case, method)
@@ -195,7 +195,7 @@ class _Bench:
             return
         with self._postgres() as connection:
             connection.execute(f"drop schema if exists {SCHEMA} cascade")
-            # Else the files of the round before are still being freed in the next.
+            # Otherwise the files of this round would still be freed during the next.
             connection.execute("checkpoint")
 
     def _prove(self, case: str, method: str) -> None:
@@ -215,7 +215,7 @@ class _Bench:
         return psycopg.connect(self._postgres_uri(), autocommit=True)
 
     def _postgres_uri(self) -> str:
-        """PostgreSQL itself, without the stand-in's proxy."""
+        """The address of PostgreSQL itself, without the stand-in's proxy."""
         endpoint = self._services.redshift_endpoint
         return psycopg.conninfo.make_conninfo(
             host=endpoint.host,
@@ -255,19 +255,19 @@ def report(result: Result) -> Report:
         ),
         targets=(
             Target(
-                f"DuckDB: Millrace from a folder beside a bare {BARE_DUCKDB}",
+                f"DuckDB: Millrace from a folder compared with a bare {BARE_DUCKDB}",
                 1.3,
                 beside_bare(DUCKDB, MILLRACE_FOLDER),
                 "×",
             ),
             Target(
-                "Redshift stand-in: COPY … PARQUET MANIFEST beside PostgreSQL's own COPY",
+                "Redshift stand-in: COPY … PARQUET MANIFEST compared with PostgreSQL's own COPY",
                 1.5,
                 beside_bare(REDSHIFT, BARE_COPY),
                 "×",
             ),
             Target(
-                "Redshift stand-in: Millrace's whole load beside PostgreSQL's own COPY",
+                "Redshift stand-in: Millrace's whole load compared with PostgreSQL's own COPY",
                 1.5,
                 beside_bare(REDSHIFT, MILLRACE_S3),
                 "×",
@@ -278,9 +278,9 @@ def report(result: Result) -> Report:
 
 _METHOD = """\
 Millrace lands the table of the section above; then each method loads it into an empty warehouse, in
-a fresh process, interleaved. The clock runs from when everything is imported and the profile read
-to the commit. The bare ways only bring the rows in: DuckDB's reads the same parts in a folder,
-PostgreSQL's a CSV file with the same rows, beside the server. Millrace also checks each part's
-checksum, stages where the warehouse needs it, deletes what the batch replaces, counts, and writes
-the ledger, in one transaction. After each load counts, sums and maxima are compared with the
-table's."""
+a fresh process, interleaved. The time runs from when everything is imported and the profile is read
+until the commit. The bare methods only insert the rows: DuckDB's reads the same parts from a
+folder, PostgreSQL's reads a CSV file with the same rows from the server's disk. Millrace also
+checks the parts and stages them if the warehouse needs that; then, in one transaction, it deletes
+what the batch replaces, inserts, counts, and writes the ledger. After each load, counts, sums and
+maxima are compared with those of the table."""

@@ -25,15 +25,15 @@ _KILOBYTES = re.compile(r"^(VmRSS|VmHWM):\s+(\d+) kB$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Usage:
-    """What a command took.
+    """The time and memory that a command took.
 
     Attributes:
         wall: Seconds from its start to its end.
-        cpu: Seconds of processor time, user and system, of it and all it started.
-        peak: Resident memory of all its processes together at its highest, in bytes. Pages that
+        cpu: Seconds of processor time, user and system, of it and of all processes it started.
+        peak: The highest resident memory of all its processes together, in bytes. Pages that
             processes share count in each of them.
         services_cpu: Seconds of processor time that the watched services took meanwhile.
-        output: What it printed as JSON on its last line; empty where it printed none.
+        output: The JSON that it printed on its last line; empty if it printed none.
     """
 
     wall: float
@@ -57,18 +57,18 @@ def run(
         command: The program and its arguments.
         environment: Its whole environment.
         folder: Its working directory; its output is kept there.
-        services: Pids of the services that it uses.
-        timeout: Seconds after which it is ended.
+        services: Process ids of the services that it uses.
+        timeout: Seconds after which it is killed.
 
     Raises:
-        BenchmarkError: it failed or took too long; carries the end of its output.
+        BenchmarkError: it failed or took too long; the message has the end of its output.
     """
     watched = [psutil.Process(pid) for pid in services]
     before = _cpu(watched)
     out, err = folder / "stdout.log", folder / "stderr.log"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         started = time.monotonic()
-        # A session of its own: all that it starts can be ended with it.
+        # A session of its own, so that all processes that it starts can be killed with it.
         process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
@@ -82,7 +82,7 @@ def run(
         too_slow = threading.Timer(timeout, _end_session, [process.pid])
         too_slow.start()
         try:
-            # Unlike psutil, it counts the children that have ended.
+            # Unlike psutil, wait4 counts the children that have ended.
             _, status, usage = os.wait4(process.pid, 0)
             wall = time.monotonic() - started
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -101,7 +101,7 @@ def run(
     return Usage(
         wall=wall,
         cpu=usage.ru_utime + usage.ru_stime,
-        # Not the rusage's: that begins with the memory of this process.
+        # Not the peak of rusage, which begins with the memory of this process.
         peak=sampled,
         services_cpu=_cpu(watched) - before,
         output=_last_json(out),
@@ -129,7 +129,7 @@ class _MemoryWatch:
                 family = [self._process, *self._process.children(recursive=True)]
                 memory = [_memory(process.pid) for process in family]
                 now = sum(resident for resident, _ in memory)
-                # A process's own highest, as the kernel keeps it, misses nothing in between.
+                # The kernel's peak of a single process also covers the time between samples.
                 highest = max(peak for _, peak in memory)
                 self._peak = max(self._peak, now, highest)
             if self._stop.wait(_SAMPLE_SECONDS):
@@ -137,7 +137,7 @@ class _MemoryWatch:
 
 
 def _memory(pid: int) -> tuple[int, int]:
-    """What a process holds now and at its highest, in bytes; nothing when it has ended."""
+    """The resident memory of a process and its peak, in bytes; 0 and 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Millrace's memory: flat from small tables to large ones, and with very long texts."""
+"""Millrace's memory: whether it stays flat from small to large tables, and with very long texts."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def report(result: Result) -> Report:
         table=Table(("table", "wall", "Parquet", "peak memory"), tuple(rows)),
         targets=(
             Target(
-                f"peak memory of {max(sizes):,} rows beside that of {min(sizes):,}",
+                f"peak memory of {max(sizes):,} rows compared with that of {min(sizes):,}",
                 _FLAT,
                 ratio(largest, smallest),
                 "×",
@@ -134,5 +134,5 @@ def report(result: Result) -> Report:
 
 _METHOD = """\
 Millrace with one connection reads the same table in three sizes, and a table with a text of 400 kB
-of random Base64 in each row, as in the section above: a fresh process, everything compared
-afterwards. Peak memory includes the interpreter and all that is imported."""
+of random Base64 in each row. As in the section above, each run is a fresh process, and everything
+is compared afterwards. Peak memory includes the interpreter and all that is imported."""

@@ -1,4 +1,4 @@
-"""What Airflow adds: to a ``dbt build``, and before a task can start."""
+"""What time Airflow adds: to a ``dbt build``, and before a task can start."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def measure(
     """Compare ``transform`` with ``dbt build``, and time the DAG files of a large project.
 
     Args:
-        workspace: Where things are.
-        rows: Not used but for the record: the demo's data are small, as Airflow's cost is fixed.
+        workspace: The folders of the benchmarks.
+        rows: Only recorded: the demo's data are small, because Airflow's cost is fixed.
         rounds: How often each is run.
-        progress: Told what happens.
+        progress: Where progress is reported.
         resume: Whether to go on where the last measurement stopped.
 
     Raises:
@@ -93,7 +93,7 @@ def _measure_transform(
         try:
             with progress.step("start the services, load the demo's data, start Airflow"):
                 _start(stack)
-            # The first of each warms caches and is not counted.
+            # The first run of each warms caches and is not counted.
             for round_ in range(result.rounds + 1):
                 for method, run in ((BUILD, _build), (TRIGGERED, _trigger)):
                     if round_ and result.has(TRANSFORM, method, round_):
@@ -156,7 +156,7 @@ def _trigger(workspace: Workspace, stack: Stack) -> float:
 
 
 def _large_project(workspace: Workspace) -> Path:
-    """A parsed project: a staging model a table, and marts of two staging models each."""
+    """A parsed project: one staging model per table, and marts of two staging models each."""
     folder = workspace.scratch / "large_project" / "dbt_project"
     tables = [declaration(f"table_{number}", f"t{number}") for number in range(_TABLES)]
     models = {
@@ -181,7 +181,12 @@ def report(result: Result) -> Report:
         (TRIGGERED, seconds(triggered), times(ratio(triggered, built)), ""),
     ]
     targets = [
-        Target("transform in Airflow beside the same dbt build", 2, ratio(triggered, built), "×")
+        Target(
+            "transform in Airflow compared with the same dbt build",
+            2,
+            ratio(triggered, built),
+            "×",
+        )
     ]
     for name in FILES:
         wall = result.median(PARSE, name)
@@ -216,7 +221,7 @@ _METHOD = f"""\
 The demo's project on DuckDB, with 40,000 responses, in a running Airflow (scheduler, API server,
 DAG processor and triggerer on this machine). `transform` counts from the request that triggers it
 to the end of its last task, publishing to the sheet included; `dbt build` is the whole command with
-the same models, snapshot and data tests. Both in turns, after one of each that is not counted. The
-DAG files are parsed in fresh processes by Airflow's own `DagBag` for a generated project of
-{_TABLES} declared tables and {_MODELS} models with two tests each; the time is the file's,
-everything that it imports included, with Airflow imported before, as in the DAG processor."""
+the same models, snapshot and data tests. Both run in turns, after one run of each that is not
+counted. The DAG files are parsed in fresh processes by Airflow's own `DagBag` for a generated
+project of {_TABLES} declared tables and {_MODELS} models with two tests each. The time includes
+everything that the file imports except Airflow, which the DAG processor has imported before."""

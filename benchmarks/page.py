@@ -60,7 +60,7 @@ def write(workspace: Workspace, reports: Mapping[str, tuple[Result, Report]], do
     """Write the page and its pictures.
 
     Args:
-        workspace: Where the environment that draws is.
+        workspace: Has the environment that draws the pictures.
         reports: As for ``render``.
         docs: The folder of the page; the pictures go to ``images/`` in it.
 

@@ -1,4 +1,4 @@
-"""The ways to bring a MySQL table to Parquet on S3 that are measured side by side."""
+"""The ways to bring a MySQL table to Parquet on S3 that are compared."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _NAMED = (
 
 @dataclass(frozen=True)
 class Peer:
-    """One way.
+    """One of these ways: a tool, and how it is used.
 
     Attributes:
-        name: As the table calls it.
-        script: In ``benchmarks/methods``; or the program of its environment, where it has no
-            suffix.
-        environment: Its environment; None: the project's.
-        argument: What the script is told beside the job.
-        partitions: For Millrace: how many connections read the table; None: as many as it
+        name: Its name in the table of results.
+        script: The script in ``benchmarks/methods``; without a suffix, the program in its
+            environment.
+        environment: Its virtual environment; None means the project's.
+        argument: The script's command line argument, besides the job.
+        partitions: For Millrace: how many connections read the table; None means as many as it
             chooses.
         hashed: Which column it hashes, if any.
         writes: Whether it writes something that can be compared.
@@ -57,12 +57,12 @@ class Peer:
 
     @property
     def slug(self) -> str:
-        """Its name for a path."""
+        """Its name as a part of a path."""
         return re.sub(r"\W+", "_", self.name).lower()
 
     @property
     def is_millrace(self) -> bool:
-        """Whether it is ours."""
+        """Whether it is Millrace."""
         return self.script == "extract_millrace.py"
 
 
@@ -88,14 +88,14 @@ BY_NAME = {peer.name: peer for peer in PEERS}
 
 
 def versions(services: Services) -> str:
-    """Of what is measured beside Millrace, and of the server."""
+    """The versions of what Millrace is compared with, and of the server."""
     pinned = pinned_versions()
     named = ", ".join(f"{name} {pinned[name]}" for name in _NAMED)
     return f"{services.mysql_version}; {named}"
 
 
 def prepare(workspace: Workspace, peer: Peer, table: str) -> None:
-    """Make what a peer needs and what is not measured: its environment, program or project."""
+    """Make what a peer needs, which is not measured: its environment, program or project."""
     if peer.environment:
         python_of(workspace, peer.environment)
     elif peer.is_millrace:
@@ -117,13 +117,13 @@ def extract(
     """Let a peer read a table, in a fresh process.
 
     Args:
-        workspace: Where things are.
-        services: What it reads and writes.
-        peer: Who.
+        workspace: The folders of the benchmarks.
+        services: The services that it reads from and writes to.
+        peer: The peer.
         table: The table in the database ``prod``.
-        prefix: Where in the bucket it writes.
+        prefix: The prefix in the bucket that it writes to.
         folder: Its working directory, empty.
-        under: A program that runs the peer's command, and its arguments.
+        under: A program that the peer's command is run under, and its arguments.
 
     Raises:
         BenchmarkError: it failed.

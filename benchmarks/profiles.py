@@ -22,11 +22,11 @@ EXTRACTION, DAY = MILLRACE, "a day's dbt build on DuckDB"
 
 _RATE = 200
 OTHER = "other"
-# The stages of a path with what marks them in a stack; a stack belongs to the first that it has.
-# A thread that waits for another one is no stage.
+# The stages of a path, with the frames that mark them. A stack belongs to the first stage that
+# matches. A thread that waits for another thread is left out.
 _WAITING = (
     *("_queue_SimpleQueue_get", "PyThread_acquire_lock"),
-    # For Python's own lock; and a pool's thread that looks after its workers.
+    # Waiting for the GIL; and the thread of a pool that looks after its workers.
     *("pthread_cond_timedwait", "_wait_for_updates"),
 )
 _STAGES = {
@@ -57,11 +57,11 @@ def measure(
     """Profile an extraction, and the build of a day.
 
     Args:
-        workspace: Where things are.
-        rows: Of the table that is extracted.
+        workspace: The folders of the benchmarks.
+        rows: Rows of the table that is extracted.
         rounds: Not used: the shares of two runs hardly differ.
-        progress: Told what happens.
-        resume: Whether to keep what was profiled at this size.
+        progress: Where progress is reported.
+        resume: Whether to keep the profiles that were made at this size.
 
     Raises:
         BenchmarkError: the profiler may not look at a process, or what it ran failed.
@@ -83,12 +83,12 @@ def measure(
 
 
 def stages_of(path: str, stacks: Iterable[str]) -> dict[str, int]:
-    """Samples a stage.
+    """Count the samples per stage.
 
     Args:
-        path: Which of the two.
-        stacks: What py-spy wrote as ``raw``: frames joined by semicolons, a blank, and a number
-            of samples.
+        path: Which of the two paths.
+        stacks: py-spy's ``raw`` lines: frames joined by semicolons, a blank, and a number of
+            samples.
     """
     found: Counter[str] = Counter()
     for line in stacks:
@@ -118,7 +118,7 @@ def _profiled(
     folder: Path,
     profile: _Profile,
 ) -> Run:
-    # Kept, for whoever wants to see more than stages.
+    # Kept, for those who want to see more than stages.
     stacks = workspace.results / (re.sub(r"\W+", "-", path) + ".stacks")
     stacks.unlink(missing_ok=True)
     py_spy = python_of(workspace, "profiler").with_name("py-spy")
@@ -167,7 +167,7 @@ def report(result: Result) -> Report:
 
 
 _METHOD = f"""\
-py-spy looks at all threads {_RATE} times a second, at the frames of C and C++ too, and slows what
-it looks at: the shares count, not the seconds. Each stack is counted to one stage; threads that
-wait for another thread are left out. An extraction of {{rows:,}} rows as above, and a day of new
-rows as above on {SHORT:,} rows of history."""
+py-spy samples all threads {_RATE} times per second, with their frames of C and C++. That slows the
+process, so the shares count, not the seconds. Each stack is counted for one stage; threads that
+wait for another thread are left out. The paths are an extraction of {{rows:,}} rows as above, and a
+day of new rows as above on {SHORT:,} rows of history."""

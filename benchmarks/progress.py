@@ -1,4 +1,4 @@
-"""What happens, for the person who waits."""
+"""Progress messages for the person who waits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rich.console import Console
 
 
 class Progress:
-    """Says each step on standard error: live on a terminal, a line each elsewhere.
+    """Reports each step: live on a terminal, elsewhere with one line per step.
 
     Args:
-        console: Where.
+        console: Where to print; standard error.
     """
 
     def __init__(self, console: Console) -> None:
@@ -22,7 +22,7 @@ class Progress:
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
-        """Say that something goes on."""
+        """Show what is being done, until the block ends."""
         if not self._console.is_terminal:
             self.say(what)
             yield

@@ -1,4 +1,4 @@
-"""What a section shows, in the terminal and on the page alike."""
+"""The report of a section, for the terminal and for the page."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MEGABYTE = 10**6
 
 @dataclass(frozen=True)
 class Target:
-    """A promise, and what was measured.
+    """A target, and what was measured.
 
     Attributes:
-        what: What is promised.
-        limit: At most this.
-        measured: What it is; None where it was not measured.
-        unit: Of both.
+        what: What the target is for.
+        limit: The highest value that meets the target.
+        measured: The measured value; None if it was not measured.
+        unit: The unit of both.
     """
 
     what: str
@@ -32,7 +32,7 @@ class Target:
 
     @property
     def verdict(self) -> str:
-        """Whether it is kept."""
+        """Whether the target is met."""
         if self.measured is None:
             return "not measured"
         if self.measured <= self.limit:
@@ -42,20 +42,20 @@ class Target:
         return f"missed by {(self.measured / self.limit - 1) * 100:.0f} %"
 
     def cells(self) -> tuple[str, str, str, str]:
-        """It as a row of a table."""
+        """The target as a row of a table."""
         measured = "–" if self.measured is None else f"{_number(self.measured)} {self.unit}".strip()
         return self.what, f"≤ {_number(self.limit)} {self.unit}".strip(), measured, self.verdict
 
 
 @dataclass(frozen=True)
 class Table:
-    """Figures.
+    """A table of figures.
 
     Attributes:
-        headings: Of the columns; the first column is text, those from the second are figures.
-        rows: As many cells each.
-        ours: The rows that are Millrace's.
-        texts: The columns, beside the first, that are text.
+        headings: The headings of its columns. The first column is text, the others are figures.
+        rows: The cells of each row, as many as there are headings.
+        ours: The numbers of the rows that are Millrace's.
+        texts: The numbers of the columns, besides the first, that are text.
     """
 
     headings: tuple[str, ...]
@@ -66,10 +66,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """What ``charts.py`` draws.
+    """A chart that ``charts.py`` draws.
 
     Attributes:
-        file: Its name beside the page.
+        file: The name of its file.
         caption: What it shows.
         spec: Its kind, labels and values.
     """
@@ -81,15 +81,15 @@ class Chart:
 
 @dataclass(frozen=True)
 class Report:
-    """One section.
+    """The report of one section.
 
     Attributes:
         title: Its heading.
-        method: What was done, a paragraph.
+        method: How it was measured, in one paragraph.
         table: The figures.
         remark: What the page says below them.
-        targets: What was promised.
-        charts: Pictures.
+        targets: The targets.
+        charts: The charts.
     """
 
     title: str
@@ -135,22 +135,22 @@ def terminal_targets(targets: Sequence[Target]) -> RichTable:
 
 
 def ratio(one: float | None, other: float | None) -> float | None:
-    """How many times the other; None where one of them was not measured."""
+    """The first divided by the second; None if one of them was not measured."""
     return None if one is None or not other else one / other
 
 
 def seconds(value: float | None) -> str:
-    """For a cell."""
+    """Seconds, for a cell."""
     return "–" if value is None else f"{value:.2f} s"
 
 
 def times(value: float | None) -> str:
-    """For a cell."""
+    """A factor, for a cell."""
     return "–" if value is None else f"{value:.2f} ×"
 
 
 def megabytes(value: float | None) -> str:
-    """For a cell, from bytes."""
+    """Bytes as megabytes, for a cell."""
     return "–" if value is None else f"{value / MEGABYTE:,.0f} MB"
 
 

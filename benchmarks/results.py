@@ -1,4 +1,4 @@
-"""What was measured: a JSON file a section, written after every run."""
+"""The results: one JSON file per section, written after every run."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Run:
 
     Attributes:
         case: What was done, e.g. ``extract``.
-        method: How.
-        round: Which time, from 1.
-        wall: Seconds.
+        method: How it was done.
+        round: The number of the round, from 1.
+        wall: Wall time in seconds.
         values: What else was measured, by name.
     """
 
@@ -48,9 +48,9 @@ class Result:
         rows: The size that was asked for.
         rounds: How often each method runs.
         measured_at: When it began, in UTC.
-        machine: What it ran on.
+        machine: The machine that it ran on.
         facts: What else the page says.
-        runs: In the order in which they ran.
+        runs: The runs, in their order.
     """
 
     section: str
@@ -71,17 +71,17 @@ class Result:
         return [run for run in self.runs if (run.case, run.method) == (case, method)]
 
     def methods(self, case: str) -> list[str]:
-        """Who ran it, in the order of their first runs."""
+        """The methods of a case, in the order of their first runs."""
         return list(dict.fromkeys(run.method for run in self.runs if run.case == case))
 
     def cases(self) -> list[str]:
-        """What was done, in the order of the first runs."""
+        """The cases, in the order of their first runs."""
         return list(dict.fromkeys(run.case for run in self.runs))
 
     def median(
         self, case: str, method: str, value: Callable[[Run], float] = lambda run: run.wall
     ) -> float | None:
-        """The median over a method's runs; None where it did not run."""
+        """The median over a method's runs; None if there are none."""
         found = [value(run) for run in self.select(case, method)]
         return statistics.median(found) if found else None
 
@@ -109,7 +109,7 @@ class ResultFile:
         return Result(**{**value, "runs": [Run(**run) for run in value["runs"]]})
 
     def begin(self, rows: int, rounds: int, *, resume: bool) -> Result:
-        """A new result, or the last one where it has the same size and is to be resumed."""
+        """A new result; or the last one, if it is to be resumed and has the same size."""
         last = self.load()
         if resume and last is not None and last.rows == rows:
             last.rounds = rounds
@@ -117,7 +117,7 @@ class ResultFile:
         return Result(self._section, rows, rounds)
 
     def save(self, result: Result) -> None:
-        """Write it whole or not at all."""
+        """Write the result, whole or not at all."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_suffix(".draft")
         draft.write_text(json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n")
@@ -125,7 +125,7 @@ class ResultFile:
 
 
 def describe_machine() -> dict[str, str]:
-    """What the figures depend on."""
+    """The machine and the versions that the figures depend on."""
     memory = psutil.virtual_memory().total / 2**30
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
     return {

@@ -1,4 +1,4 @@
-"""The tables that are read, made by MariaDB itself, and what they hold, for the comparison."""
+"""The tables that are read, made by MariaDB itself, and their contents, to compare with."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _DEFINITION = """
     deleted_at datetime null
 """
 
-# Each value follows from the row's number. Comments: a fifth NULL, a fifth '', the rest of 30 to
-# 130 bytes. Amounts: some NULL, one in a thousand with all its 18 digits.
+# Each value is a function of the row's number. Comments: a fifth are NULL, a fifth are '', the rest
+# have 30 to 130 bytes. Amounts: some are NULL, one in a thousand has all 18 digits.
 _VALUES = """
     seq,
     1 + seq * 7919 % 50000,
@@ -80,7 +80,7 @@ def create_rows(workspace: Workspace, server: MySQLServer, rows: int) -> str:
     with _admin(server) as cursor:
         _create(cursor, name, _DEFINITION, fill)
         _write_reference(workspace, cursor, name, COLUMNS)
-        # What is measured is not the disk.
+        # Reads the table into memory, so that the disk is not measured.
         cursor.execute(f"select count(*), sum(length(comment)) from {name}")
     return name
 
@@ -92,7 +92,7 @@ def create_long_texts(workspace: Workspace, server: MySQLServer, rows: int) -> s
     def fill(cursor: Any, draft: str) -> None:
         for first in range(1, rows + 1, _LONG_TEXTS_AT_ONCE):
             numbers = range(first, min(first + _LONG_TEXTS_AT_ONCE, rows + 1))
-            # It compresses little: no buffer is spared.
+            # Random, so that it hardly compresses and fills every buffer.
             texts = [(number, _noise(_LONG_TEXT_BYTES)) for number in numbers]
             cursor.executemany(f"insert into {draft} values (%s, %s)", texts)
 
@@ -129,12 +129,12 @@ def hashed_reference_of(workspace: Workspace, table: str, column: str, salt: str
 
 def _create(cursor: Any, name: str, definition: str, fill: Callable[[Any, str], None]) -> None:
     cursor.execute("create database if not exists prod")
-    # The sequence's tables are looked for in the current database.
+    # MariaDB looks for the tables seq_… in the current database.
     cursor.execute("use prod")
     cursor.execute("show tables like %s", [name])
     if cursor.fetchone():
         return
-    # Renamed when it is whole, so an interrupted one is not taken for it.
+    # Renamed once it is complete, so that an interrupted one is not taken for the table.
     draft = f"draft_of_{name}"
     cursor.execute(f"drop table if exists {draft}")
     cursor.execute(f"create table {draft} ({definition}) character set utf8mb4")
@@ -152,7 +152,7 @@ def _write_reference(
         return
     text = reference.with_suffix(".tsv")
     text.unlink(missing_ok=True)
-    # The server writes the file: none of the measured clients has a hand in it.
+    # The server writes the file, so that no measured client takes part.
     cursor.execute(f"select * from {name} into outfile %s", [str(text)])
     draft = reference.with_suffix(".draft")
     with duckdb.connect() as connection:

@@ -1,4 +1,4 @@
-"""Whether what a method wrote is what the table holds: every value of every row.
+"""Compares what a method wrote with what the table holds: every value of every row.
 
 The reference was written by the server, so no client's mistake is in it.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-# A landed type of the same family holds the same values; these are worth a word.
+# Types of one family hold the same values. A column of another family than the table's is reported.
 _FAMILIES = {
     "BIGINT": "integer",
     "INTEGER": "integer",
@@ -35,9 +35,9 @@ class Verdict:
 
     Attributes:
         rows: How many rows were written.
-        changed: What is not as in the table, a phrase each; empty where all is.
-        examples: A value that was changed, for each such column.
-        retyped: Columns that came as another kind of type, a phrase each.
+        changed: The differences from the table, one phrase each; empty if there are none.
+        examples: One changed value for each changed column.
+        retyped: The columns whose type is of another family, one phrase per type.
     """
 
     rows: int
@@ -92,7 +92,7 @@ def _differing(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, str]]
 ) -> list[tuple[str, str]]:
     """The columns whose values differ."""
-    # Bound to the row's key: values that changed places would not go unseen.
+    # Hashed together with the row's key, so that two rows that swapped values are noticed.
     sums = ", ".join(
         f"count({value}), sum(hash(try_cast(id as bigint), {value}))"
         for name, type_ in columns

@@ -20,7 +20,7 @@ from redshift_standin import RedshiftEndpoint, RedshiftServer
 from redshift_standin.s3 import S3Server
 
 BUCKET = "benchmarks"
-# Holds five million rows of the measured table: what is measured is the reading, not the disk.
+# Holds all five million rows of the measured table, so that reading is measured, not the disk.
 _BUFFER_POOL_MB = 2048
 
 
@@ -40,22 +40,22 @@ class Workspace:
 
     @classmethod
     def default(cls) -> Workspace:
-        """Inside the sandbox of the checkout, or of ``MILLRACE_SANDBOX_DIR``."""
+        """The folder in the checkout's sandbox, or in ``MILLRACE_SANDBOX_DIR``."""
         return cls(SandboxPaths.default().root / "bench")
 
     @property
     def venvs(self) -> Path:
-        """An environment a peer."""
+        """One virtual environment per peer."""
         return self.root / "venvs"
 
     @property
     def results(self) -> Path:
-        """A JSON file a section."""
+        """One JSON file per section."""
         return self.root / "results"
 
     @property
     def scratch(self) -> Path:
-        """What can be made again."""
+        """Files that can be made again."""
         return self.root / "scratch"
 
     @property
@@ -79,7 +79,7 @@ class Services:
 
     @property
     def pids(self) -> list[int]:
-        """Their processes."""
+        """The process ids of MariaDB and of the S3 server."""
         return [pid for pid in (self.mariadb.pid, self.s3.pid) if pid is not None]
 
     @property
@@ -95,7 +95,7 @@ class Services:
 
     @property
     def mysql_version(self) -> str:
-        """What the server says of itself."""
+        """The version that the server reports."""
         server = self.mariadb.server
         with closing(server.connect_as_reader()) as connection:
             return f"MariaDB {connection.get_server_info().partition('-')[0]}"
@@ -115,7 +115,7 @@ class Services:
         )
 
     def environment(self) -> dict[str, str]:
-        """The connections, as Millrace reads them; it holds secrets."""
+        """The connections as Millrace's environment variables, with their secrets."""
         return {
             "AIRFLOW_CONN_MYSQL_PROD": self.mariadb.server.reader_uri(),
             "AIRFLOW_CONN_AWS_LANDING": json.dumps(self.s3.endpoint.airflow_connection()),
@@ -123,7 +123,7 @@ class Services:
         }
 
     def job(self, table: str, prefix: str) -> dict[str, Any]:
-        """What a script in ``benchmarks/methods`` is told; it holds secrets."""
+        """The settings of a script in ``benchmarks/methods``, with their secrets."""
         server, endpoint = self.mariadb.server, self.s3.endpoint
         return {
             "host": server.host,
@@ -143,10 +143,10 @@ class Services:
 
 @contextmanager
 def running_services(workspace: Workspace, *, redshift: bool = False) -> Iterator[Services]:
-    """Services on any free ports, stopped at the end, by Ctrl-C and by SIGTERM too.
+    """Run the services on free ports; stop them at the end, also on Ctrl-C and SIGTERM.
 
     Args:
-        workspace: Where their data is, from one run to the next.
+        workspace: Where their data is kept between runs.
         redshift: Whether the Redshift stand-in is among them.
     """
     with leaving_on_sigterm(), ExitStack() as running:
@@ -180,7 +180,7 @@ def leaving_on_sigterm() -> Iterator[None]:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what would point Millrace, dbt or Airflow elsewhere."""
+    """The environment without the variables that would point Millrace, dbt or Airflow elsewhere."""
     misleading = ("AIRFLOW", "DBT_", "REDSHIFT_", "LANDING_URL", "TARGET", "DUCKDB_", "WAREHOUSE_")
     return {
         name: value for name, value in os.environ.items() if not name.startswith(misleading)

@@ -14,7 +14,7 @@ from millrace.settings import Settings
 keep_no_freed_memory()
 pipeline = Pipeline.find(Settings.read(os.environ))
 table = pipeline.catalog.table(os.environ["BENCH_DECLARED"])
-# The start-up: opening them imports their clients.
+# Part of the start-up: opening them imports their clients.
 _ = pipeline.landing, pipeline.source(table)
 began = job.ready()
 pipeline.extract(table, Batch(table.key))

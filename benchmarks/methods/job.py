@@ -1,4 +1,7 @@
-"""What a method is told: the environment that ``Services.job`` filled. Standard library only."""
+"""The settings of a method, from the environment that ``Services.job`` filled.
+
+Uses only the standard library, as it runs in every peer's environment.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ def mysql_uri(driver: str = "mysql") -> str:
 
 
 def ready() -> float:
-    """The moment at which a method has imported what it needs and begins to read."""
+    """The time when a method has imported what it needs and begins to read."""
     return time.time()
 
 
 def done(began: float) -> None:
-    """Print the end of a run: the seconds without the start-up."""
+    """Print how many seconds the run took without the start-up."""
     print(json.dumps({"working": time.time() - began}))

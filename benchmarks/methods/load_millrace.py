@@ -11,7 +11,7 @@ from millrace.settings import Settings
 
 pipeline = Pipeline.find(Settings.read(os.environ))
 table = pipeline.catalog.table(os.environ["BENCH_DECLARED"])
-# The start-up: reading the profile costs the import of dbt.
+# Part of the start-up: reading the profile imports dbt.
 _ = pipeline.warehouse, pipeline.landing
 manifest = pipeline.landing.read_manifest(os.environ["BENCH_MANIFEST"])
 began = job.ready()

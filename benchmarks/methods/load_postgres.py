@@ -1,4 +1,4 @@
-"""PostgreSQL by itself, below the stand-in: its own COPY of a CSV file that the server reads."""
+"""PostgreSQL itself, without the stand-in: its own COPY of a CSV file that the server reads."""
 
 from __future__ import annotations
 

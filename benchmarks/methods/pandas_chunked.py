@@ -1,4 +1,4 @@
-"""pandas in bounded memory: a server-side cursor, and a Parquet part a chunk."""
+"""pandas in bounded memory: a server-side cursor, and one Parquet part per chunk."""
 
 from __future__ import annotations
 

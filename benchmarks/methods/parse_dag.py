@@ -1,4 +1,4 @@
-"""Parses one DAG file as Airflow's DAG processor does: Airflow is imported already."""
+"""Parses one DAG file as Airflow's DAG processor does, which has imported Airflow before."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The Arrow types that travel through Millrace, and their spelling in a manifest.
 
-Every source maps its types to these, and every warehouse maps these to its own. They are what all
-warehouses hold, so that a landing can be loaded into any: Redshift and BigQuery have no unsigned
-integers.
+Every source maps its types to these, and every warehouse maps these to its own. Every warehouse can
+hold them, so that a landing can be loaded into any. There are no unsigned integers, for example,
+because Redshift and BigQuery have none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
 
 
 def from_name(name: str) -> pa.DataType:
-    """The type that ``str`` spelled so, e.g. ``decimal128(10, 2)``.
+    """The type whose ``str`` is this name, e.g. ``decimal128(10, 2)``.
 
     Raises:
         ValueError: not one of the types that travel through Millrace.

@@ -53,11 +53,11 @@ WHOLE_TABLE = Interval()
 
 
 def loaded_until(intervals: Iterable[Interval]) -> datetime | None:
-    """Where the first gap begins in what intervals hold from the beginning.
+    """The moment up to which the intervals cover everything from the beginning, without a gap.
 
     Returns:
-        The moment; None where the beginning itself is missing. A whole table has no end, so it
-        says nothing of a cursor.
+        None if the beginning itself is missing. The interval of a whole table has no end, so it
+        does not count.
     """
     until = None
     for interval in _by_start(intervals):
@@ -69,7 +69,7 @@ def loaded_until(intervals: Iterable[Interval]) -> datetime | None:
 
 
 def gaps(intervals: Iterable[Interval]) -> list[Interval]:
-    """What is missing between the beginning and the last end, oldest first."""
+    """The intervals that are missing between the beginning and the last end, oldest first."""
     missing: list[Interval] = []
     until: datetime | None = None
     for interval in _by_start(intervals):
@@ -88,7 +88,7 @@ def _by_start(intervals: Iterable[Interval]) -> list[Interval]:
 
 @dataclass(frozen=True)
 class Batch:
-    """What is extracted, landed and loaded as one.
+    """The rows that are extracted, landed and loaded as one unit.
 
     Attributes:
         table: ``<source>.<table>`` as dbt declares it, e.g. ``mysql.nps``.
@@ -150,10 +150,10 @@ class Partition:
     """The part of a batch that one worker extracts.
 
     Attributes:
-        batch: What it is a part of.
+        batch: The batch that it is a part of.
         ranges: The keys that it reads, each on a connection of its own, as of one moment.
-        attempt: The landing's prefix that all partitions of the batch share; None: there is
-            only this one.
+        attempt: The landing's prefix that all partitions of the batch share; None if there is
+            only this partition.
     """
 
     batch: Batch
@@ -180,7 +180,7 @@ class Partition:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """ISO 8601 to an aware UTC time; a time without a zone is UTC.
+    """Parse ISO 8601 as an aware UTC time; a time without a zone is UTC.
 
     Raises:
         ValueError: not ISO 8601.

@@ -18,7 +18,7 @@ import click
 from millrace.batch import Interval, gaps, parse_time
 from millrace.errors import MillraceError
 
-# All else is imported by the command that needs it: `--help` is to be there at once.
+# Each command imports what else it needs, so that `--help` answers at once.
 if TYPE_CHECKING:
     from millrace.catalog import IngestTable, Publication
     from millrace.pipeline import Pipeline
@@ -146,11 +146,11 @@ def list_tables(chosen: Chosen) -> None:
 @cli.command()
 @click.pass_obj
 def check(chosen: Chosen) -> None:
-    """Try each connection, the landing and the warehouse: works, or why not."""
+    """Try each connection, the landing and the warehouse; say what fails, and why."""
     from millrace.terminal import out, print_error
 
     pipeline = chosen.pipeline
-    # One table or publication stands for its connection.
+    # A connection is checked once, however many tables or publications use it.
     checks: dict[str, Callable[[], str]] = {}
     for table in pipeline.catalog.tables:
         checks.setdefault(
@@ -195,13 +195,13 @@ def ingest(
 
     \b
     Without options, a batch takes what is not loaded yet, and the first one takes everything.
-    It ends where transactions that are still open may write, and never leaves a gap behind it.
+    A batch ends early enough that no open transaction can still write into it, and leaves no gap.
     A table without a cursor is always read whole.
       millrace ingest                                          whatever is new
       millrace ingest mysql.nps --from 2026-10-01 --to 2026-10-02
       millrace ingest mysql.nps --all                          everything again
 
-    Loading an interval twice leaves what loading it once leaves.
+    Loading an interval twice has the same result as loading it once.
     """  # noqa: D301 click wants the backspace
     if everything and (start or end):
         raise click.UsageError("--all takes the whole table: leave out --from and --to")
@@ -282,7 +282,7 @@ def main() -> None:
 
 
 def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
-    """Run each, whatever becomes of the others; which ones failed is told again at the end."""
+    """Run each, even if others fail; name the failed ones at the end."""
     from millrace.terminal import err, print_error
 
     failed = []
@@ -303,7 +303,7 @@ def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
 def _interval(
     table: IngestTable, start: datetime | None, end: datetime | None, everything: bool
 ) -> Interval | None:
-    """None: what is not loaded yet."""
+    """The interval that the options ask for; None means what is not loaded yet."""
     if table.is_full_refresh or not (everything or start or end):
         return None
     return Interval(start, end)

@@ -1,6 +1,6 @@
 """Credentials, kept where Airflow users keep them.
 
-Off Airflow the same ``AIRFLOW_CONN_<ID>`` environment variables are read, as a URI or as JSON;
+Outside Airflow the same ``AIRFLOW_CONN_<ID>`` environment variables are read, as a URI or as JSON;
 inside Airflow, ``millrace.airflow`` passes a resolver that asks Airflow itself.
 """
 
@@ -85,7 +85,7 @@ def masked(text: str) -> str:
 
 
 class _Written(BaseModel):
-    """A connection as Airflow writes it: text from outside."""
+    """A connection as it is written for Airflow, not yet validated."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -94,7 +94,7 @@ class _Written(BaseModel):
     port: int | None = Field(default=None, ge=1, le=65_535)
     login: str | None = None
     password: str | None = None
-    # What Airflow calls the database, by a name that pydantic has for something else.
+    # Airflow calls the database "schema", a name that pydantic uses for something else.
     database: str | None = Field(default=None, alias="schema", serialization_alias="schema")
     extra: dict[str, Any] = Field(default_factory=dict)
 
@@ -133,10 +133,10 @@ def _json_fields(text: str) -> Any:
 
 
 def _uri_fields(text: str) -> dict[str, Any]:
-    """What a URI says.
+    """The fields of a connection's URI.
 
-    What a password must not hold as it is would end it there, and the rest be taken for something
-    else: another host would be connected to.
+    Special characters must be percent-encoded. Otherwise one in a password would end it, the rest
+    would be taken for something else, and Millrace would connect to another host.
     """
     try:
         uri = urlsplit(text)

@@ -1,7 +1,7 @@
-"""The clock of a cursor column: how it writes the moments that an interval is made of.
+"""The clock of a cursor column: which wall clock times the column shows during an interval.
 
-A column keeps the wall clock of a zone, at a precision of its own. Where summer time ends, an hour
-of that clock comes twice: whoever reads it must then read too much rather than too little.
+A column shows the wall clock of one zone, at a precision of its own. When summer time ends, an hour
+of that clock comes twice: a batch must then read too much rather than too little.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from millrace.batch import Interval
 
 DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
-# No zone is further from UTC, nor has one ever turned its clock by more.
+# No zone is further from UTC, and none has ever changed its clock by more.
 _FARTHEST = timedelta(hours=25)
 
 
@@ -46,8 +46,8 @@ class CursorClock:
     def bounds(self, interval: Interval) -> tuple[datetime | None, datetime | None]:
         """What the column shows during an interval, as a half-open range of wall clock times.
 
-        Everything that it shows then lies in the range. Around a change of the clock the range is
-        wider, by the change: the neighbouring interval reads those rows, too.
+        Everything that the column shows in the interval lies in the range. Around a clock change
+        the range is wider by that change, and the neighbouring interval reads those rows too.
         """
         start, end = interval.start, interval.end
         if start is not None:

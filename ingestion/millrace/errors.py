@@ -1,19 +1,19 @@
-"""Everything that can go wrong in a way its reader can mend.
+"""Every error that the reader of its message can do something about.
 
     MillraceError
     ├── DeclarationError         what the dbt project declares does not make sense
     ├── ProjectError             the dbt project or its manifest cannot be read
-    ├── SettingError             a setting of the environment is missing or unfit
+    ├── SettingError             a setting of the environment is missing or invalid
     ├── NotInstalled             a declared kind needs a package that is not installed
     ├── ConnectionNotFound       no credentials under that connection id
     ├── SourceError
     │   ├── SourceUnavailable ↻  the server is down
     │   ├── SourceRefused        it refuses our account
-    │   ├── SourceFailed         the server gives an error that somebody has to mend
+    │   ├── SourceFailed         the server gives an error that somebody has to fix
     │   ├── SourceMismatch       what is declared is not there: table, column, key
     │   ├── IntervalOpen ↻       transactions at the source can still write into the interval
-    │   ├── RowsMissing ↻        other rows were read than the source counts
-    │   ├── TooFewRows           less came than the declaration allows
+    │   ├── RowsMissing ↻        not as many rows were read as the source counts
+    │   ├── TooFewRows           fewer rows came than the declaration allows
     │   └── ValueDoesNotFit      a value that its column's type cannot hold
     ├── SheetError
     │   ├── SheetUnavailable ↻   Google cannot be reached, or is busy
@@ -22,7 +22,7 @@
     │   ├── SheetChanged ↻       somebody changed a sheet while it was written
     │   └── PublicationRefused   publishing would lose or overwrite what it must not
     ├── LandingError
-    │   ├── LandingUnavailable ↻ the bucket or folder is not reached
+    │   ├── LandingUnavailable ↻ the bucket or folder cannot be reached
     │   ├── LandingRefused       it is missing, or refuses our account
     │   ├── ManifestNotFound     an attempt that was never committed
     │   ├── ManifestCorrupt      a manifest that is damaged, was changed, or is of another batch
@@ -36,7 +36,7 @@
         ├── SchemaConflict       the batch does not fit the raw table
         └── CountMismatch        loaded rows and the manifest differ
 
-↻ marks what ``MayPass``: trying again later may help without anybody mending anything.
+↻ marks a ``MayPass``: trying again later may help without anybody fixing anything.
 
 A message says what happened and where; ``fix`` says what the reader can do.
 """
@@ -60,11 +60,11 @@ class MillraceError(Exception):
 
     @property
     def may_pass(self) -> bool:
-        """Whether trying again later may help without anybody mending anything."""
+        """Whether trying again later may help without anybody fixing anything."""
         return isinstance(self, MayPass)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Keyword arguments do not survive the default: Airflow pickles errors across processes.
+        # Airflow pickles errors across processes, and the default loses keyword arguments.
         return _rebuild, (type(self), self.message, self.fix)
 
 
@@ -73,7 +73,7 @@ def _rebuild(kind: type[MillraceError], message: str, fix: str) -> MillraceError
 
 
 class MayPass(MillraceError):
-    """A trait, beside an error's place in the tree: trying again later may help."""
+    """A mixin, besides an error's place in the tree: trying again later may help."""
 
 
 class DeclarationError(MillraceError):
@@ -85,7 +85,7 @@ class ProjectError(MillraceError):
 
 
 class SettingError(MillraceError):
-    """A setting of the environment is missing or unfit."""
+    """A setting of the environment is missing or invalid."""
 
 
 class NotInstalled(MillraceError):
@@ -109,7 +109,7 @@ class SourceRefused(SourceError):
 
 
 class SourceFailed(SourceError):
-    """The server gives an error that trying again does not mend."""
+    """The server gives an error that trying again does not fix."""
 
 
 class IntervalOpen(MayPass, SourceError):
@@ -117,7 +117,7 @@ class IntervalOpen(MayPass, SourceError):
 
 
 class RowsMissing(MayPass, SourceError):
-    """Other rows were read than the source itself counts."""
+    """Not as many rows were read as the source itself counts."""
 
 
 class SourceMismatch(SourceError):
@@ -125,7 +125,7 @@ class SourceMismatch(SourceError):
 
 
 class TooFewRows(SourceError):
-    """Less came than the declaration allows."""
+    """Fewer rows came than the declaration allows."""
 
 
 class ValueDoesNotFit(SourceError):
@@ -133,7 +133,7 @@ class ValueDoesNotFit(SourceError):
 
 
 class SheetError(MillraceError):
-    """Speaking with Google Sheets failed."""
+    """Reading from or writing to Google Sheets failed."""
 
 
 class SheetUnavailable(MayPass, SheetError):
@@ -161,7 +161,7 @@ class LandingError(MillraceError):
 
 
 class LandingUnavailable(MayPass, LandingError):
-    """The bucket or folder is not reached."""
+    """The bucket or folder cannot be reached."""
 
 
 class LandingRefused(LandingError):

@@ -1,8 +1,8 @@
 """The manifest of a landed batch: written last, so its presence is the commit.
 
 Its shape is the one that Redshift's ``UNLOAD … MANIFEST VERBOSE`` writes and its
-``COPY … MANIFEST`` reads; what Millrace adds (a part's checksum, a column's Arrow type, the
-batch) are keys of their own.
+``COPY … MANIFEST`` reads. What Millrace adds (a part's checksum, a column's Arrow type, the batch)
+has keys of its own.
 https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html
 """
 
@@ -44,7 +44,7 @@ class Part:
         size: In bytes.
         rows: How many it holds.
         sha256: Hexadecimal digest of the file.
-        etag: What S3 calls this very object; None in a folder.
+        etag: S3's ETag of this very object; None in a folder.
     """
 
     url: str
@@ -139,7 +139,7 @@ class Manifest:
         return manifest
 
     def refuse_other_batch(self, batch: Batch) -> None:
-        """See that this is what was planned to be loaded.
+        """Check that this is the manifest of the batch that is to be loaded.
 
         Raises:
             ManifestCorrupt: it is of another table or interval.
@@ -152,10 +152,10 @@ class Manifest:
             )
 
     def refuse_foreign_parts(self) -> None:
-        """See that every part lies below the manifest, and is named once.
+        """Check that every part is in the manifest's folder or below, and is named once.
 
         Raises:
-            ManifestCorrupt: it is another attempt's, or is there twice.
+            ManifestCorrupt: a part is another attempt's, or is named twice.
         """
         folder = self.url.rpartition("/")[0]
         seen = set()

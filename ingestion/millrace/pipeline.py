@@ -114,13 +114,13 @@ class Pipeline:
 
         Args:
             table: The table.
-            interval: What is asked for; without it, what is not loaded yet.
-            whole: Refuse an interval that is not closed, instead of ending the batch where it is.
+            interval: The interval that is asked for; default: what is not loaded yet.
+            whole: Refuse an interval that is not closed, instead of ending the batch earlier.
 
         Returns:
-            The whole table without a cursor. Otherwise an interval that leaves no gap: it begins
-            where the ledger has its first one, unless all that is asked for is loaded already; and
-            no transaction can write into it any more. None: nothing can be new.
+            Without a cursor, the whole table. Otherwise an interval that no transaction can write
+            into any more. It leaves no gap: it begins at the ledger's first gap, unless all that
+            is asked for is loaded already. None if nothing can be new.
 
         Raises:
             SourceError: the source cannot be read, or differs from what is declared.
@@ -168,10 +168,10 @@ class Pipeline:
         return self.extract_partition(table, Partition(batch, ranges), progress)
 
     def partitions(self, table: IngestTable, batch: Batch) -> list[Partition]:
-        """How workers share the extraction of a batch.
+        """Split a batch into partitions, which workers extract.
 
-        An interval may be read range by range at different times: an edit in between moves a row
-        into the next interval. A whole table has to be read as of one moment, so by one worker.
+        The ranges of an interval may be read at different times, because an edit in between moves
+        a row into the next interval. A whole table must be read as of one moment, by one worker.
         """
         ranges = self.source(table).ranges(table, batch.interval)
         if table.is_full_refresh or len(ranges) == 1:
@@ -185,7 +185,7 @@ class Pipeline:
         """Read a partition of a batch and land it.
 
         Raises:
-            As ``extract``; a partition among others may have any number of rows.
+            As ``extract``; one of several partitions may have any number of rows.
         """
         batch = partition.batch
         with self.source(table).extract(
@@ -221,7 +221,7 @@ class Pipeline:
         Args:
             table: The table.
             partitions: What ``partitions`` returned.
-            manifest_urls: What each of them was landed as.
+            manifest_urls: The URL of each partition's manifest.
 
         Raises:
             TooFewRows: together, fewer rows than the declaration allows; nothing is committed.
@@ -277,7 +277,7 @@ class Pipeline:
         """Read a mart from the warehouse and publish it.
 
         Args:
-            publication: What is declared.
+            publication: The declaration.
             run: Names the run that publishes, for the readers.
 
         Raises:
@@ -329,11 +329,11 @@ class Pipeline:
 
 
 def _without_a_gap(table: IngestTable, asked: Interval, loaded: datetime | None) -> datetime | None:
-    """Where a batch begins so that nothing between the ledger and it is left out."""
+    """Where a batch must begin so that nothing after the loaded time is left out."""
     if loaded is None or asked.start is None:
         return None
     if asked.end is not None and asked.end <= loaded:
-        # An old interval again.
+        # An old interval is loaded again.
         return asked.start
     start = min(asked.start, loaded)
     lookback = table.options.cursor and table.options.cursor.lookback

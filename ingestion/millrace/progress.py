@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[int, int, int | None], None]
-"""Told the rows and bytes landed so far, and about how many rows there are, where that is known."""
+"""Called with the rows and bytes landed so far, and an estimate of all rows if there is one."""
 
 
 def describe(rows: int, size: int, expected_rows: int | None, seconds: float) -> str:

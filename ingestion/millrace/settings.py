@@ -1,4 +1,4 @@
-"""The settings of a run: read once, at the door, and handed on as one frozen object.
+"""The settings of a run: read once, at the start, and passed on as one frozen object.
 
 dbt's own variables may begin with ``DBT_ENGINE_`` too, as in dbt. What the models and
 ``profiles.yml`` read with ``env_var`` is the project's own affair.
@@ -17,7 +17,7 @@ _STATEMENT_SECONDS = 3600
 
 @dataclass(frozen=True)
 class DbtSettings:
-    """What dbt itself reads of the environment to choose a project and a target.
+    """The environment variables by which dbt itself chooses a project and a target.
 
     Attributes:
         project_dir: ``DBT_PROJECT_DIR``.
@@ -35,7 +35,7 @@ class DbtSettings:
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> DbtSettings:
-        """Read them as dbt does: the new name before the old one, an empty value as none."""
+        """Read them as dbt does: the new name overrides the old one, an empty value is none."""
 
         def value(name: str) -> str | None:
             return environ.get(f"DBT_ENGINE_{name}") or environ.get(f"DBT_{name}") or None
@@ -51,7 +51,7 @@ class DbtSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says; docs/settings.md has the table.
+    """The settings in the environment; docs/settings.md lists them.
 
     Attributes:
         landing_url: ``LANDING_URL``.
@@ -77,7 +77,7 @@ class Settings:
         """Read the settings of an environment, such as ``os.environ``.
 
         Raises:
-            SettingError: a value is unfit.
+            SettingError: a value is invalid.
         """
         return cls(
             landing_url=environ.get("LANDING_URL") or None,

@@ -27,7 +27,7 @@ def print_table(
     """Print a table whose first column names its rows.
 
     Args:
-        headings: Of its columns.
+        headings: The headings of its columns.
         rows: The cells.
         numbers: The headings of columns with numbers.
     """
@@ -55,7 +55,7 @@ def print_error(error: MillraceError, console: Console) -> None:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say what goes on while it does."""
+    """Show what is going on, until it is done."""
     with err.status(what):
         yield
 

@@ -190,7 +190,7 @@ def test_verbose_tells_the_steps_and_no_secret(
         (["ingest", "--help"], ["millrace ingest mysql.nps --from 2026-10-01 --to 2026-10-02"]),
         (["ingest", "-h"], ["millrace ingest mysql.nps --all"]),
         (["list", "--help"], ["Show every declared source table"]),
-        (["check", "--help"], ["works, or why not"]),
+        (["check", "--help"], ["say what fails, and why"]),
     ],
     ids=" ".join,
 )

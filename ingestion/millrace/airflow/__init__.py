@@ -1,6 +1,6 @@
 """The DAGs of a project: the one place that imports Airflow and Cosmos.
 
-A file for each of the two kinds of DAG says which project it is for, and nothing else:
+Each of the two kinds of DAG needs one file, which only names the project:
 
     from pathlib import Path
 
@@ -29,7 +29,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: Cosmos takes its time, and ingestion needs none of it."""
+    """Import on first use: Cosmos is slow to import, and ingestion does not need it."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

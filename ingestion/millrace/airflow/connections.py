@@ -15,7 +15,7 @@ def airflow_connection(conn_id: str) -> Connection:
     """A connection as Airflow keeps it, in whichever backend.
 
     Raises:
-        ConnectionNotFound: Airflow has none under that id, or one that cannot be read.
+        ConnectionNotFound: Airflow has no connection with that id, or it cannot be read.
     """
     if f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ:
         # Refuses a URI in which Airflow would take the end of a password for the host.

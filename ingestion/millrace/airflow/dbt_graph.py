@@ -1,8 +1,8 @@
 """The tasks of ``transform`` around Cosmos's graph of models.
 
-Cosmos leaves out the tests of sources and those that read nothing, and lets nothing wait for a test
-of several models. Here every test has a task or belongs to one, and the tasks are in the order in
-which ``dbt build`` takes their nodes.
+Cosmos leaves out the tests of sources and the tests that read nothing, and makes no task wait for a
+test of several models. Here every test belongs to a task, and the tasks are in the order in which
+``dbt build`` runs their nodes.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class TransformGraph:
         self._project = project
         self._patience = patience
         self._lineage = Lineage({})
-        # The mirror of a node, by the node's id; and the one of its tests, by what they test.
+        # A node's own mirror, and the mirror of its tests: both by the node's id.
         self._mirrors: dict[str, DbtMirror] = {}
         self._test_mirrors: dict[str, DbtMirror] = {}
 
     def converters(self) -> dict[DbtResourceType, Callable[..., Any]]:
         """For Cosmos's ``node_converters``: how each kind of node becomes a task."""
-        # Functions, for Cosmos copies them, and would copy this object with its methods.
+        # Lambdas, not methods: Cosmos copies the converters, and with a method also this object.
         return {
             **dict.fromkeys(_BUILT, lambda **node: self._mirror(**node)),
             DbtResourceType.TEST: lambda **node: self._mirror_of_tests(**node),
@@ -59,7 +59,7 @@ class TransformGraph:
         }
 
     def complete(self, dag: DbtDag) -> None:
-        """Add what Cosmos does not draw: the tests it leaves out, who waits for them, and dbt.
+        """Add what Cosmos does not draw: dbt itself, the missing tests, and what waits for them.
 
         Args:
             dag: The DAG that Cosmos made with the converters.
@@ -84,7 +84,7 @@ class TransformGraph:
         self, *, dag: DAG, task_group: TaskGroup | None, node: DbtNode, task_id: str, **_: Any
     ) -> DbtMirror:
         mirror = DbtMirror(task_id=task_id, dag=dag, task_group=task_group)
-        # For a test of several models Cosmos gives another node; it keeps such a task by the test.
+        # A test of several models comes with another node; Cosmos keeps its task by the test's id.
         if task_id == "test":
             self._test_mirrors[node.unique_id] = mirror
         return mirror
@@ -111,14 +111,14 @@ class TransformGraph:
         return publish().operator  # type: ignore[attr-defined]
 
     def _upstream_of(self, exposure: str) -> Iterable[str]:
-        """The mirrors of all that an exposure rests on."""
+        """The task ids of the mirrors of everything upstream of an exposure."""
         upstream = {*self._lineage.ancestors(exposure), *self._lineage.tests_before(exposure)}
         return sorted({self._mirrors[node].task_id for node in upstream & self._mirrors.keys()})
 
     def _add_tests(self, drawn: dict[str, Any]) -> None:
         for tested, tests in self._lineage.tests.items():
             if len(tested) == 1:
-                # They share a task: the one in the group of their model, which Cosmos has drawn.
+                # The tests of one node share a task. Cosmos has drawn it in the group of a model.
                 mirror = self._test_mirrors.get(tested[0]) or self._before(tested, drawn)
                 self._mirrors.update(dict.fromkeys(tests, mirror))
             else:
@@ -128,7 +128,7 @@ class TransformGraph:
     def _before(
         self, tested: Sequence[str], drawn: dict[str, Any], test: str | None = None
     ) -> DbtMirror:
-        """The task of tests, before the tasks that wait for them."""
+        """Return the task of these tests, placed before the tasks that wait for them."""
         mirror: DbtMirror = drawn.get(test or "") or DbtMirror(task_id=_task_id(test or tested[0]))
         for node in self._lineage.first_after(tested):
             if node in drawn:
@@ -149,12 +149,12 @@ class TransformGraph:
             pool=self._project.warehouse_pool,
         )
         ended = EmptyOperator(task_id=ENDED, trigger_rule="all_done")
-        # A run is as its last tasks: without it, one whose dbt failed could be a success.
+        # A run's last tasks decide its state: without this one, it could succeed though dbt failed.
         done = EmptyOperator(task_id=DONE, trigger_rule="none_failed")
         wait >> build >> [ended, done]
         for found in tasks:
             if not found.upstream_task_ids:
-                # It mirrors dbt while it runs: dbt need not have ended, nor must it have failed.
+                # A mirror watches a running dbt: it waits for neither dbt's end nor its success.
                 found.trigger_rule = "all_done" if is_one_after_another() else "one_success"
                 [wait, build] >> found
             if not found.downstream_task_ids:
@@ -164,7 +164,7 @@ class TransformGraph:
 
 
 def is_one_after_another() -> bool:
-    """Whether this is ``airflow dags test``: a task that watches dbt would wait for ever there."""
+    """Whether this is ``airflow dags test``: one task at a time, so none may wait for another."""
     return sys.argv[1:3] == ["dags", "test"]
 
 

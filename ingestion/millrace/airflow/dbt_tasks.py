@@ -1,8 +1,8 @@
-"""The tasks of ``transform``: one runs dbt, the others mirror what it comes to.
+"""The tasks of ``transform``: one runs dbt, the others mirror its results.
 
-``dbt_build`` alone starts dbt, with the warehouse's slot in hand, and says of every other task how
-its nodes ended: its *word*. A mirror reports the word and never runs anything: what dbt refused
-stays refused, however often a task is tried again or cleared.
+Only ``dbt_build`` starts dbt, while it holds the slot of the warehouse's pool. For every other task
+it records how that task's nodes ended: the task's *word*. A mirror reports its word and never runs
+anything: what dbt refused stays refused, however often a task is retried or cleared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BUILD = "dbt_build"
 
 _PROGRAM = "millrace-dbt"
 _LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
-# States of a task in which what it says is of its present try.
+# States of dbt_build in which its words are those of its current try.
 _SPEAKING = {"running", "success", "failed"}
 _AGAIN = f"To build again, clear the task {BUILD} with all tasks downstream of it."
 _POLL_SECONDS = 1.0
@@ -49,10 +49,10 @@ _FAREWELL_SECONDS = 10
 
 @dataclass
 class Word:
-    """What dbt came to for the nodes that a task stands for.
+    """dbt's result for the nodes that a task stands for.
 
     Attributes:
-        status: ``success``, ``failed``, or ``skipped``: dbt was not asked to build it.
+        status: ``success``, ``failed``, or ``skipped`` if dbt was not asked to build them.
         said: What a person should know, line by line.
     """
 
@@ -61,15 +61,15 @@ class Word:
 
 
 class DbtBuild(BaseOperator):
-    """Runs ``dbt build`` and gives each mirror its word as soon as dbt has come to it.
+    """Runs ``dbt build`` and gives each mirror its word as soon as dbt is done with its nodes.
 
-    A node that fails makes it fail for good. Only a dbt that died, or that never reached the
-    warehouse, is tried again.
+    If a node fails, this task fails for good. It is retried only if dbt died, or never reached the
+    warehouse.
 
     Args:
         project: The project.
         mirrored: The ids of the nodes that each mirror stands for, by the mirror's task id.
-        lineage: Who reads what.
+        lineage: Which node reads which.
     """
 
     def __init__(
@@ -113,9 +113,10 @@ class DbtBuild(BaseOperator):
         context["outlet_events"][self.project.built_asset].extra = {"began": began.isoformat()}
 
     def _never_loaded(self, ti: Any) -> list[IngestTable]:
-        """The declared tables that the warehouse has nothing of: whoever reads them waits.
+        """The declared tables that were never loaded; the nodes that read them are left out.
 
-        Only those are looked up that Airflow saw no load of; somebody may have loaded them by hand.
+        Tables that Airflow never saw loaded are looked up in the ledger: somebody may have loaded
+        them by hand.
         """
         names = ti.xcom_pull(task_ids=WAIT) or ()
         unseen = [table for table in self.project.catalog.tables if table.key in names]
@@ -126,7 +127,7 @@ class DbtBuild(BaseOperator):
         return [table for table in unseen if not ledgers[table.key]]
 
     def _reads(self, missing: Sequence[IngestTable]) -> dict[str, str]:
-        """What reads a missing table: why it waits, by the node's id."""
+        """For each node that reads a missing table, by its id: why it is left out."""
         return {
             node: f"It waits for {table.key}, which was never loaded."
             for table in missing
@@ -135,25 +136,25 @@ class DbtBuild(BaseOperator):
 
 
 class DbtMirror(BaseOperator):
-    """Reports what ``dbt_build`` came to for some nodes, as soon as it has.
+    """Reports dbt's result for some nodes, as soon as ``dbt_build`` has it.
 
-    It takes no slot of the warehouse's pool: it never starts dbt, on a retry or when it is cleared
-    neither.
+    It takes no slot of the warehouse's pool, because it never starts dbt, not even on a retry or
+    after it was cleared.
     """
 
     def execute(self, context: Any) -> None:
         """Report the word, or wait for it without a worker."""
         ti = context["ti"]
-        # First the state, then the word: one that is read while dbt runs is of this run of dbt.
+        # Read the state before the word: if dbt_build is running, the word is from this run of it.
         state = build_state(ti)
         word = ti.xcom_pull(task_ids=BUILD, key=_key(self.task_id))
         if state in _SPEAKING and word is not None:
             _report(Word(word["status"], word["said"]))
         elif state in ("success", "failed", "upstream_failed", "skipped"):
             refuse(
-                f"dbt ended and said nothing of {self.task_id}.\n"
-                f"  → The log of {BUILD} says why. Where it ended well, the DAG is of another "
-                "manifest than the project: run `dbt parse`."
+                f"dbt ended and reported nothing about {self.task_id}.\n"
+                f"  → The log of {BUILD} says why. If that task succeeded, the DAG was made from "
+                "an old manifest of the project: run `dbt parse`."
             )
         else:
             self._wait(context, is_stale=word is not None)
@@ -162,9 +163,9 @@ class DbtMirror(BaseOperator):
         from cosmos.operators._watcher.triggerer import WatcherTrigger
 
         if is_stale:
-            # dbt_build was cleared and has not begun: its last words are still there.
+            # dbt_build was cleared and has not begun: the words of its last run are still there.
             look_again(self, timedelta(seconds=_RETURN_SECONDS))
-        fold_wait("Waiting for dbt to come to it")
+        fold_wait("Waiting for dbt to reach it")
         ti = context["ti"]
         trigger = WatcherTrigger(
             model_unique_id=self.task_id,
@@ -183,11 +184,11 @@ class DbtMirror(BaseOperator):
 
 
 class Words:
-    """Collects what dbt says of nodes into the words of the tasks that mirror them.
+    """Collects dbt's results for nodes into the words of the tasks that mirror them.
 
     Args:
         mirrored: The ids of the nodes that each task stands for.
-        give: Called with a task and its word when dbt has come to the last of its nodes.
+        give: Called with a task and its word when dbt is done with the last of its nodes.
     """
 
     def __init__(self, mirrored: Mapping[str, Sequence[str]], give: Any) -> None:
@@ -197,7 +198,7 @@ class Words:
         self._ended: dict[str, list[tuple[str, list[str]]]] = {task: [] for task in mirrored}
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
-        """Take what dbt is not asked to build: why, by the node's id."""
+        """Take the nodes that dbt is not asked to build: by the node's id, why."""
         for node_id, reason in reasons.items():
             task = self._task_of.get(node_id)
             if task is not None and self._open[task]:
@@ -206,7 +207,7 @@ class Words:
                 self._give(task, Word("skipped", [reason]))
 
     def add(self, node_id: str, status: str, details: list[str]) -> None:
-        """Take what a node came to."""
+        """Take the result of a node."""
         task = self._task_of.get(node_id)
         if task is None:
             return
@@ -224,9 +225,9 @@ def build_state(ti: Any) -> str | None:
 
 
 def refuse_what_dbt_refused(ti: Any, mirrors: Iterable[str]) -> None:
-    """Let nothing be published that this run's dbt did not pass, whatever the tasks' colours say.
+    """Refuse to publish what this run's dbt did not pass, whatever the states of the tasks are.
 
-    A dbt that is tried again after it died may refuse what it had passed before.
+    When dbt died and is retried, it may refuse what it had passed before.
 
     Args:
         ti: The task that publishes.
@@ -245,14 +246,14 @@ def refuse_what_dbt_refused(ti: Any, mirrors: Iterable[str]) -> None:
 def running_dbt(
     project: Project, arguments: Sequence[str]
 ) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
-    """A running dbt and what it says (``millrace/dbt/report.py``); it ends with the block.
+    """Start dbt, yield its process and its reports (``millrace/dbt/report.py``), and end it.
 
-    It runs where ``dbt`` and ``millrace`` run by hand, in the project's root, so that a relative
-    path in ``profiles.yml`` is the same file for all. What it writes goes into a folder of its own:
-    the manifest in the project's is what Airflow makes the DAGs from.
+    It runs in the project's root, like ``dbt`` and ``millrace`` by hand, so that a relative path in
+    ``profiles.yml`` is the same file for all of them. It writes into a target folder of its own,
+    because Airflow makes the DAGs from the manifest in the project's.
     """
     with tempfile.TemporaryDirectory(prefix="millrace-dbt-") as target:
-        # Only what changed since is parsed.
+        # With the state of the last parsing, dbt parses only what changed since.
         with suppress(FileNotFoundError):
             shutil.copy(project.manifest_path.with_name("partial_parse.msgpack"), target)
         process = subprocess.Popen(
@@ -274,7 +275,7 @@ def running_dbt(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a dbt that still runs, because its task is ended: it cancels its queries."""
+    """End a dbt that still runs although its task ends; on SIGINT dbt cancels its queries."""
     process.send_signal(signal.SIGINT)
     try:
         process.wait(_FAREWELL_SECONDS)
@@ -301,7 +302,7 @@ def _give(ti: Any, task_id: str, word: Word) -> None:
 
 
 def _key(task_id: str) -> str:
-    """Where Cosmos's trigger looks for the word."""
+    """The XCom key under which Cosmos's trigger looks for the word."""
     return f"{task_id.replace('.', '__')}_status"
 
 
@@ -336,11 +337,11 @@ def _log_node(node: Mapping[str, Any]) -> None:
 
 
 def _judge(end: Mapping[str, Any] | None, code: int, refused: Sequence[str]) -> None:
-    """End the task where dbt did not end well."""
+    """Fail the task if dbt did not end well."""
     if end is None:
         interrupt(
-            f"dbt did not come to its end: {_how_it_ended(code)}.\n"
-            "  → It is tried again. Where that does not help, look for what ends it: the memory of "
+            f"dbt did not finish: {_how_it_ended(code)}.\n"
+            "  → It is tried again. If that does not help, look for what ends it: the memory of "
             "this machine, a shutdown."
         )
     if end["error"]:

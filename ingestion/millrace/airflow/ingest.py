@@ -68,7 +68,7 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
     ) as dag:
         plan = PlanBatch(task_id="plan", project=project, table=table, pool=project.warehouse_pool)
 
-        # A task whose pool is missing would wait for ever: only one that is declared is asked for.
+        # A task waits for ever for a pool that does not exist, so only a declared pool is used.
         @task(pool=table.options.pool or _DEFAULT_POOL)
         def extract(partition: dict[str, Any]) -> str:
             """Read a partition from the source and land it; returns its manifest's URL."""
@@ -91,7 +91,7 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
                 manifest = carrier.merge(table, planned, list(manifest_urls))
                 return carrier.load(table, manifest).rows
 
-        # Airflow hands over what they return.
+        # Airflow passes what these tasks return.
         load(plan.output, extract.expand(partition=plan.output))  # type: ignore[arg-type]
     return dag
 
@@ -101,8 +101,8 @@ class PlanBatch(BaseOperator):
 
     The batch is the run's data interval, or everything before its end. A run without an interval,
     which a person or an asset started, takes what is new up to now. While transactions can still
-    write into the interval, it waits without a worker and a slot, and after a while fails and names
-    who holds it up.
+    write into the interval, the task waits without a worker and a slot of the pool. After a while
+    it fails and says what holds it up.
 
     Args:
         project: The project.
@@ -115,7 +115,7 @@ class PlanBatch(BaseOperator):
         self.table = table
 
     def execute(self, context: Any, until: str | None = None) -> list[dict[str, Any]]:
-        """Plan; returns the partitions."""
+        """Plan the batch; returns its partitions."""
         interval = _interval(context)
         with explained():
             carrier = self.project.pipeline()
@@ -147,11 +147,11 @@ class PlanBatch(BaseOperator):
 def _interval(context: Any) -> Interval | None:
     from millrace.batch import Interval, parse_time
 
-    # A run without a logical date has none; one that is triggered for a moment has an empty one.
+    # A run without a logical date has no interval; a manual run for a given date has an empty one.
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
     if not start or not end or start >= end:
         return None
-    # Airflow's own times compute by rules of their own, and can lose their zone.
+    # Airflow's datetime class has arithmetic of its own, and can lose its time zone.
     return Interval(parse_time(start.isoformat()), parse_time(end.isoformat()))
 
 

@@ -1,4 +1,4 @@
-"""Who reads what in a dbt project, and so who waits for which test."""
+"""Which node of a dbt project reads which, and so which node waits for which test."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Lineage:
         return dict(found)
 
     def first_after(self, tested: Sequence[str]) -> Iterator[str]:
-        """The nodes that wait for a test: dbt builds what has all that it read upstream after it.
+        """The nodes that wait for a test: those downstream of everything that the test reads.
 
         Args:
             tested: What the test reads; a test that reads nothing comes before everything.
 
         Yields:
-            Only the first of each line: what is downstream of them waits anyway.
+            Only the first node on each path: what is downstream of it waits anyway.
         """
         for node, parents in self._parents.items():
             if self._waits(node, tested) and not any(self._waits(p, tested) for p in parents):

@@ -1,7 +1,7 @@
-"""How a task of ours ends when it does not end well, without a Python trace; and how it waits.
+"""How Millrace's tasks fail, without a Python traceback, and how they wait.
 
-Airflow prints the stack of every exception but ``SystemExit``, and would try each again; the retry
-policy tells it which not to.
+Airflow prints the traceback of every exception but ``SystemExit``, and would retry after each; the
+retry policy tells it after which not to.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ log = logging.getLogger(__name__)
 
 
 class TaskEnded(SystemExit):
-    """A task that ends here; ``str()`` is the message, for whoever is called on a failure."""
+    """Ends the task; ``str()`` is the message, for a failure callback."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        # Airflow prints the code, and the message stands above it already.
+        # Airflow prints the exit code; the message has been logged above it.
         self.code = 1
 
 
 class Refused(TaskEnded):
-    """Only a person can mend it."""
+    """A failure that only a person can fix."""
 
 
 class Interrupted(TaskEnded):
-    """It may pass by itself."""
+    """A failure that may pass by itself."""
 
 
 RETRY_POLICY = ExceptionRetryPolicy(
     [RetryRule(Refused, RetryAction.FAIL, reason="To try again by itself would not help.")]
 )
-"""Makes a refused task red at once; everything else is tried again as often as the task says."""
+"""Fails a refused task at once; any other failure is retried as often as the task allows."""
 
 
 def refuse(message: str) -> NoReturn:
@@ -56,7 +56,7 @@ def interrupt(message: str) -> NoReturn:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Let Airflow retry what may pass by itself, and fail at once what only a person can mend."""
+    """Let Airflow retry what may pass by itself, and fail at once what only a person can fix."""
     try:
         yield
     except MillraceError as error:
@@ -69,7 +69,7 @@ def look_again(operator: BaseOperator, after: timedelta, **kwargs: Any) -> NoRet
     Args:
         operator: The task that waits.
         after: How long.
-        kwargs: What to give ``resume``, so that a wait can be bounded: text, numbers.
+        kwargs: Arguments for ``resume``, such as when to give up: text or numbers.
     """
     from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
@@ -79,7 +79,7 @@ def look_again(operator: BaseOperator, after: timedelta, **kwargs: Any) -> NoRet
 
 
 def fold_wait(title: str) -> None:
-    """Fold what a trigger writes from here on, several lines a look, where the UI shows it."""
+    """Let the UI fold what a trigger logs from here on: it writes several lines per look."""
     log.info("::group::%s", title)
 
 

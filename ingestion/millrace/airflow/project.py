@@ -44,8 +44,8 @@ class AirflowProject:
         target: The profile's target; default: the profile's own choice, or ``DBT_TARGET``.
         prefix: Begins the ids of its DAGs and the names of its assets; for a second project in one
             Airflow, such as ``shop__``.
-        warehouse_pool: The Airflow pool of whoever writes to the warehouse. It has one slot where
-            the warehouse is DuckDB, which has one writer.
+        warehouse_pool: The Airflow pool of the tasks that use the warehouse. It needs to have one
+            slot if the warehouse is DuckDB, which one process at a time can write to.
         default_args: Arguments of all tasks, over ``DEFAULT_ARGS``: an owner, retries, callbacks.
     """
 
@@ -73,7 +73,7 @@ class AirflowProject:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """What it declares, by the manifest that dbt has written.
+        """What the project declares, according to the manifest that dbt has written.
 
         Raises:
             ProjectError: there is no manifest.
@@ -113,7 +113,7 @@ class AirflowProject:
 
 
 def is_wanted(dag_id: str) -> bool:
-    """Whether Airflow needs this DAG: all of them, but for a task just the task's own."""
+    """Whether Airflow needs this DAG: to run a task it needs only the task's, else all of them."""
     return get_parsing_context().dag_id in (None, dag_id)
 
 
@@ -121,8 +121,8 @@ def is_wanted(dag_id: str) -> bool:
 def collector_at_rest() -> Iterator[None]:
     """Make DAGs without the garbage collector.
 
-    It would look through all that Airflow has imported again and again: a third of the time for a
-    large project.
+    The collector would scan everything that Airflow has imported again and again, which takes a
+    third of the time for a large project.
     """
     was_on = gc.isenabled()
     gc.disable()

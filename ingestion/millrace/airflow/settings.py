@@ -1,6 +1,6 @@
 """Settings of Airflow itself that Millrace's DAGs run well with, as environment variables.
 
-Nothing here imports Airflow: whoever writes a deployment's environment reads them.
+Nothing here imports Airflow, so that whatever writes a deployment's environment can read them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PRELOADED = (
     "dbt.adapters.duckdb",
     "pyarrow.parquet",
 )
-"""Libraries imported once, by the process that tasks are forked from: each would take up to 2 s.
+"""Libraries imported once, by the process that tasks are forked from: an import takes up to 2 s.
 
 They are what Airflow itself needs to run a task, then Cosmos, dbt and the warehouse. They are
 libraries only, so that a change of a project's own code needs no restart. One that is not installed
@@ -35,12 +35,12 @@ ENVIRONMENT: Mapping[str, str] = {
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
     "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
-    # A task's supervisor may notice its end only at its next heartbeat, and until then keeps its
-    # worker, and a deferred task from being resumed.
+    # A task's supervisor may notice the task's end only at its next heartbeat. Until then it
+    # occupies a worker, and a deferred task is not resumed.
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
-    # A task's log has what dbt says.
+    # dbt's messages are in the task's log already.
     "DBT_LOG_LEVEL_FILE": "none",
     "DO_NOT_TRACK": "1",
 }

@@ -23,8 +23,8 @@ from millrace.airflow.project import AirflowProject, collector_at_rest
 PATIENCE = timedelta(minutes=15)
 """How long ``transform`` waits at most for tables that are being loaded, by default."""
 
-# What it says of each parsing would stand above what a task says; and it warns of exposures, though
-# they are converted.
+# Otherwise Cosmos would log each parsing at the top of every task's log, and warn of exposures,
+# although they are converted.
 logging.getLogger("cosmos").setLevel(logging.ERROR)
 
 
@@ -38,8 +38,8 @@ def transform_dag(
 ) -> DAG:
     """Make the DAG that builds, tests and publishes; Airflow finds it by itself.
 
-    It runs after news in any raw table, and by its schedule in any case: for models that read the
-    clock, and to try again what failed in the night.
+    It runs after any raw table was loaded, and on its schedule in any case: for models that read
+    the clock, and to retry what failed in the night.
 
     Args:
         project: The project.
@@ -69,7 +69,7 @@ def transform_dag(
 
 
 def _cosmos(project: AirflowProject, graph: TransformGraph) -> dict[str, object]:
-    """Cosmos draws the graph; what its tasks do is ours: one runs dbt, and the others mirror it."""
+    """The arguments for Cosmos, which draws the graph; what the tasks do is Millrace's own."""
     dbt = project.dbt
     return {
         "project_config": ProjectConfig(
@@ -77,7 +77,7 @@ def _cosmos(project: AirflowProject, graph: TransformGraph) -> dict[str, object]
             manifest_path=dbt.manifest_path,
             install_dbt_deps=False,
         ),
-        # Cosmos asks for one and does not use it: dbt chooses its target by its own rules.
+        # Cosmos requires a profile and does not use it: dbt chooses its target by its own rules.
         "profile_config": ProfileConfig(
             profile_name=dbt.profile_name,
             target_name=dbt.target or "default",
@@ -96,9 +96,10 @@ def _cosmos(project: AirflowProject, graph: TransformGraph) -> dict[str, object]
 
 
 class RawTables(AssetAny):
-    """News in any raw table.
+    """A load of any raw table.
 
-    Airflow hashes a DAG by the text of its schedule, twice for every edge between its tasks.
+    Its ``repr`` is short because Airflow hashes a DAG by the text of its schedule, twice for every
+    edge between its tasks.
     """
 
     def __repr__(self) -> str:

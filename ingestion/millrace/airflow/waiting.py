@@ -24,12 +24,12 @@ _ACTIVE = ["queued", "running"]
 
 
 class WaitForIngestion(BaseOperator):
-    """Waits, without a worker, while tables are being loaded; at most so many minutes.
+    """Waits, without a worker and for a limited time, while tables are being loaded.
 
-    So a burst of tables makes one run of dbt. Nothing else is waited for: not a table whose DAG is
-    paused, nor one that failed or is not due. When it comes, it starts a run of its own.
+    So a burst of loads makes one run of dbt. It does not wait for a table whose DAG is paused, has
+    failed or is not due: when such a table is loaded, it starts a run of its own.
 
-    A run for news that the last run of dbt has read already is skipped.
+    A run is skipped if the last run of dbt has already read the loads that started it.
 
     Args:
         project: The project.
@@ -92,7 +92,7 @@ class WaitForIngestion(BaseOperator):
         return ti.get_dr_count(dag_id, states=_ACTIVE) > 0 and not _is_paused(ti, dag_id)
 
     def _is_built_already(self, context: Any) -> bool:
-        """Whether all that started this run was there when the last good run of dbt began."""
+        """Whether the loads that started this run came before the last good run of dbt began."""
         news = [event for events in context["triggering_asset_events"].values() for event in events]
         built = context["inlet_events"][self.project.built_asset].ascending(False).limit(1)
         if not news or not len(built):

@@ -1,8 +1,8 @@
 """The dbt manifest, read as declarations: which tables are ingested and which marts published.
 
 A source table with an ``ingest`` block in its meta is an extraction job. The source's own block
-gives defaults; the table's block adds to it key by key. An exposure with a ``publish`` block is a
-publishing job of the mart that it depends on.
+gives defaults, which the table's block overrides key by key. An exposure with a ``publish`` block
+is a publishing job of the mart that it depends on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def load_catalog(manifest_path: Path) -> Catalog:
 
     Raises:
         ProjectError: there is no manifest, or not one that this version understands.
-        DeclarationError: a block has an unknown, missing or unfit key.
+        DeclarationError: a block has an unknown, missing or invalid key.
     """
     try:
         manifest = json.loads(manifest_path.read_text())
@@ -66,7 +66,8 @@ def load_catalog(manifest_path: Path) -> Catalog:
 
 def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
     for node in nodes:
-        # dbt replaces the source's meta by the table's, key by key, and keeps the former.
+        # dbt overrides the source's meta with the table's, one top-level key at a time; it keeps
+        # the source's own as source_meta.
         of_source = node.get("source_meta", {}).get("ingest") or {}
         of_table = node.get("meta", {}).get("ingest")
         if of_table is None:
@@ -100,7 +101,7 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
         )
 
 
-# They become folders of the landing, and ids of DAGs.
+# These names become folders of the landing, and ids of DAGs.
 _SOURCE_NAME = re.compile(r"[\w-]{1,100}")
 _TABLE_NAME = re.compile(r"[\w-][\w.-]{0,99}")
 
@@ -213,7 +214,7 @@ def _validated(block: Any, model: type[BaseModel], where: str) -> BaseModel:
 
 
 def _explain(error: ValidationError, model: type[BaseModel], where: str) -> DeclarationError:
-    """All problems of one block in one message; the way out of the first unknown key."""
+    """Explain all problems of one block in one message; the fix is for the last unknown key."""
     allowed = list(model.model_fields)
     fix = f"Allowed: {', '.join(allowed)}."
     problems = []

@@ -82,7 +82,7 @@ class IngestTable:
 
     @property
     def min_rows(self) -> int:
-        """Fewer rows in one batch are refused."""
+        """The least rows that a batch must have."""
         if self.options.min_rows is not None:
             return self.options.min_rows
         return 1 if self.is_full_refresh else 0
@@ -103,10 +103,10 @@ class Catalog:
     project: str = ""
 
     def publication(self, name: str) -> Publication:
-        """The publication of the exposure called so.
+        """The publication of the exposure with this name.
 
         Raises:
-            DeclarationError: none is.
+            DeclarationError: there is none.
         """
         for publication in self.publications:
             if publication.name == name:
@@ -117,10 +117,10 @@ class Catalog:
         )
 
     def table(self, key: str) -> IngestTable:
-        """The table called ``<source>.<table>``.
+        """The table whose key is ``<source>.<table>``.
 
         Raises:
-            DeclarationError: none is.
+            DeclarationError: there is none.
         """
         for table in self.tables:
             if table.key == key:

@@ -1,14 +1,14 @@
 """The kinds of sources, warehouses and destinations, as installed distributions register them.
 
-A kind is an entry point: its name is what a declaration or a dbt profile calls it, its object says
-the kind's options and how it is opened. Nobody else has a list of kinds, so a distribution of your
-own adds one:
+A kind is an entry point. Its name is the one that a declaration or a dbt profile uses; its object
+holds the kind's options and opens it. There is no other list of kinds, so a distribution of your
+own can add one:
 
     [project.entry-points."millrace.sources"]
     postgres = "my_package.postgres:KIND"
 
-The object's module is imported when a declaration is read, also while Airflow parses its DAG files:
-it imports no client library.
+The object's module is imported when a declaration is read, and so whenever Airflow parses a DAG
+file. It must not import a client library.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ class Kinds:
 
     Attributes:
         group: The group.
-        what: What one of them is called, for messages.
+        what: The word for one of them in messages.
     """
 
     group: str
     what: str
 
     def names(self) -> list[str]:
-        """What they are called, in order."""
+        """The names of the kinds, sorted."""
         return sorted(_registered(self.group))
 
     def find(self, name: str) -> Any | None:
-        """The object of the kind called so; None where there is none."""
+        """The object of the kind with this name; None if there is none."""
         found = _registered(self.group).get(name)
         return found.load() if found else None
 
     def get(self, name: str) -> Any:
-        """The object of the kind called so.
+        """The object of the kind with this name.
 
         Raises:
             DeclarationError: there is none.
@@ -59,21 +59,21 @@ class Kinds:
 
 
 SOURCES = Kinds("millrace.sources", "source")
-"""Of ``SourceKind``."""
+"""Each object is a ``SourceKind``."""
 
 WAREHOUSES = Kinds("millrace.warehouses", "warehouse")
-"""Of ``WarehouseKind``, by the type of dbt's adapter."""
+"""Each object is a ``WarehouseKind``; its name is the type of dbt's adapter."""
 
 DESTINATIONS = Kinds("millrace.destinations", "destination")
-"""Of ``DestinationKind``."""
+"""Each object is a ``DestinationKind``."""
 
 
 @contextmanager
 def needing(requirement: str, kind: str) -> Iterator[None]:
-    """Say what to install where a kind's client library is missing.
+    """Say what to install if a kind's client library is missing.
 
     Args:
-        requirement: What brings the library, as pip takes it: ``millrace[mysql]``.
+        requirement: What pip has to install to bring the library, such as ``millrace[mysql]``.
         kind: The kind, for the message.
 
     Raises:

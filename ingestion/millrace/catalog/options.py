@@ -1,4 +1,4 @@
-"""What every kind of source and destination declares; each kind adds its own in its room."""
+"""The options that every kind of source and destination has; each kind's package adds its own."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Period(BaseModel):
 
 
 class Cursor(BaseModel):
-    """The column whose intervals make the batches; its name alone where the rest need not be said.
+    """The column whose intervals make the batches; declared by its name if no other key is needed.
 
     Attributes:
         column: Its name.
-        time_zone: The zone that a DATETIME or DATE is written in, by its IANA name; UTC where the
-            server is on UTC. A TIMESTAMP has none.
-        settle: How long a statement may work before it writes its first row: as long is waited
-            where the account may not see what others do. Default: MySQL's own time-out for locks
-            and ten seconds.
-        lookback: Each batch reads so much of what is loaded again, and replaces it: for a replica,
-            and for a column that an application fills. No transaction is looked at then.
+        time_zone: IANA name of the zone that a DATETIME or DATE is written in. Default: UTC, if
+            the server is on UTC. A TIMESTAMP is always in UTC.
+        settle: How long a statement may run before it writes its first row. Millrace waits that
+            long if the account may not see other sessions. Default: MySQL's lock wait timeout and
+            ten seconds.
+        lookback: Each batch reads this much of the loaded time again, and replaces its rows: for a
+            replica, and for a column that an application fills. Transactions are not checked then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,21 +67,21 @@ class Cursor(BaseModel):
 
 
 class IngestOptions(BaseModel):
-    """What every kind of source declares.
+    """The options of an ``ingest`` block that every kind of source has.
 
     Attributes:
         connection: Id of the Airflow connection with the credentials.
         pool: An Airflow pool that bounds how many tasks read from the source at a time.
         schedule: Cron expression or preset of the table's DAG.
-        primary_key: Columns that name a row.
-        cursor: Column whose intervals make the batches, or a block that says more of it; without
-            it, each batch is the whole table.
+        primary_key: Columns that identify a row.
+        cursor: Column whose intervals make the batches, or a block with more options; without it,
+            each batch is the whole table.
         min_rows: A batch with fewer rows is refused. Default: a whole table must have one row at
             least, an interval may be empty.
         min_row_ratio: A whole table with fewer rows than this share of those loaded last is
             refused.
         new_columns: What to do with a column that the raw table does not have yet.
-        missing_columns: What to do when a column of the raw table no longer comes.
+        missing_columns: What to do when the source no longer has a column of the raw table.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -116,7 +116,7 @@ class IngestOptions(BaseModel):
 
 
 class PublishOptions(BaseModel):
-    """What every kind of destination declares.
+    """The options of a ``publish`` block that every kind of destination has.
 
     Attributes:
         connection: Id of the Airflow connection with the credentials.

@@ -1,4 +1,4 @@
-"""What somebody may have meant who mistyped a name."""
+"""Suggestions for a mistyped name."""
 
 from __future__ import annotations
 

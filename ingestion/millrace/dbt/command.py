@@ -1,10 +1,10 @@
 """``millrace-dbt``: dbt's own command line, as Airflow starts it.
 
-dbt keeps its whole manifest as Python objects, and at its usual threshold the garbage collector
-looks through them again and again: a third of the CPU of a build.
+dbt keeps its whole manifest as Python objects. With Python's default threshold, the garbage
+collector scans them again and again, which takes a third of a build's CPU time.
 
-``millrace-dbt report …`` runs the same command and says what dbt says as lines of JSON, for a
-program that reads along (``dbt_report.py``).
+``millrace-dbt report …`` runs the same command and writes what happens as lines of JSON, for a
+program that reads them (``report.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import sys
 
-# Objects that are made before the collector looks; Python's own is 700.
+# How many objects are created before the collector runs; Python's default is 700.
 _THRESHOLD = 50_000
 
 

@@ -26,7 +26,7 @@ from millrace.settings import DbtSettings
 log = logging.getLogger(__name__)
 
 _PARSED_SUFFIXES = {".yml", ".yaml", ".sql", ".md", ".py"}
-# Of a seed the manifest holds that it is there, and the file may be large.
+# The manifest holds only that a seed is there, and the seed's file may be large.
 _LISTED_SUFFIXES = {".csv"}
 _GENERATED = {"target", "logs", "dbt_packages"}
 _FINGERPRINT = "millrace_parsed.json"
@@ -42,9 +42,9 @@ class Project:
     Attributes:
         folder: Where ``dbt_project.yml`` is.
         profiles_folder: Where ``profiles.yml`` is.
-        target: The profile's target; without one, the profile's own choice.
-        profile: The profile; without one, that of ``dbt_project.yml``.
-        target_path: The folder for what dbt writes; without one, that of ``dbt_project.yml``.
+        target: The profile's target; default: the profile's own choice.
+        profile: The profile; default: that of ``dbt_project.yml``.
+        target_path: The folder for what dbt writes; default: that of ``dbt_project.yml``.
     """
 
     folder: Path
@@ -63,11 +63,11 @@ class Project:
         profiles_dir: str | Path | None = None,
         target: str | None = None,
     ) -> Project:
-        """The project of a folder: wherever ``dbt`` works, and beside and below the project too.
+        """Find the project wherever ``dbt`` finds it, and also from beside or below the project.
 
-        As in dbt itself an option comes before its variable. Without either the project is the
-        first one at or above ``start``, or in the folder beside it, and ``profiles.yml`` is looked
-        for at ``start``, beside the project, in it, and in ``~/.dbt``.
+        As in dbt itself, an option overrides its variable. Without either, the project is the
+        nearest one at or above ``start``, or in a subfolder of one of those folders.
+        ``profiles.yml`` is looked for at ``start``, beside the project, in it, and in ``~/.dbt``.
 
         Args:
             start: Where to look; default: the working directory.
@@ -93,7 +93,7 @@ class Project:
 
     @property
     def root(self) -> Path:
-        """Where dbt is started, so where relative paths in ``profiles.yml`` start from.
+        """The folder that dbt is started in, where relative paths in ``profiles.yml`` begin.
 
         It is the folder of a ``profiles.yml`` that belongs to the project, else the project's own.
         """
@@ -107,11 +107,11 @@ class Project:
 
     @property
     def profile_name(self) -> str:
-        """The profile that dbt takes."""
+        """The profile that dbt uses."""
         return self.profile or self._declared("profile") or "default"
 
     def dbt_options(self) -> list[str]:
-        """What makes a command of dbt take this project and this target."""
+        """The options that make a dbt command use this project and this target."""
         chosen = {
             "--project-dir": str(self.folder),
             "--profiles-dir": str(self.profiles_folder),
@@ -122,11 +122,11 @@ class Project:
         return [word for option, value in chosen.items() if value for word in (option, value)]
 
     def is_stale(self) -> bool:
-        """Whether dbt would make another manifest of the project now, or there is none.
+        """Whether the manifest is missing, or dbt would make a different one now.
 
-        Told by what the last ``parse`` kept: what the project's files say, the values of the
-        variables that they name, and the declarations of the manifest, which a dbt that was started
-        for another target has overwritten.
+        Compares with the fingerprint that the last ``parse`` kept: the contents of the project's
+        files, the values of the variables that they name, and the manifest's declarations. A dbt
+        that was started for another target may have overwritten these.
         """
         try:
             known = json.loads(self._fingerprint_path.read_text())
@@ -150,7 +150,7 @@ class Project:
         Raises:
             ProjectError: dbt cannot parse the project; the message is dbt's own.
         """
-        # What is changed while dbt reads is read again the next time.
+        # Taken first: a file that changes while dbt reads it is parsed again the next time.
         read = self._inputs_digest()
         # A process of its own: dbt keeps global state, and its import costs seconds.
         done = subprocess.run(
@@ -206,14 +206,14 @@ class Project:
         return self._declared("target-path") or "target"
 
     def _declared(self, key: str) -> str | None:
-        """A plain text of ``dbt_project.yml``."""
+        """The value of a key in ``dbt_project.yml``, as text."""
         import yaml
 
         try:
             found = yaml.safe_load((self.folder / "dbt_project.yml").read_text()) or {}
             return str(found[key]) if found.get(key) else None
         except (yaml.YAMLError, AttributeError):
-            # dbt says what is wrong with it.
+            # dbt itself reports what is wrong with the file.
             return None
 
     @property
@@ -224,9 +224,9 @@ class Project:
         return {"inputs": inputs, "declarations": _declarations_digest(self.manifest_path)}
 
     def _inputs_digest(self) -> str:
-        """Of all that dbt makes a manifest from.
+        """The digest of everything that dbt makes a manifest from.
 
-        Values of variables, some of which are secret, are in no file but as a part of this.
+        The values of variables, some of them secret, are written to no file except in this digest.
         """
         digest = hashlib.sha256()
         names: set[str] = set()
@@ -272,7 +272,7 @@ def _named_project(folder: Path) -> Path:
 
 
 def _project_around(here: Path) -> Path:
-    """The nearest project: at or above a folder, or in a folder beside one of those."""
+    """The nearest project: at or above a folder, or in a subfolder of one of those."""
     for folder in (here, *here.parents):
         if (folder / _PROJECT_FILE).is_file():
             return folder
@@ -285,7 +285,7 @@ def _project_around(here: Path) -> Path:
             )
         if beside:
             return beside[0]
-        # Beyond is other people's.
+        # Folders above this one are not the user's, or not the repository's.
         if folder == Path.home() or (folder / ".git").exists():
             break
     raise ProjectError(
@@ -312,9 +312,9 @@ def _profiles_folder(here: Path, project: Path) -> Path:
 
 
 def _declarations_digest(manifest_path: Path) -> str | None:
-    """Of what Millrace reads of a manifest; None where there is none.
+    """The digest of what Millrace reads in a manifest; None if there is no manifest.
 
-    dbt writes the file anew at every start, with other times and the SQL that it compiled.
+    Not of the whole file: dbt rewrites it at every start, with new times and compiled SQL.
     """
     try:
         manifest = json.loads(manifest_path.read_text())

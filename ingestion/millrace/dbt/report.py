@@ -1,4 +1,4 @@
-"""What dbt says while it runs, as lines of JSON that Airflow's tasks read along.
+"""Reports what dbt does while it runs, as lines of JSON that an Airflow task reads.
 
 Three kinds of line, each an object with one key:
 
@@ -6,8 +6,8 @@ Three kinds of line, each an object with one key:
     {"node": {"id": "test.…", "status": "fail", "details": […]}}   a model, test, … that has ended
     {"end": {"ok": false, "error": null, "may_pass": false}}       the last line
 
-Without an ``end``, dbt did not end: it was killed. ``details`` tells a person what went wrong
-where: dbt's message, the file, up to five of a failing test's rows, the SQL that was run.
+If there is no ``end``, dbt was killed. ``details`` says, for a person, what went wrong and where:
+dbt's message, the file, up to five of a failing test's rows, the SQL that was run.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any, TextIO
 
 ROWS = 5
-"""So many rows of a failing test are shown."""
+"""How many rows of a failing test are shown."""
 
 _COLUMNS = 8
 _COLUMN_WIDTH = 60
 _SQL_LINES = 60
 _SHOWN_LEVELS = {"info", "warn", "error"}
-# What dbt calls a node that is as it should be; a test that only warns is.
+# dbt's statuses for a node without a failure; a test that only warns is one.
 _WELL = {"success", "pass", "warn", "no-op"}
 
 
 def is_well(status: str) -> bool:
-    """Whether dbt takes a node with this status for done, so that others may build on it."""
+    """Whether dbt considers a node with this status done, so that others may build on it."""
     return status in _WELL
 
 
@@ -117,16 +117,16 @@ class Reporter:
 
     def _node(self, node_id: str) -> dict[str, Any]:
         if self._manifest is None:
-            # dbt has written it before it runs the first node.
+            # dbt writes the manifest before it runs the first node.
             self._manifest = json.loads((_target_path() / "manifest.json").read_text())
         found: dict[str, Any] = self._manifest["nodes"][node_id]
         return found
 
     def _compiled_sql(self, node: dict[str, Any]) -> str:
-        """What dbt sent to the warehouse, from the place where dbt writes it."""
+        """The SQL that dbt sent to the warehouse, from the file in which dbt keeps it."""
         file = Path(node["original_file_path"])
         if file.name != Path(node["path"]).name:
-            # Many nodes to a file, as the tests of a YAML file.
+            # One file declares many nodes, such as the tests of a YAML file.
             file /= node["path"]
         compiled = _target_path() / "compiled" / node["package_name"] / file
         return compiled.read_text().strip() if compiled.is_file() else ""
@@ -142,11 +142,11 @@ def _target_path() -> Path:
 def _rows(sql: str) -> list[str]:
     """The first rows that a test's SQL finds, as a table.
 
-    Asked by dbt's own process: DuckDB lets no other in.
+    The query runs in dbt's own process, because DuckDB lets no other one in.
     """
     from dbt.adapters.factory import FACTORY
 
-    # More than the protocol says: all adapters have a connection by name, and a limit.
+    # Any: the adapters' protocol lacks connection_named and limit, which all adapters have.
     adapter: Any
     (adapter,) = FACTORY.adapters.values()
     with adapter.connection_named("millrace_failing_rows"):
@@ -175,7 +175,7 @@ def _is_outage(error: BaseException | None) -> bool:
 
 
 def _end_with_the_reader() -> None:
-    """End this process when whoever started it is gone, however that came about.
+    """End this process when the one that started it is gone, for whatever reason.
 
     A task that is killed cannot end its dbt, which would go on without the task's slot in the pool.
     """

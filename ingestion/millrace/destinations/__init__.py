@@ -1,1 +1,1 @@
-"""Where marts are published to: one module a kind of destination."""
+"""Where marts are published to: one package per kind of destination."""

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """What readers now see.
+    """The table that readers now see.
 
     Attributes:
-        rows: How many, without the headings.
-        columns: Their names, in order.
-        tab: The title of what they look at.
-        url: Where it is.
+        rows: Number of rows, without the headings.
+        columns: Names of the columns, in order.
+        tab: Title of the tab that the table is in.
+        url: Address of the tab.
         checksum: SHA-256 over the values, as they were read back.
     """
 
@@ -43,40 +43,42 @@ class Destination(Protocol):
             What was reached, for a person.
 
         Raises:
-            SheetUnavailable: it is not reached, or refuses us.
+            SheetUnavailable: it cannot be reached, or is busy.
+            SheetRefused: it refuses our key.
         """
 
     def publish(
         self, publication: Publication, rows: pa.Table, *, refreshed: str, warehouse: str
     ) -> Published:
-        """Replace what readers see by the rows: whole, or not at all.
+        """Replace the table that readers see: all of it, or nothing.
 
-        Where it is refused, readers are told that what they see is stale.
+        If publishing is refused, readers are told that their table is stale.
 
         Args:
-            publication: What is declared.
+            publication: The declaration.
             rows: The mart, ordered, with the columns to publish.
             refreshed: When and by which run, for the readers.
             warehouse: Names the warehouse and schema that the rows come from, so that another
                 one's publication is not overwritten.
 
         Raises:
-            SheetUnavailable: it is not reached, or refuses us; readers see the old table or,
-                where it broke off after the last request, the new one.
-            SpreadsheetNotFound: it is not there, or not shared with us.
+            SheetUnavailable: it cannot be reached, or is busy. Readers see the old table or, if
+                the connection broke after the last request, the new one.
+            SheetRefused: it refuses our key.
+            SpreadsheetNotFound: the spreadsheet is not there, or not shared with us.
             PublicationRefused: publishing would lose or overwrite what it must not.
-            SheetChanged: somebody keeps changing it while it is written.
+            SheetChanged: somebody keeps changing the table while it is written.
         """
 
     def mark_stale(
         self, publication: Publication, reason: str, *, when: str, warehouse: str
     ) -> None:
-        """Tell the readers that what they see is not refreshed, without changing it.
+        """Tell the readers that their table was not refreshed, and leave the table as it is.
 
-        Nothing is raised: that it could not be told is logged.
+        A failure to do so is logged, not raised.
 
         Args:
-            publication: What is declared.
+            publication: The declaration.
             reason: Why, in one line.
             when: Since when and by which run.
             warehouse: As for ``publish``.
@@ -88,9 +90,9 @@ class DestinationKind:
     """A kind of destination, as its distribution registers it (see ``millrace.catalog.kinds``).
 
     Attributes:
-        options: What a publication to it declares.
+        options: The model of the options that a publication to it declares.
         open: Opens one, given its credentials; it imports the kind's client library.
-        requirement: What brings that library, as pip takes it.
+        requirement: What pip has to install to bring that library.
     """
 
     options: type[PublishOptions]
@@ -99,7 +101,7 @@ class DestinationKind:
 
 
 def open_destination(name: str, connection: Connection) -> Destination:
-    """The destination of a kind.
+    """Open the destination of a kind.
 
     Raises:
         DeclarationError: there is no such kind.

@@ -1,7 +1,7 @@
-"""Google's Sheets API, as far as Millrace speaks it: every call to the outside is here.
+"""The part of Google's Sheets API that Millrace uses: every call to Google is here.
 
-gspread signs in and speaks; quota (429) and passing faults (5xx, a cut connection) are tried
-again by urllib3, with backoff and jitter, honouring Retry-After.
+gspread signs in and sends the requests. After a used-up quota (429) or a passing fault (5xx, a
+broken connection), urllib3 retries with backoff and jitter, and honours Retry-After.
 https://developers.google.com/workspace/sheets/api/reference/rest
 """
 
@@ -37,7 +37,7 @@ Cell = str | float | int | bool | None
 EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 a sheet's times have no zone
 """Day 0 of serial numbers."""
 
-# What a person sees of the errors that the API has names for.
+# How a sheet shows the errors that the API has names for.
 _ERRORS = {
     "NULL_VALUE": "#NULL!",
     "DIVIDE_BY_ZERO": "#DIV/0!",
@@ -48,7 +48,7 @@ _ERRORS = {
     "N_A": "#N/A",
     "LOADING": "Loading…",
 }
-# One for all the cells that have none.
+# Shared by all cells without a number format.
 _AUTOMATIC: Mapping[str, str] = {}
 _CELL_FIELDS = (
     "sheets.data.rowData.values(effectiveValue,effectiveFormat.numberFormat,dataValidation)"
@@ -59,7 +59,7 @@ _READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
 _WRITE = "https://www.googleapis.com/auth/spreadsheets"
 _TIMEOUT_SECONDS = (10, 180)
 
-# Every request that Millrace sends leaves the same when it is sent twice, so each may be repeated.
+# Every request of Millrace may be repeated: the second is refused, or adds blank rows at most.
 _RETRY = Retry(
     total=6,
     backoff_factor=1,
@@ -74,12 +74,12 @@ _RETRY = Retry(
 
 @dataclass(frozen=True, slots=True)
 class SheetCell:
-    """A cell with what its value alone does not say.
+    """A cell: its value, and what the value alone does not say.
 
     Attributes:
         value: Its value; None in an empty cell, and where a formula ends in an error.
-        error: What a person sees of that error, such as ``#REF!``; a text that somebody typed is
-            a value.
+        error: How the sheet shows that error, such as ``#REF!``. The same text typed by a person
+            is a value.
         number_format: Google's ``NumberFormat``, with ``type`` and ``pattern``; empty where it is
             automatic.
         is_unticked: Whether it is a check box that nobody ticked.
@@ -111,7 +111,7 @@ class GoogleSheets:
 
     Raises:
         ConnectionNotFound: the connection holds no service account's key.
-        SheetUnavailable: the key is damaged.
+        SheetRefused: the key is damaged.
     """
 
     def __init__(self, connection: Connection, *, may_write: bool = False) -> None:
@@ -125,17 +125,18 @@ class GoogleSheets:
         self._http.endpoint = endpoint
         self._http.set_timeout(_TIMEOUT_SECONDS)
         self._http.session.mount(endpoint, HTTPAdapter(max_retries=_RETRY))
-        # Nobody who reads a sheet once should have to close anything.
+        # So that nobody has to close the session.
         weakref.finalize(self, self._http.session.close)
 
     def check(self) -> str:
         """Sign in.
 
         Returns:
-            Whom spreadsheets are shared with.
+            The account that spreadsheets are to be shared with.
 
         Raises:
-            SheetUnavailable: Google cannot be reached, or refuses the key.
+            SheetUnavailable: Google cannot be reached.
+            SheetRefused: Google refuses the key.
         """
         with self._explained(""):
             self._http.login()
@@ -147,7 +148,8 @@ class GoogleSheets:
         Dates are serial numbers; trailing empty cells and rows are left out.
 
         Raises:
-            SheetUnavailable: Google cannot be reached, or refuses.
+            SheetUnavailable: Google cannot be reached, or is busy.
+            SheetRefused: Google refuses the key.
             SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
             APIError: Google cannot make sense of the range (code 400).
         """
@@ -179,15 +181,16 @@ class GoogleSheets:
     def metadata(
         self, spreadsheet: str, fields: str, *, ranges: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """What Google keeps of a spreadsheet, without its cells unless ``fields`` names them.
+        """Google's description of a spreadsheet, without its cells unless ``fields`` names them.
 
         Args:
             spreadsheet: Its URL or key.
-            fields: What to bring, as a field mask.
-            ranges: Bring only tabs and cells that are in one of these, in A1 notation.
+            fields: What to return, as a field mask.
+            ranges: Return only tabs and cells that are in one of these, in A1 notation.
 
         Raises:
-            SheetUnavailable: Google cannot be reached, or refuses.
+            SheetUnavailable: Google cannot be reached, or is busy.
+            SheetRefused: Google refuses the key.
             SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
         """
         with self._explained(spreadsheet):
@@ -200,7 +203,8 @@ class GoogleSheets:
         """The titles of its tabs.
 
         Raises:
-            SheetUnavailable: Google cannot be reached, or refuses.
+            SheetUnavailable: Google cannot be reached, or is busy.
+            SheetRefused: Google refuses the key.
             SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
         """
         sheets = self.metadata(spreadsheet, "sheets.properties.title").get("sheets", [])
@@ -212,8 +216,9 @@ class GoogleSheets:
         """Apply changes together: all of them, or none.
 
         Raises:
-            SheetUnavailable: Google cannot be reached, or refuses. What became of the changes is
-                not known: read back.
+            SheetUnavailable: Google cannot be reached, or is busy. Whether the changes were
+                applied is not known: read back.
+            SheetRefused: Google refuses the key.
             SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
             APIError: Google cannot make sense of a change (code 400); none is applied.
         """
@@ -281,10 +286,10 @@ def said(error: APIError) -> str:
 
 
 class _Credentials(Credentials):  # type: ignore[misc]  # google-auth is untyped
-    """A service account's, asking nobody but the token endpoint.
+    """A service account's credentials, which ask only the token endpoint.
 
     google-auth also looks up, in the background and at another host, in which regions the account
-    may be used. Sheets does not heed that; behind a firewall it costs seconds and warnings.
+    may be used. Sheets ignores that; behind a firewall the look-up costs seconds and warnings.
     """
 
     def _is_regional_access_boundary_lookup_required(self) -> bool:
@@ -301,7 +306,7 @@ class _HTTPClient(gspread.HTTPClient):
         try:
             return super().request(method, url, *args, **kwargs)
         except ChunkedEncodingError:
-            # urllib3 tries again only where no answer has begun to come.
+            # urllib3 does not retry once an answer has begun to arrive.
             return super().request(method, url, *args, **kwargs)
 
 

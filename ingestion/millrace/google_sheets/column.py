@@ -26,7 +26,7 @@ class SheetColumn:
         name: Its name in the warehouse.
         type: ``string``, ``integer``, ``double``, ``percent``, ``decimal(p,s)``, ``boolean``,
             ``date`` or ``datetime``.
-        label: Its heading, where that is another than the name.
+        label: Its heading, where that differs from the name.
     """
 
     name: str
@@ -40,7 +40,7 @@ class SheetColumn:
 
     @property
     def number_format(self) -> dict[str, str] | None:
-        """The format without which its values would not look like what they are."""
+        """The format that its values need to look like their type; None if they need none."""
         if self.type == "date":
             return {"type": "DATE", "pattern": "yyyy-mm-dd"}
         if self.type == "datetime":

@@ -8,8 +8,8 @@ import unicodedata
 def column_name(heading: str) -> str:
     """A heading as a column's name: "Target NPS (%)" is ``target_nps``.
 
-    Composed and decomposed accents are the same. A heading of signs alone is called what Unicode
-    calls them: "%" is ``percent_sign``. Only a blank heading has no name.
+    Composed and decomposed accents are the same. A heading without letters and digits gets the
+    Unicode names of its signs: "%" is ``percent_sign``. Only a blank heading has no name.
     """
     text = unicodedata.normalize("NFC", heading.strip().lower())
     kept = ""
@@ -21,7 +21,7 @@ def column_name(heading: str) -> str:
 
 
 def _spelled(signs: str) -> str:
-    """What Unicode calls these signs, without those that only change how others look."""
+    """The Unicode names of these signs, without those that only change how others look."""
     shown = [sign for sign in signs if unicodedata.category(sign)[0] not in "MCZ"]
     words = " ".join(unicodedata.name(sign, "sign") for sign in shown)
     return words.lower().replace("-", " ").replace(" ", "_")

@@ -1,4 +1,4 @@
-"""The note on a table's first heading: what it tells people, and what it keeps for the next time.
+"""The note on a table's first heading: what it tells people, and what the next publication reads.
 
 It is the record of a publication: whose the table is, which columns it has and how many rows. It
 moves with its cell, and people see it.
@@ -35,7 +35,7 @@ class Owner:
     warehouse: str = ""
 
     def is_same(self, other: Owner) -> bool:
-        """Whether these are one."""
+        """Whether both are the same; an unknown warehouse matches any."""
         warehouses = {self.warehouse, other.warehouse} - {""}
         return self.publication == other.publication and len(warehouses) < 2
 
@@ -85,7 +85,7 @@ class Note:
 
     @cached_property
     def record(self) -> Record | None:
-        """What it keeps of a publication; None where it is a note of somebody else's."""
+        """The record of a publication that it keeps; None if it is somebody else's note."""
         return _read_record(self.text)
 
 
@@ -116,7 +116,7 @@ def written_note(
 
 def stale_note(text: str, *, when: str, reason: str) -> str:
     """The note of a table that could not be refreshed, with the time of the first failure."""
-    # What is wrong first, and no list of it: this is for readers.
+    # The first lines say what is wrong. The list of all problems after them is not for readers.
     reason = " ".join(line.strip() for line in reason.split("\n")[:2])
     first, _, rest = text.partition("\n")
     if first.startswith(_STALE):

@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class RowChange:
-    """A change of rows, counted from 0 as they stand before it.
+    """A change of rows. They are counted from 0, as they are before the change.
 
     Attributes:
         kind: What happens.
@@ -33,7 +33,7 @@ def changes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[RowCh
 
     Returns:
         Changes to apply one after the other. A row whose key stays is neither inserted nor
-        deleted. Never are all rows deleted before one is inserted.
+        deleted. The rows are never all deleted before one is inserted.
     """
     current = list(before)
     wanted, known = set(after), set(before)
@@ -58,7 +58,7 @@ def changes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[RowCh
 
 
 def _insert(made: list[RowChange], at: int) -> None:
-    """Insert one more row, together with the one before where that was just inserted."""
+    """Insert one more row; extend the last change if that inserted the row before."""
     if made and made[-1].kind == "insert" and made[-1].end == at:
         made[-1] = replace(made[-1], end=at + 1)
     else:

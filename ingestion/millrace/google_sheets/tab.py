@@ -1,7 +1,7 @@
-"""The tab that is published to: what it must not lose, and the changes that make it the mart.
+"""The tab that is published to: what it must not lose, and the changes that bring the mart into it.
 
-Pure functions. The table is where its note is (``sheet_note``); what the note does not name is its
-users'.
+Pure functions. The table is where its note is (``note.py``). Everything that the note does not name
+belongs to the tab's users.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Tab:
         return None
 
     def named(self, row: int, column: int) -> str:
-        """A cell as a person calls it, counted from 0."""
+        """A cell's name for people; row and column are counted from 0."""
         return f"{self.title}!{rowcol_to_a1(row + 1, column + 1)}"
 
     @cached_property
@@ -145,7 +145,7 @@ class Tab:
         width = max(len(self.published), len(table.columns))
         ours = range(self.column, self.column + width)
         line = self.cells[at] if at < len(self.cells) else ()
-        # What nobody ticked says nothing about its row.
+        # A check box that nobody ticked says nothing about its row.
         filled = {
             column
             for column, cell in enumerate(line)
@@ -169,8 +169,8 @@ def check_loss(tab: Tab, table: SheetTable, min_row_ratio: float, *, follows: bo
     """Refuse what would lose a user's cells, or most of the table.
 
     Args:
-        tab: What is there.
-        table: What is to be.
+        tab: The tab as it is.
+        table: The table to publish.
         min_row_ratio: Share of the rows that must be left.
         follows: Whether rows are inserted, so that what is below the table moves down.
 
@@ -219,7 +219,7 @@ def check_loss(tab: Tab, table: SheetTable, min_row_ratio: float, *, follows: bo
 
 
 def has_key(tab: Tab, key: Sequence[str]) -> bool:
-    """Whether the rows that are there can be known by this key."""
+    """Whether the rows that are there can be identified by this key."""
     return set(key) <= {tab.published[at].name for at in tab.ours}
 
 
@@ -254,16 +254,16 @@ def refuse_shift(tab: Tab, cells: Sequence[tuple[int, int]], key: Sequence[str])
 
 
 def check_removed(tab: Tab, table: SheetTable, removed: Sequence[int]) -> list[str]:
-    """What people wrote beside rows that the mart no longer has, which goes with them.
+    """The cells that people wrote beside rows that the mart no longer has: they go with the rows.
 
     Args:
-        tab: What is there.
-        table: What is to be.
+        tab: The tab as it is.
+        table: The table to publish.
         removed: Rows of the table that go, from 1.
 
     Raises:
-        PublicationRefused: it may be the keys that changed, rather than the rows that went:
-            somebody changed the table itself, or no row at all would stay.
+        PublicationRefused: perhaps no rows went, and only their keys changed: somebody changed
+            the table itself, or no row at all would stay.
     """
     cells = [cell for row in removed for cell in tab.beside(row, table)]
     if cells and (not tab.is_untouched or len(removed) == tab.rows):
@@ -318,15 +318,15 @@ def _row_request(sheet_id: int, first: int, change: RowChange) -> Request:
         return {"moveDimension": {"source": rows, "destinationIndex": first + change.to}}
     if change.kind == "delete":
         return {"deleteDimension": {"range": rows}}
-    # Rows look like the one above, but not like the headings.
+    # New rows look like the row above, but not like the headings.
     return {"insertDimension": {"range": rows, "inheritFromBefore": change.start > 0}}
 
 
 def make_room(tab: Tab, table: SheetTable) -> list[Request]:
     """Add the tab, or the rows and columns that it lacks; it never shrinks.
 
-    Dimensions are appended rather than set: rows that a user added meanwhile stay, at the price
-    of a few blank ones too many where the request is repeated.
+    Dimensions are appended rather than set, so that rows that a user added meanwhile stay. If the
+    request is repeated, there are a few blank rows too many.
     """
     rows, columns = tab.row + len(table.rows) + 1, tab.column + len(table.columns)
     if not tab.exists:
@@ -344,13 +344,13 @@ def make_room(tab: Tab, table: SheetTable) -> list[Request]:
 def write_values(
     tab: Tab, table: SheetTable, rows: Sequence[Sequence[Cell]], standing: int
 ) -> Request:
-    """Write the headings and perhaps rows, and blank those of our own that are left over.
+    """Write the headings and perhaps rows, and clear those of our own that are left over.
 
-    ``updateCells`` clears the cells of its range that it brings nothing for.
+    ``updateCells`` clears the cells of its range that it has no value for.
 
     Args:
-        tab: Where.
-        table: What is to be.
+        tab: The tab to write to.
+        table: The table to publish.
         rows: Headings and rows to write.
         standing: Rows of ours that are there when this is applied.
     """
@@ -365,7 +365,7 @@ def write_values(
 
 
 def write_chunk(sheet_id: int, first: int, rows: Sequence[Sequence[Cell]]) -> Request:
-    """Write the values of a few rows of a staging tab, from a row on, counted from 0."""
+    """Write the values of a few rows of a staging tab; the first row is counted from 0."""
     return {
         "updateCells": {
             "start": {"sheetId": sheet_id, "rowIndex": first, "columnIndex": 0},
@@ -389,13 +389,13 @@ def copy_under_headings(staging_id: int, tab: Tab, table: SheetTable) -> Request
 
 
 def dress(tab: Tab, table: SheetTable, standing: int) -> list[Request]:
-    """Formats of what is new, and blanks where columns of ours are no longer published.
+    """Format what is new, and clear our columns that are no longer published.
 
-    How people format what is there already is theirs: new rows look like the last one.
+    People's own formats of what is there already stay; new rows look like the last one.
 
     Args:
-        tab: Where.
-        table: What is to be.
+        tab: The tab to write to.
+        table: The table to publish.
         standing: Rows of ours that are there when this is applied.
     """
     changes: list[Request] = []

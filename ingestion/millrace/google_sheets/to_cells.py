@@ -1,4 +1,4 @@
-"""A mart as a sheet's cells: pure functions, and every misfit is found at once.
+"""Converts a mart to a sheet's cells: pure functions, which report all misfits at once.
 
 A sheet knows texts, numbers and booleans. Dates are numbers in a date's format, and numbers are
 doubles, of which it shows 15 digits: what does not fit exactly is refused, never rounded.
@@ -28,7 +28,7 @@ _DAY = timedelta(days=1)
 _DIGEST_LENGTH = 16
 
 Canonical = tuple[str | float | bool | None, ...]
-"""A row in the one form that is compared."""
+"""A row in the form in which rows are compared."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def to_sheet_table(rows: pa.Table, labels: Mapping[str, str]) -> SheetTable:
 
     Args:
         rows: The mart.
-        labels: Heading by column name, where it is another than the name.
+        labels: Heading by column name, where it differs from the name.
 
     Raises:
         PublicationRefused: values or columns that a sheet cannot hold; each is named.
@@ -111,10 +111,10 @@ def row_data(row: Iterable[Cell]) -> dict[str, Any]:
 
 
 def canonical(row: Sequence[Cell], width: int) -> Canonical:
-    """A row in the one form that is compared, whether it was written or read back.
+    """A row in the form in which rows are compared, whether it was written or read back.
 
-    Trailing empty cells, which the API leaves out, are there again; numbers have the 15 digits
-    that a sheet counts with.
+    Trailing empty cells, which the API leaves out, are added again; numbers are rounded to the 15
+    digits that a sheet counts with.
     """
     cells: list[str | float | bool | None] = []
     for cell in row[:width]:
@@ -134,7 +134,7 @@ def checksum(rows: Iterable[Sequence[Cell]], width: int) -> str:
 
 
 def digest(rows: Iterable[Canonical]) -> str:
-    """A short name for these rows, in whatever order."""
+    """A short digest of these rows, the same in whatever order they come."""
     return _sha256(sorted(json.dumps(row) for row in rows))[:_DIGEST_LENGTH]
 
 

@@ -1,7 +1,7 @@
-"""A sheet's cells as typed columns: pure functions, and every misfit is found at once.
+"""Converts a sheet's cells to typed columns: pure functions, which report all misfits at once.
 
-The API gives dates as serial numbers and every number as a double; what a cell means is what its
-number format shows, and it has to be what its column is declared to be.
+The API gives dates as serial numbers and every number as a double. The cell's number format says
+what such a number means, and that must be what the column is declared to be.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from millrace.google_sheets.column import SheetColumn
 from millrace.google_sheets.headings import column_name
 
 _LISTED = 20
-# What is typed with more digits becomes another number before anybody can read it.
+# The sheet rounds a number with more digits when it is typed, before anybody can read it.
 _EXACT_DIGITS = 15
 _TOO_MANY_DIGITS = (
     f"has more than the {_EXACT_DIGITS} digits that a sheet keeps: format the column as plain "
     "text, then type it again"
 )
-# Python itself takes digits of any script, underscores, infinity and NaN.
+# Python itself would also accept digits of any script, underscores, infinity and NaN.
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DATETIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
 )
-# Formats that show a number's own digits, so that as a text it is what a person sees.
+# Formats that show a number's own digits: as a text, it is then what a person sees.
 _PLAIN_FORMAT = re.compile(r"@|General|[#,]*0?(\.[0#?]*)?", re.IGNORECASE)
 
 Shown = Literal["number", "date", "duration", "percent"]
@@ -90,16 +90,16 @@ def find_columns(
         rows: The rows under it.
         declared: Type by column name.
         corner: Where the heading row begins.
-        labels: Heading by column name, where it is another than the name.
-        undeclared: Whether columns that are not declared come too, as text. Otherwise nothing
-            about them matters.
+        labels: Heading by column name, where it differs from the name.
+        undeclared: Whether columns that are not declared are read too, as text. Otherwise they
+            are ignored.
 
     Returns:
         The declared columns in their declared order, then the others.
 
     Raises:
-        SourceMismatch: a declared column without a heading or with two, or one that is to come
-            and cannot be named; all of them at once.
+        SourceMismatch: a declared column has no heading or two, or a column that is to be read
+            cannot be named; the message lists all of them.
     """
     wanted = wanted_headings(declared, labels)
     places: dict[str, list[int]] = {}
@@ -139,9 +139,9 @@ def heading_row(
 ) -> int:
     """Which row has the headings: the first one, or the one under a title.
 
-    Somebody may have put a title above the table, which has none of the headings and fewer cells.
-    What looks like another table's heading or row is not passed over: it is the first row then,
-    and its problems are told.
+    Somebody may have put a title above the table: it has none of the headings, and fewer cells
+    than the table has columns. A row that looks like part of a table is not skipped as a title:
+    the first row is then taken for the headings, and what is wrong with it is reported.
     """
     wanted = set(wanted_headings(declared, labels).values())
     for number, row in enumerate(rows):
@@ -215,8 +215,8 @@ def convert(cell: SheetCell, type_: str) -> Any:
     """One cell as a value of a declared type; an empty cell is None.
 
     Raises:
-        ValueError: the type cannot hold it exactly, or it is something else; says so for a
-            person.
+        ValueError: the type cannot hold it exactly, or it is something else; the message is for
+            a person.
     """
     if cell.error:
         raise ValueError(f"the formula ends in {cell.error}")
@@ -233,7 +233,7 @@ def convert(cell: SheetCell, type_: str) -> Any:
 def shown_as(number_format: Mapping[str, str]) -> Shown:
     """What a number format shows a number as."""
     kind, pattern = number_format.get("type", ""), number_format.get("pattern", "")
-    # A text in quotes, an escaped sign and a currency, a colour or a condition show no value.
+    # Quoted text, escaped signs, currencies, colours and conditions show nothing of the value.
     bare = re.sub(r'"[^"]*"|\\.|\[(?!h+\]|m+\]|s+\])[^\]]*\]', "", pattern)
     if kind == "TIME" or "[" in bare:
         return "duration"
@@ -243,7 +243,7 @@ def shown_as(number_format: Mapping[str, str]) -> Shown:
 
 
 def _check_format(cell: SheetCell, type_: str) -> None:
-    """Refuse a number that its cell shows as something else than its column is declared."""
+    """Refuse a number whose format shows it as something else than the column's declared type."""
     shown = shown_as(cell.number_format)
     kind = type_.partition("(")[0]
     if kind == "string":
@@ -333,7 +333,7 @@ def _to_string(cell: Cell) -> str:
         _check_digits(cell)
         if float(cell).is_integer():
             return str(int(cell))
-        # Of a sum like 0.1 + 0.2 the last bits are noise.
+        # The last bits of a sum like 0.1 + 0.2 are noise.
         short = f"{cell:.{_EXACT_DIGITS}g}"
         return short if abs(float(short) - cell) <= 2 * math.ulp(cell) else repr(cell)
     return str(cell)
@@ -418,7 +418,7 @@ def _moment(cell: Cell, pattern: re.Pattern[str], what: str) -> datetime:
             raise ValueError(f"{_shown(cell)} is not {what}") from None
         if moment.tzinfo is not None:
             raise ValueError(f"{_shown(cell)} has a time zone; a sheet's times have none")
-        # Python also knows weeks, and cuts fractions of a second.
+        # Python also accepts ISO weeks, and truncates fractions of a second.
         if not pattern.fullmatch(cell.strip()):
             raise ValueError(f"{_shown(cell)} is not {what}")
         return moment
@@ -431,7 +431,7 @@ def _moment(cell: Cell, pattern: re.Pattern[str], what: str) -> datetime:
 
 
 def _from_serial(number: float) -> datetime:
-    # A serial number of these days resolves to some microseconds; people see milliseconds.
+    # Today's serial numbers are exact only to some microseconds; people see milliseconds.
     return EPOCH + timedelta(milliseconds=round(number * 86_400_000))
 
 

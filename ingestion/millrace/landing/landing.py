@@ -51,11 +51,11 @@ if TYPE_CHECKING:
 MANIFEST_NAME = "manifest.json"
 PART_BYTES = 128 * 1024 * 1024
 _COPY_CHUNK_BYTES = 8 * 1024 * 1024
-# While a chunk is sent S3 is silent too: so much more time as a line of this speed needs.
+# S3 is silent while a chunk is sent, too. The timeout allows for a connection of this speed.
 _SLOWEST_BYTES_A_SECOND = 100_000
 
 RowCheck = Callable[[int], None]
-"""Called with the number of rows before a manifest is written; raises to leave it unwritten."""
+"""Called with the number of rows before a manifest is written; raises to prevent that."""
 
 
 class Landing:
@@ -65,7 +65,7 @@ class Landing:
         url: ``s3://bucket/prefix`` or ``file:///folder``.
         connection: Credentials for S3 (``aws_landing``): login and password are a key pair, or
             the extra has ``role_arn`` and perhaps ``external_id``; further extras:
-            ``region_name``, ``endpoint_url``. Without a connection, boto3's own chain.
+            ``region_name``, ``endpoint_url``. Default: boto3's own credential chain.
 
     Raises:
         SettingError: the URL is of no known kind.
@@ -84,7 +84,7 @@ class Landing:
             The landing's URL.
 
         Raises:
-            LandingUnavailable: one of them fails.
+            LandingError: one of them fails.
         """
         path = f".millrace-check-{secrets.token_hex(4)}"
         with explained(self.url):
@@ -111,22 +111,22 @@ class Landing:
         """Land one attempt at a batch.
 
         Args:
-            batch: What is landed.
+            batch: The batch.
             schema: The columns.
             streams: The rows, of that schema; each stream is read by a thread of its own and
                 makes parts of its own.
-            attempt: The attempt that these rows are only a part of: they get a manifest of their
-                own below it, and ``merge`` makes the attempt's.
+            attempt: The attempt, if these rows are only a part of it: they get a manifest of their
+                own below it, and ``merge`` writes the attempt's.
             part_bytes: A part is closed when it has reached this size.
-            before_commit: What it raises leaves the attempt uncommitted.
-            progress: Told the rows and bytes so far, after every record batch.
+            before_commit: If it raises, the attempt stays uncommitted.
+            progress: Called with the rows and bytes so far, after every record batch.
             expected_rows: How many rows there will be, where that is known; for the progress.
 
         Returns:
             The manifest, already written.
 
         Raises:
-            LandingUnavailable: the landing refuses the write; the attempt stays uncommitted.
+            LandingError: the landing cannot be written; the attempt stays uncommitted.
         """
         extracted_at = datetime.now(UTC)
         prefix = f"{attempt}/{_token()}" if attempt else self.new_attempt(batch)
@@ -168,8 +168,8 @@ class Landing:
         """Commit an attempt whose parts several workers have landed.
 
         Args:
-            attempt: What ``write`` was told.
-            manifests: What it returned to each of them.
+            attempt: The attempt that ``write`` was given.
+            manifests: What it returned to each worker.
             before_commit: As for ``write``.
 
         Returns:
@@ -178,7 +178,7 @@ class Landing:
         Raises:
             ManifestCorrupt: a manifest is of another batch or attempt, or is there twice.
             SchemaConflict: the workers saw different columns.
-            LandingUnavailable: the landing refuses the write; the attempt stays uncommitted.
+            LandingError: the landing cannot be written; the attempt stays uncommitted.
         """
         first = manifests[0]
         for manifest in manifests:
@@ -210,7 +210,7 @@ class Landing:
 
         Raises:
             ManifestNotFound: there is none: the attempt was never committed.
-            LandingUnavailable: the landing cannot be read.
+            LandingError: the landing cannot be read.
         """
         try:
             with explained(self.url, may_be_missing=True):
@@ -223,12 +223,12 @@ class Landing:
         return Manifest.from_json(text, url)
 
     def verify(self, manifest: Manifest) -> None:
-        """See, without reading the parts, that manifest and parts are what was landed.
+        """Check, without reading the parts, that the manifest and its parts are what was landed.
 
         Raises:
             ManifestCorrupt: the manifest was replaced.
             PartCorrupt: a part is missing, or is another object than was landed.
-            LandingUnavailable: the landing cannot be read.
+            LandingError: the landing cannot be read.
         """
         if self.read_manifest(manifest.url) != manifest:
             raise ManifestCorrupt(
@@ -255,7 +255,7 @@ class Landing:
 
         Raises:
             PartCorrupt: it is missing, or its size or checksum is not the manifest's.
-            LandingUnavailable: the landing cannot be read.
+            LandingError: the landing cannot be read.
         """
         if isinstance(self._store, LocalStore):
             path = folder_of(self.url) / self._path(part.url)

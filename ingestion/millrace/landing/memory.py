@@ -1,4 +1,4 @@
-"""What a process that extracts does about its memory; whoever starts one calls it."""
+"""The memory settings of a process that extracts; its entry point applies them."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import pyarrow as pa
 
 
 def keep_no_freed_memory() -> None:
-    """Let Arrow give back what it frees: its own pool keeps it, a seventh of all memory here."""
+    """Let Arrow return freed memory: its own pool would keep it, a seventh of all memory here."""
     pa.set_memory_pool(pa.system_memory_pool())

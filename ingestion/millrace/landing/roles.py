@@ -1,6 +1,6 @@
-"""Credentials for S3 that AWS gives for a while: of a role, or of boto3's own chain.
+"""Temporary credentials for S3: of a role, or of boto3's own chain.
 
-Imported only where they are asked for: boto3 takes time and memory.
+Imported only where they are needed, because boto3 takes time and memory.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
 
 
 class CredentialsOutage(Exception):
-    """What gives the credentials is not reached, or not well; obstore's errors hold this name."""
+    """The credentials' provider cannot be reached, or fails; obstore's errors hold this name."""
 
 
 class _Explained:
-    """Tells an outage of what gives the credentials from its refusal."""
+    """Tells an outage of the credentials' provider from a refusal."""
 
     def __call__(self) -> Any:
         try:
@@ -43,13 +43,13 @@ class _OfChain(_Explained, Boto3CredentialProvider):
 def open_provider(
     login: str | None, password: str | None, extra: Mapping[str, Any], default_region: str
 ) -> tuple[Any, str]:
-    """What obstore asks for credentials, and the region.
+    """The provider that obstore asks for credentials, and the region.
 
     Args:
-        login: A key to begin with; without one, boto3 looks for it in its own way.
+        login: An access key to begin with; default: boto3 looks for one in its own way.
         password: Its secret.
         extra: ``role_arn`` and perhaps ``external_id``, ``aws_session_token``, ``region_name``.
-        default_region: Where neither the extra nor boto3 knows one.
+        default_region: The region if neither the extra nor boto3 has one.
 
     Raises:
         ValueError: boto3 finds no credentials.

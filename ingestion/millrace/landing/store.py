@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from millrace.connections import Connection
 
 SILENCE_SECONDS = 60
-"""Silence of S3 that is an outage."""
+"""How long S3 may be silent before that counts as an outage."""
 
 _DEFAULT_REGION = "us-east-1"
 _CONNECT_SECONDS = 10
-# What a single answer may take as a whole; its silences are what ends a dead one.
+# How long a single answer may take as a whole. A dead connection ends earlier, by its silence.
 _ANSWER = timedelta(hours=2)
 _RETRIES = 5
 _RETRIED = timedelta(minutes=3)
@@ -34,7 +34,7 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _CREDENTIALS_OUTAGE = "for path External AWS credential provider: CredentialsOutage: "
 _REDIRECTED = " - Received redirect without LOCATION"
 _REFUSALS = (PermissionDeniedError, UnauthenticatedError, PermissionError)
-# Statuses of the 4xx that ask to try again: a time-out, a conflict, too early, too many requests.
+# 4xx statuses that ask for a retry: a timeout, a conflict, too early, too many requests.
 _PASSING = {408, 409, 425, 429}
 
 Opener = Callable[[float], ObjectStore]
@@ -75,13 +75,13 @@ def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opene
         return S3Store(
             bucket,
             prefix=prefix or None,
-            # obstore takes no None for "Amazon's own".
+            # obstore does not accept None for Amazon's own endpoint.
             **({"endpoint": endpoint} if endpoint else {}),
             virtual_hosted_style_request=endpoint is None,
             client_options={
                 "allow_http": bool(endpoint and endpoint.startswith("http://")),
                 "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-                # It begins with the request, and again with whatever is read of the answer.
+                # It starts with the request, and starts again with every read of the answer.
                 "read_timeout": timedelta(seconds=silence_seconds),
                 "timeout": _ANSWER,
             },
@@ -104,7 +104,7 @@ def _s3_credentials(
         }
         region = extra.get("region_name") or _DEFAULT_REGION
         return {"region": region} | {name: key for name, key in keys.items() if key}
-    # Only now: a key pair does without boto3, and its import takes time and memory.
+    # Imported here: a key pair does not need boto3, whose import takes time and memory.
     from millrace.landing.roles import open_provider
 
     login, password = (connection.login, connection.password) if connection else (None, None)
@@ -120,28 +120,27 @@ def _s3_credentials(
 
 
 def folder_of(url: str) -> Path:
-    """The folder of a landing that is one."""
+    """The folder of a ``file://`` landing."""
     return Path(url2pathname(urlsplit(url).path))
 
 
 def etag_of(store: ObjectStore, found: Any) -> str | None:
-    """What S3 calls an object; in a folder a copy of a file would have another."""
+    """The ETag of an object on S3. None in a folder, where the same file copied has another one."""
     return None if isinstance(store, LocalStore) else found["e_tag"]
 
 
 @contextmanager
 def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
-    """Turn the object store's errors into ours.
+    """Turn the object store's errors into Millrace's.
 
     Args:
         url: The landing.
-        may_be_missing: Let FileNotFoundError pass where an object is not there; what is written
-            is never missing.
+        may_be_missing: Let FileNotFoundError pass, because an object that is read may be missing.
     """
     try:
         yield
     except (BaseError, OSError) as error:
-        # obstore's writers raise an OSError where its other calls raise their own.
+        # obstore's writers raise OSError where its other calls raise obstore's own errors.
         said = _said(error)
         status, code = _answer(error)
         if code == "NoSuchBucket":
@@ -177,9 +176,9 @@ def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
 
 
 def _answer(error: Exception) -> tuple[int | None, str | None]:
-    """The HTTP status that S3 answered, and its own code for what is wrong; None without one.
+    """The HTTP status of S3's answer, and its error code; each None if there is none.
 
-    Buckets, paths and upload ids are in the message too, before what S3 answered.
+    The message also holds buckets, paths and upload ids, before S3's answer.
     """
     answered = _STATUS.search(str(error))
     if answered is None:
@@ -189,5 +188,5 @@ def _answer(error: Exception) -> tuple[int | None, str | None]:
 
 
 def _said(error: Exception) -> str:
-    """What the object store says, in a line and without a secret."""
+    """What the object store says, in one line and without a secret."""
     return masked(str(error).splitlines()[0]).rstrip(". ")

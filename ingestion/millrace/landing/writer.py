@@ -24,7 +24,7 @@ from millrace.landing.store import etag_of, explained
 from millrace.manifest import Part
 from millrace.progress import Progress
 
-# What is on its way to S3 is in memory: so many chunks at the same time.
+# What is on its way to S3 is in memory: up to UPLOADS chunks at the same time.
 UPLOAD_CHUNK_BYTES = 8 * 1024 * 1024
 UPLOADS = 3
 _DISTINCT_SHARE = 0.1
@@ -40,7 +40,7 @@ class LandedSoFar:
         self._rows = self._bytes = 0
 
     def add(self, rows: int, size: int) -> None:
-        """Count what has been landed, and tell it."""
+        """Count what has been landed, and report it."""
         with self._lock:
             self._rows += rows
             self._bytes += size
@@ -109,7 +109,7 @@ class StreamWriter:
         self._parts.append(part.landed())
 
     def _abandon(self, error: BaseException) -> None:
-        # What went wrong first is what is told.
+        # The first error is the one that is reported.
         if self._part:
             with contextlib.suppress(LandingError):
                 self._part.abandon(error)
@@ -163,7 +163,7 @@ class _PartWriter:
             schema,
             compression="zstd",
             use_dictionary=_repetitive(sample),
-            # For readers that look for some rows: every reader of a part takes all of them.
+            # They help readers that look for some rows; every reader of a part takes all of them.
             write_statistics=False,
         )
 
@@ -181,7 +181,7 @@ class _PartWriter:
             self._upload.__exit__(None, None, None)
 
     def landed(self) -> Part:
-        """What the closed part has become."""
+        """The closed part, as the manifest lists it."""
         with explained(self._landing):
             found = obstore.head(self._store, self._path)
         part = Part(
@@ -204,7 +204,7 @@ class _PartWriter:
 def _repetitive(sample: pa.RecordBatch) -> list[str]:
     """Columns whose values repeat so often that a dictionary of them pays.
 
-    Building one that turns out too large takes most of the time of encoding.
+    Building a dictionary that turns out too large takes most of the time of encoding.
     """
     most = sample.num_rows * _DISTINCT_SHARE
     return [
@@ -253,7 +253,7 @@ class _HashingSink:
 
 
 def refuse_other_size(part: Part, size: int) -> None:
-    """See that a part is as large as its manifest says.
+    """Check that a part is as large as its manifest says.
 
     Raises:
         PartCorrupt: it is not.

@@ -1,4 +1,4 @@
-# What mypy knows of hashing.pyx, which documents it.
+# The types of hashing.pyx, for mypy; the docstrings are there.
 import pyarrow as pa
 
 class Hasher:

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """HMAC-SHA256 of the texts of an Arrow array, in hexadecimal.
 
-In C, because a Python object for every value costs more than all the rest of a landing, and without
-Python's lock. SHA-256 is OpenSSL's, by its functions that fetch and allocate nothing for a value.
+In C and without the GIL, because a Python object for every value costs more than all the rest of a
+landing. SHA-256 is OpenSSL's, by its functions that look up and allocate nothing per value.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ cdef struct Texts:
     const uint8_t *data
     const int32_t *offsets
     const uint8_t *validity
-    # Where the array begins in them, and how many values it has.
+    # Where the array begins in these buffers, and how many values it has.
     Py_ssize_t first
     Py_ssize_t count
 
@@ -48,7 +48,7 @@ cdef class Hasher:
         key: Of any length.
     """
 
-    # SHA-256 after the key, as RFC 2104 pads it: what is the same for every value.
+    # The states of SHA-256 after the key, padded as in RFC 2104: they are the same for every value.
     cdef SHA256_CTX inner
     cdef SHA256_CTX outer
 
@@ -78,8 +78,8 @@ cdef class Hasher:
         if count > INT32_MAX // HEX_BYTES:
             raise ValueError(f"{count:,} hashes do not fit into an array")
         validity, offsets, data = texts.buffers()
-        # NULL is where it was, by the same bits. Those of a slice may begin inside a byte: then as
-        # many empty values come before the first one, and no reader looks at them.
+        # The validity bits are reused, as the NULLs are the same. The bits of a slice may begin
+        # inside a byte: then as many empty values come before the first one, and nobody reads them.
         cdef Py_ssize_t before = texts.offset % 8
         ends = PyBytes_FromStringAndSize(NULL, (before + len(texts) + 1) * sizeof(int32_t))
         hashes = PyBytes_FromStringAndSize(NULL, count * HEX_BYTES)
@@ -108,7 +108,7 @@ cdef class Hasher:
         )
 
     cdef void _hash(self, Texts texts, char *hashes, int32_t *ends) noexcept:
-        """Write the hashes one after the other, and where each value ends among them."""
+        """Write the hashes one after the other, and the offset at which each value's ends."""
         cdef Py_ssize_t number, at
         cdef int32_t end = 0
         with nogil:

@@ -18,7 +18,7 @@ def protected_schema(schema: pa.Schema, table: IngestTable) -> pa.Schema:
     """The schema after protection: a hashed or masked column is text.
 
     Raises:
-        DeclarationError: a policy names a column that does not come.
+        DeclarationError: a policy names a column that the source does not have.
     """
     for name in table.pii.keys() - table.left_out - set(schema.names):
         raise DeclarationError(

@@ -1,1 +1,1 @@
-"""Where rows come from: one module a kind of source."""
+"""Where rows come from: one package per kind of source."""

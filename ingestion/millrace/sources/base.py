@@ -24,10 +24,9 @@ class Extraction:
 
     Attributes:
         schema: The columns.
-        streams: The rows as record batches of that schema, made as they are asked for: never a
-            whole table in memory. Where there are several streams, threads may read them at the
-            same time.
-        counted_rows: How many there are, where the source counted them as of the same moment.
+        streams: The rows as record batches of that schema, produced lazily: a whole table is never
+            in memory. If there are several streams, threads may read them at the same time.
+        counted_rows: Number of the rows, if the source counted them as of the same moment.
     """
 
     schema: pa.Schema
@@ -61,13 +60,14 @@ class Source(Protocol):
     """A place that rows are read from."""
 
     def check(self, tables: Sequence[IngestTable] = ()) -> str:
-        """Connect, and look at the tables that are declared.
+        """Connect, and check the declared tables.
 
         Returns:
             What was reached, for a person.
 
         Raises:
-            SourceUnavailable: the source is down, or refuses us.
+            SourceUnavailable: the source is down.
+            SourceRefused: it refuses our account.
             SourceMismatch: a declared table, column or key is not there.
         """
 
@@ -75,22 +75,24 @@ class Source(Protocol):
         """How much of an interval no transaction can write into any more.
 
         Args:
-            table: What is declared; it has a cursor.
-            interval: What is asked for; without an end, until now by the source's clock.
+            table: The declared table, which has a cursor.
+            interval: The interval that is asked for; without an end, up to the source's now.
 
         Raises:
-            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceUnavailable: the source is down, or the connection breaks.
+            SourceRefused: it refuses our account.
             SourceMismatch: what is declared is not there, or rows have no time at all.
         """
 
     def ranges(self, table: IngestTable, interval: Interval) -> tuple[KeyRange, ...]:
-        """Ranges of keys to read an interval in: about equally many rows in each.
+        """Split an interval into ranges of keys with about equally many rows.
 
-        Each row lies in exactly one of them, also those that are yet to be written. A source that
-        cannot be split, and an interval that is not worth it, have one range: ``EVERY_KEY``.
+        Each row is in exactly one range, even a row that is written later. If a source cannot be
+        split, or an interval is too small to be worth it, there is one range: ``EVERY_KEY``.
 
         Raises:
-            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceUnavailable: the source is down, or the connection breaks.
+            SourceRefused: it refuses our account.
             SourceMismatch: a declared table, column or key is not there.
         """
 
@@ -105,13 +107,14 @@ class Source(Protocol):
         """Read a table's rows of an interval, as of one moment.
 
         Args:
-            table: What is declared.
-            interval: Of the table's cursor; the whole table where it has no bounds.
+            table: The declared table.
+            interval: The interval of its cursor; without bounds, the whole table.
             without: Columns that must not be read at all.
-            ranges: Keys to read, a stream for each, all as of the same moment.
+            ranges: Keys to read, one stream for each range, all as of the same moment.
 
         Raises:
-            SourceUnavailable: the source is down, refuses us, or breaks off.
+            SourceUnavailable: the source is down, or the connection breaks.
+            SourceRefused: it refuses our account.
             SourceMismatch: a declared table, column or key is not there.
             ValueDoesNotFit: a value that its column's type cannot hold.
         """
@@ -122,9 +125,9 @@ class SourceKind:
     """A kind of source, as its distribution registers it (see ``millrace.catalog.kinds``).
 
     Attributes:
-        options: What a table of it declares.
+        options: The model of the options that a table of it declares.
         open: Opens one, given its credentials; it imports the kind's client library.
-        requirement: What brings that library, as pip takes it.
+        requirement: What pip has to install to bring that library.
     """
 
     options: type[IngestOptions]
@@ -133,7 +136,7 @@ class SourceKind:
 
 
 def open_source(name: str, connection: Connection) -> Source:
-    """The source of a kind.
+    """Open the source of a kind.
 
     Raises:
         DeclarationError: there is no such kind.

@@ -52,7 +52,7 @@ class Place:
         return self.warehouse.load(self.table, manifest, self.landing)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Ask the warehouse."""
+        """Query the warehouse."""
         with self.warehouse._session() as session:
             return [tuple(row) for row in session.run(sql)]
 
@@ -75,7 +75,7 @@ class Place:
         return sorted([*raw_rows, *ledger, *columns], key=repr)
 
     def put(self, part: Part, body: bytes) -> None:
-        """Overwrite a landed part, as nothing of ours does."""
+        """Overwrite a landed part, which Millrace itself never does."""
         obstore.put(self.landing._store, self._path(part), body)
 
     def rewrite(self, manifest: Manifest) -> None:

@@ -65,7 +65,7 @@ def rows(*moments: datetime) -> list[Row]:
 
 
 class SourceContract:
-    """What every source passes; a subclass has the fixture ``served``."""
+    """The tests that every source must pass; a subclass defines the fixture ``served``."""
 
     def test_a_check_says_what_was_reached(self, served: Served) -> None:
         served.insert(rows(DAY))
@@ -103,7 +103,7 @@ class SourceContract:
 
 
 class CursorContract(SourceContract):
-    """What every source with cursors passes too."""
+    """The tests that every source with cursors must pass too."""
 
     def test_an_interval_takes_its_start_and_leaves_its_end(self, served: Served) -> None:
         end = DAY + timedelta(days=1)

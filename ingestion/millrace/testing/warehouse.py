@@ -34,7 +34,10 @@ SEEN = {
 
 
 class WarehouseContract:
-    """What every warehouse passes; a subclass has the fixture ``place``, without a raw table."""
+    """The tests that every warehouse must pass.
+
+    A subclass defines the fixture ``place``, without a raw table.
+    """
 
     def test_a_batch_arrives_with_its_ledger_row(self, place: Place) -> None:
         manifest = place.land(ids(1, 2, 3))

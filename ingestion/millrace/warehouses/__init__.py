@@ -1,1 +1,1 @@
-"""Where rows are loaded: one module a kind of warehouse."""
+"""Where rows are loaded: one package per kind of warehouse."""

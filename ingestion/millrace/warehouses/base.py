@@ -29,7 +29,7 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 class Landed(Protocol):
-    """Where the parts of a batch wait."""
+    """Where the parts of a landed batch are kept."""
 
     def local_copy(self, part: Part) -> AbstractContextManager[Path]:
         """A part as a local file, checked, for as long as it is needed.
@@ -39,9 +39,9 @@ class Landed(Protocol):
         """
 
     def verify(self, manifest: Manifest) -> None:
-        """See, without reading the parts, that manifest and parts are what was landed.
+        """Check, without reading the parts, that the manifest and its parts are what was landed.
 
-        For a warehouse that reads them by itself: before it does, and after.
+        Called before and after a warehouse reads the parts by itself.
 
         Raises:
             ManifestCorrupt: the manifest was replaced.
@@ -58,9 +58,9 @@ class LedgerRow:
         batch_id: Names the batch's rows in the raw table.
         start: Start of the interval, in UTC; None: from the beginning.
         end: End of the interval, in UTC; None for a whole table.
-        manifest_url: What was loaded.
-        rows: How many.
-        size: Of the parts, in bytes.
+        manifest_url: The manifest that was loaded.
+        rows: Number of rows.
+        size: Size of the parts, in bytes.
         extracted_at: When the source was read, in UTC.
         loaded_at: When the load committed, in UTC; grows from load to load of one table.
     """
@@ -77,12 +77,12 @@ class LedgerRow:
 
     @property
     def interval(self) -> Interval:
-        """Of the table's cursor; the whole table where it has no bounds."""
+        """The interval of the table's cursor; without bounds, the whole table."""
         return Interval(self.start, self.end)
 
     @property
     def covers(self) -> Interval:
-        """What of the interval was read: nothing beyond the moment of reading was there yet."""
+        """The part of the interval that was read: what came after the reading is not in it."""
         if self.end is None or self.end <= self.extracted_at + _CLOCKS_DIFFER:
             return self.interval
         read_until = self.extracted_at - _CLOCKS_DIFFER
@@ -95,7 +95,7 @@ class Warehouse(Protocol):
 
     @property
     def name(self) -> str:
-        """What no other warehouse is called, and what readers of a publication may see."""
+        """A name that no other warehouse has, and that readers of a publication may see."""
 
     def check(self) -> str:
         """Connect.
@@ -104,37 +104,40 @@ class Warehouse(Protocol):
             What was reached, for a person.
 
         Raises:
-            WarehouseUnavailable: it is down, locked, or refuses us.
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
         """
 
     def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
         """The ledgers of tables by their keys, oldest load first; empty before the first load.
 
         Raises:
-            WarehouseUnavailable: it is down, locked, or refuses us.
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
         """
 
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
-        """Load a landed batch: once or twice makes no difference.
+        """Load a landed batch; loading it twice has the same result as loading it once.
 
-        In one transaction: the raw table is made or widened, the rows of the batches that lie
-        inside this one's interval (its own earlier load among them) deleted, the parts inserted,
-        the ledger's row written in their place and the count compared.
+        One transaction widens the raw table, deletes the rows of the batches that lie inside this
+        one's interval (its own earlier load among them), inserts the parts, compares the count, and
+        replaces those batches in the ledger with this one.
 
         Returns:
             The ledger's new row.
 
         Raises:
-            WarehouseUnavailable: it is down, locked, or refuses us.
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
             SchemaConflict: the batch does not fit the raw table without losing something.
-            CountMismatch: other rows arrived than the manifest promises.
+            CountMismatch: not as many rows arrived as the manifest promises.
             LandingError: a part cannot be read, or is not what was landed.
         """
 
     def read(
         self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
     ) -> pa.Table:
-        """The rows of a mart, in memory: for what people look at.
+        """Read the rows of a mart into memory, which suits marts that people look at.
 
         Args:
             schema: The mart's schema.
@@ -143,7 +146,8 @@ class Warehouse(Protocol):
             order_by: Columns that order the rows, NULLs last.
 
         Raises:
-            WarehouseUnavailable: it is down, locked, or refuses us.
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
             RelationNotFound: there is no such mart, or no such column in it.
         """
 
@@ -153,10 +157,11 @@ class WarehouseKind:
     """A kind of warehouse, as its distribution registers it (see ``millrace.catalog.kinds``).
 
     Attributes:
-        open: Opens one, given what dbt's adapter holds of the target, the folder that relative
+        open: Opens one, given the target's credentials from dbt's adapter, the folder that relative
             paths of ``profiles.yml`` start from, and the settings; it imports the client library.
-        requirement: What brings that library, as pip takes it.
-        table_options: What an ingest block may say under the kind's name; None: nothing.
+        requirement: What pip has to install to bring that library.
+        table_options: The model of what an ingest block may declare under the kind's name, if
+            anything.
     """
 
     open: Callable[[Any, Path, Settings], Warehouse]
@@ -165,10 +170,10 @@ class WarehouseKind:
 
 
 def open_warehouse(credentials: Any, root: Path, settings: Settings) -> Warehouse:
-    """The warehouse of a dbt target.
+    """Open the warehouse of a dbt target.
 
     Args:
-        credentials: What dbt's adapter holds of the target.
+        credentials: The target's credentials, as dbt's adapter holds them.
         root: The folder that relative paths of ``profiles.yml`` start from.
         settings: The settings.
 

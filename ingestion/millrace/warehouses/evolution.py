@@ -1,4 +1,4 @@
-"""How a raw table changes so that the next batch fits: only ever without losing anything."""
+"""How a raw table is changed so that the next batch fits, without losing anything."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plan_evolution(
     """
     _refuse_ambiguous_names(table, incoming)
     if not existing:
-        # Of a table that is yet to be made, no column is new.
+        # In a table that does not exist yet, no column counts as new.
         return Evolution(insert=tuple(incoming.names))
     raw = f"{table.schema}.{table.identifier}"
     # Warehouses fold case: a column whose name only changed its case is the same column.
@@ -87,7 +87,7 @@ def plan_evolution(
 
 
 def _refuse_ambiguous_names(table: IngestTable, incoming: pa.Schema) -> None:
-    """Warehouses fold case, and Millrace's own columns start with an underscore."""
+    """Refuse Millrace's own names, and names that differ only in case, which warehouses fold."""
     seen: dict[str, str] = {}
     for name in incoming.names:
         folded = name.lower()

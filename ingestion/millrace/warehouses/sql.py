@@ -1,6 +1,6 @@
 """What every SQL warehouse does alike: the raw table, the ledger, one transaction around a load.
 
-A kind of warehouse gives its connection, its types and its own bulk way in.
+A kind of warehouse adds its connection, its types and its own bulk load.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LEDGER_COLUMNS = (
 
 
 class Session(Protocol):
-    """A connection, asked in SQL; parameters are bound with ``?``."""
+    """A connection that runs SQL; parameters are bound with ``?``."""
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement.
@@ -52,7 +52,7 @@ class SqlWarehouse(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What no other warehouse is called; see ``Warehouse.name``."""
+        """A name that no other warehouse has; see ``Warehouse.name``."""
 
     @abstractmethod
     def check(self) -> str:
@@ -83,7 +83,7 @@ class SqlWarehouse(ABC):
                 self._claim(session, table, manifest.schema)
                 columns = self._evolve(session, table, manifest.schema)
                 earlier = _ledger(session, [table.schema], [table.key])
-                # The lock makes loads one after another; the clock may still step back.
+                # The lock lets one load in at a time, but the clock may still step back.
                 loaded_at = max([_now(), *(row.loaded_at + _TICK for row in earlier)])
                 interval = manifest.batch.interval
                 replaced = [row.batch_id for row in earlier if interval.contains(row.interval)]
@@ -109,20 +109,20 @@ class SqlWarehouse(ABC):
 
     @abstractmethod
     def _session(self) -> AbstractContextManager[Session]:
-        """Connect; errors of the client become ours."""
+        """Connect; errors of the client become Millrace's."""
 
     @abstractmethod
     def _transaction(self, session: Any) -> AbstractContextManager[None]:
-        """Commit at the end, or roll back what raises."""
+        """Commit at the end, or roll back on an exception."""
 
     def _stage(  # noqa: B027 may be nothing
         self, session: Any, table: IngestTable, manifest: Manifest, landed: Landed
     ) -> None:
-        """Bring the rows in before the transaction, where that shortens its locks."""
+        """Bring the rows into the warehouse before the transaction, if that shortens its locks."""
 
     @abstractmethod
     def _claim(self, session: Any, table: IngestTable, incoming: pa.Schema) -> None:
-        """Let loads of one table come one after another; its raw table is there then."""
+        """Let one load of a table run at a time; from here on the raw table is there."""
 
     @abstractmethod
     def _columns(self, session: Any, table: IngestTable) -> dict[str, pa.DataType]:
@@ -157,25 +157,25 @@ class SqlWarehouse(ABC):
         """Insert the batch's rows.
 
         Raises:
-            CountMismatch: other rows arrived than the manifest promises.
+            CountMismatch: not as many rows arrived as the manifest promises.
         """
 
     def _trim(
         self, session: Session, table: IngestTable, row: LedgerRow, manifest: Manifest
     ) -> None:
-        """Take out of an earlier batch what a batch with a lookback has read again."""
+        """Delete from an earlier batch the rows that a batch with a lookback has read again."""
         cursor, start = table.options.cursor, manifest.batch.interval.start
         if cursor is None or cursor.column not in manifest.schema.names:
             return
         type_ = manifest.schema.field(cursor.column).type
         if not pa.types.is_temporal(type_):
-            # It is hashed: its older versions stay, and dbt takes the newest.
+            # The cursor is hashed: older versions of rows stay, and dbt takes the newest.
             return
         if pa.types.is_timestamp(type_) and type_.tz:
             clock, sql_type = CursorClock(), "TIMESTAMP WITH TIME ZONE"
         else:
             clock, sql_type = CursorClock(ZoneInfo(cursor.time_zone or "UTC")), "TIMESTAMP"
-        # As the source is asked for it.
+        # The same bound as in the query to the source.
         bound, _ = clock.bounds(Interval(start))
         zone = "+00:00" if sql_type != "TIMESTAMP" else ""
         condition = f"{BATCH_COLUMN} = ? AND {quote(cursor.column)} >= CAST(? AS {sql_type})"
@@ -189,7 +189,7 @@ class SqlWarehouse(ABC):
         )
 
     def _evolve(self, session: Session, table: IngestTable, incoming: pa.Schema) -> tuple[str, ...]:
-        """Widen the raw table where that is needed; returns the columns that it takes."""
+        """Add and widen the raw table's columns as needed; returns the columns to insert."""
         evolution = plan_evolution(table, self._columns(session, table), incoming)
         for name, type_ in evolution.add.items():
             column_type = self._column_type(table, pa.field(name, type_))
@@ -205,7 +205,7 @@ class SqlWarehouse(ABC):
             f"CREATE TABLE IF NOT EXISTS {_ledger_of(table)} ({', '.join(_LEDGER_COLUMNS)})"
         )
         if not self._columns(session, table):
-            # Refuses columns that no table can have.
+            # This refuses columns that no table can have.
             plan_evolution(table, {}, incoming)
             columns = [
                 f"{quote(field.name)} {self._column_type(table, field)}" for field in incoming
@@ -227,7 +227,7 @@ def quote(identifier: str) -> str:
 
 
 def naive(time: datetime | None) -> datetime | None:
-    """The warehouse keeps UTC without a zone."""
+    """A time as the warehouse keeps it: in UTC, without a zone."""
     return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
 
 

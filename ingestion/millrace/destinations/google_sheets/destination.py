@@ -2,8 +2,8 @@
 
 A table of normal size is one ``spreadsheets.batchUpdate``, of which Google applies all or
 nothing. A larger one goes to a hidden staging tab in chunks, and one ``batchUpdate`` copies it
-over and deletes that tab. So every request may be repeated: it leaves the same, or is refused; and
-what a request whose answer was lost did is read back.
+over and deletes that tab. So every request may be repeated: it writes the same again, or is
+refused. If the answer to a request is lost, its result is read back.
 https://developers.google.com/workspace/sheets/api/reference/rest/v4/spreadsheets/batchUpdate
 """
 
@@ -55,11 +55,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Google recommends at most 2 MB a request, and gives up on one that takes three minutes.
+# Google recommends at most 2 MB per request, and gives up on one that takes three minutes.
 # https://developers.google.com/workspace/sheets/api/limits
 REQUEST_BYTES = 2_000_000
 
-# Somebody who types into the table while it is written is done before the last of these.
+# Until the last try, somebody who typed into the table while it was written has time to finish.
 _TRIES = 3
 
 
@@ -105,13 +105,13 @@ class GoogleSheetDestination:
             written = sheet_tab.write_note(note.sheet_id, note.row, note.column, text)
             self._sheets.batch_update(options.spreadsheet, [written])
         except (APIError, SheetError) as error:
-            # What is told already, by an error, is why the table is stale.
+            # Not raised: another error already says why the table is stale.
             log.warning("%s: its note does not say that it is stale: %s", publication.name, error)
 
     def _until_it_stays(
         self, publication: Publication, rows: pa.Table, refreshed: str, warehouse: str
     ) -> Published:
-        """Publish, again where somebody types into the table meanwhile."""
+        """Publish; try again if somebody types into the table meanwhile."""
         table = _sheet_table(_options(publication), rows)
         owner = Owner(publication.name, warehouse)
         for _ in range(_TRIES - 1):
@@ -129,8 +129,8 @@ class GoogleSheetDestination:
         tab = self._tab(options, locate(self._sheets, book, options, owner))
         row_changes = self._row_changes(options, tab, table)
         standing = len(table.rows) if row_changes else tab.rows
-        # A repeated request would insert rows again. One that deletes a staging tab is refused
-        # when it is repeated, as a whole.
+        # A request that moves rows must not be applied twice. If it also deletes a staging tab,
+        # Google refuses its repetition as a whole.
         chunks = list(_chunks(table.rows, self._request_bytes))
         is_staged = len(chunks) > 1 or bool(row_changes)
         grown = replace(tab, grid_rows=tab.grid_rows + added_rows(row_changes))
@@ -179,7 +179,7 @@ class GoogleSheetDestination:
     def _row_changes(
         self, options: GoogleSheetPublishOptions, tab: Tab, table: SheetTable
     ) -> list[RowChange]:
-        """What the sheet's rows have to do so that each keeps what stands beside it.
+        """The moves of the sheet's rows with which each keeps what people wrote beside it.
 
         Raises:
             PublicationRefused: publishing would lose or overwrite what it must not.
@@ -204,10 +204,10 @@ class GoogleSheetDestination:
     def _typed(
         self, options: GoogleSheetPublishOptions, tab: Tab, cells: list[tuple[int, int]]
     ) -> list[tuple[int, int]]:
-        """Those of these cells that say something about their row, whatever stands in it.
+        """Those of these cells that would be wrong beside another row.
 
-        Not those that are computed from it: a formula that names its own row, or the cells that a
-        formula elsewhere fills.
+        Cells that are computed from their row would not be: a formula that names its own row, and
+        the cells that a formula elsewhere fills.
         """
         rows, columns = [row for row, _ in cells], [column for _, column in cells]
         first = rowcol_to_a1(min(rows) + 1, min(columns) + 1)
@@ -274,7 +274,7 @@ class GoogleSheetDestination:
         try:
             self._sheets.batch_update(options.spreadsheet, [*leftovers, added])
         except APIError:
-            # When the answer is lost and the request repeated, Google finds nothing left to do.
+            # If the first answer was lost, Google refused the repeated request: the tab is there.
             found = self._sheets.metadata(options.spreadsheet, "sheets.properties.sheetId")
             if staging not in [sheet["properties"]["sheetId"] for sheet in found["sheets"]]:
                 raise
@@ -300,7 +300,7 @@ class GoogleSheetDestination:
         try:
             self._sheets.batch_update(options.spreadsheet, changes)
         except (APIError, SheetUnavailable) as error:
-            # It may have been applied all the same, its answer lost, and then refused as repeated.
+            # The changes may have been applied: if the answer was lost, the repetition is refused.
             failure = error
         if failure and tab.title not in self._sheets.tabs(options.spreadsheet):
             raise failure
@@ -325,7 +325,7 @@ class GoogleSheetDestination:
 
 
 def _chunks(rows: Sequence[Sequence[Cell]], size: int) -> Iterator[Sequence[Sequence[Cell]]]:
-    """The rows in runs whose JSON is of this size at most, or of one row."""
+    """Split the rows into chunks: each is at most this large as JSON, or is a single row."""
     first = used = 0
     for at, row in enumerate(rows):
         length = len(json.dumps(row_data(row)))
@@ -346,7 +346,7 @@ def _difference(
     for row, (wanted, there) in enumerate(zip(written, found, strict=True)):
         pairs = zip(canonical(wanted, width), canonical(there, width), strict=True)
         for column, (want, have) in enumerate(pairs):
-            # In Python, 1 is True.
+            # In Python, 1 == True.
             if want != have or type(want) is not type(have):
                 where = tab.named(tab.row + row, tab.column + column)
                 return f"{where} holds {have!r}, not {want!r}"
@@ -354,7 +354,7 @@ def _difference(
 
 
 def _check_layout(layout: Layout, tab: Tab, table: SheetTable) -> None:
-    """Notice rows and columns that came or went between the reading of a tab and its writing.
+    """Notice rows and columns that people added or deleted while the tab was published.
 
     Raises:
         SheetError: some did.
@@ -403,10 +403,10 @@ def _sheet_table(options: GoogleSheetPublishOptions, rows: pa.Table) -> SheetTab
 
 
 def _check_unique(keys: Sequence[Canonical], names: Sequence[str]) -> None:
-    """Refuse to follow rows by what does not tell them apart.
+    """Refuse to follow rows by a key that is not unique.
 
     Raises:
-        PublicationRefused: several rows have the same.
+        PublicationRefused: several rows have the same key.
     """
     repeated, times = Counter(keys).most_common(1)[0] if keys else ((), 1)
     if times > 1:

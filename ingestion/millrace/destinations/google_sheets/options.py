@@ -1,4 +1,4 @@
-"""What a tab of a Google Sheet declares that a mart is published to."""
+"""The options of a publication to a tab of a Google Sheet."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class GoogleSheetPublishOptions(PublishOptions):
     Attributes:
         spreadsheet: Its URL, or the key in the URL.
         tab: Title of the tab; it is added where it is missing.
-        at: The cell of the first heading of a new table; where people move it later is theirs.
-        labels: Heading by column name, where it is another than the name.
-        key: Columns by which a row is known; default: those that order the rows.
+        at: The cell of the first heading of a new table; people may move the table later.
+        labels: Heading by column name, where it differs from the name.
+        key: Columns that identify a row; default: those that order the rows.
         follow_rows: Whether rows of the sheet are inserted, moved and removed with the mart's, so
             that what people write beside a row stays beside it.
         min_row_ratio: A mart with fewer rows than this share of those in the tab is refused.
@@ -47,12 +47,12 @@ class GoogleSheetPublishOptions(PublishOptions):
 
     @property
     def row_key(self) -> tuple[str, ...]:
-        """Columns by which a row is known."""
+        """Columns that identify a row."""
         return self.key or self.order_by
 
     @property
     def place(self) -> Hashable:
-        """The spreadsheet and the tab; titles of tabs differ by more than their case."""
+        """The spreadsheet and the tab, whose title Google compares without its case."""
         in_url = re.search(r"/d/([^/?#]+)", self.spreadsheet)
         return (in_url[1] if in_url else self.spreadsheet, self.tab.casefold())
 

@@ -1,6 +1,6 @@
-"""Where a publication's table is in its spreadsheet: under its title, or by the note that names it.
+"""Finds a publication's table in its spreadsheet: by the tab's title, or by the table's note.
 
-People rename tabs and move tables; the note on the first heading goes along.
+People rename tabs and move tables; the note on the first heading moves with them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Book:
 
     Attributes:
         url: Where people open it.
-        grids: Its tabs, without staging tabs of the one that is published.
+        grids: Its tabs, without the staging tabs of the tab that is published.
         leftovers: Ids of staging tabs that a killed attempt left.
     """
 
@@ -58,7 +58,7 @@ class Book:
     leftovers: list[int]
 
     def titled(self, title: str) -> Grid | None:
-        """The tab with that title, in whatever case: Google takes no second one."""
+        """The tab with that title, in whatever case: Google allows only one."""
         found = (grid for grid in self.grids if grid.title.casefold() == title.casefold())
         return next(found, None)
 
@@ -84,7 +84,7 @@ class Book:
 
 @dataclass(frozen=True)
 class Layout:
-    """How large a tab is, and its notes."""
+    """The size of a tab, and its notes."""
 
     rows: int
     columns: int
@@ -115,7 +115,8 @@ def read_book(sheets: GoogleSheets, options: GoogleSheetPublishOptions) -> Book:
     """The spreadsheet, with the size of each tab.
 
     Raises:
-        SheetUnavailable: Google cannot be reached, or refuses.
+        SheetUnavailable: Google cannot be reached, or is busy.
+        SheetRefused: Google refuses our key.
         SpreadsheetNotFound: no such spreadsheet, or it is not shared with us.
         PublicationRefused: the declared tab is a chart.
     """
@@ -145,7 +146,7 @@ def read_book(sheets: GoogleSheets, options: GoogleSheetPublishOptions) -> Book:
 
 
 def read_layout(sheets: GoogleSheets, options: GoogleSheetPublishOptions, tab: str) -> Layout:
-    """How large a tab is, and its notes."""
+    """The size of a tab, and its notes."""
     found = sheets.metadata(options.spreadsheet, _LAYOUT_FIELDS, ranges=[quote_tab(tab)])["sheets"]
     grid = found[0]["properties"]["gridProperties"]
     return Layout(grid["rowCount"], grid["columnCount"], _notes(found))
@@ -278,7 +279,7 @@ def _own_note(grid: Grid, notes: Sequence[Note], owner: Owner) -> Note | None:
 
 
 def _named_note(notes: Sequence[Note], owner: Owner) -> Note | None:
-    """The note of a table that is the owner's by name, and was not copied with its tab."""
+    """The note that names this owner, and was not copied together with its tab."""
     for note in notes:
         record = note.record
         # A copy of a tab has another id than its note says.
@@ -289,5 +290,5 @@ def _named_note(notes: Sequence[Note], owner: Owner) -> Note | None:
 
 
 def staging_title(tab: str) -> str:
-    """One for each tab, so that publications to other tabs of a spreadsheet keep theirs."""
+    """A tab's staging tab: each tab has its own, so that no other publication deletes it."""
     return _STAGING + hashlib.sha256(tab.encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""What a tab of a Google Sheet declares that is read."""
+"""The options of a table that is read from a tab of a Google Sheet."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class GoogleSheetOptions(IngestOptions):
         columns: Type by column name: ``string``, ``integer``, ``double``, ``decimal(p,s)``,
             ``percent``, ``boolean``, ``date`` or ``datetime``. A heading is matched without
             regard to case, spaces and punctuation: "Target NPS" is ``target_nps``.
-        labels: Heading by column name, where it is another than the name.
-        other_columns: What to do with columns that are not declared: they may hold anything, so
-            by default they are left where they are.
+        labels: Heading by column name, where it differs from the name.
+        other_columns: What to do with columns that are not declared; default: ignore them, as they
+            may hold anything.
         range: Part of the tab, in A1 notation without the tab: ``B3:F``.
-        header_row: Row of the headings, counted from the tab's first; by default the first row
-            that is read, or the one under a title.
+        header_row: Row of the headings, counted from the tab's first; default: the first row that
+            is read, or the one under a title.
         skip_blank_rows: Whether rows without a value are left out, rather than all NULL.
     """
 
@@ -62,7 +62,7 @@ class GoogleSheetOptions(IngestOptions):
     @classmethod
     def _labels_are_headings(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         labels = checked_labels(value)
-        # Columns that do not fit have been told already.
+        # Invalid columns have been reported already.
         columns = info.data.get("columns", labels)
         if unknown := sorted(set(labels) - set(columns)):
             raise ValueError(f"{unknown[0]} is no declared column")

@@ -123,7 +123,7 @@ def _heading_row(
     cells: Sequence[Sequence[SheetCell]],
     corner: Corner,
 ) -> int:
-    """How many rows are above the headings, of those that were read."""
+    """How many of the rows that were read are above the headings."""
     if options.header_row is None:
         skipped = heading_row(cells, options.columns, options.labels)
         if skipped:
@@ -149,7 +149,7 @@ def _corner(options: GoogleSheetOptions) -> Corner:
 def _check_key(
     table: IngestTable, columns: Sequence[FoundColumn], rows: Sequence[dict[str, object]]
 ) -> None:
-    """Refuse rows that the declared key does not tell apart; nobody else keeps a sheet's keys."""
+    """Refuse rows that the declared key does not tell apart: a sheet itself enforces no keys."""
     key = table.options.primary_key
     missing = set(key) - {column.name for column in columns}
     if missing:

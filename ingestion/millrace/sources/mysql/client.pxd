@@ -1,4 +1,4 @@
-"""What of MariaDB's C client library is used, and the connection that two modules share."""
+"""The used part of MariaDB's C client library, and the connection that two modules share."""
 
 cdef extern from "mysql.h" nogil:
     ctypedef char my_bool
@@ -90,12 +90,12 @@ cdef extern from "mysql.h" nogil:
 
 cdef class Client:
     cdef MYSQL *connection
-    # Of the result that was begun last. Freed after its connection, or when it is at its end: to
-    # free it before is to read the rest of it.
+    # The statement of the result that was begun last. It is freed after its connection, or when the
+    # result is at its end: to free it earlier would read the rest of the result.
     cdef MYSQL_STMT *statement
     # Whether that result is not at its end.
     cdef bint is_reading
-    # Whether a thread is in the library, which takes one at a time.
+    # Whether a thread is inside the library, which allows one at a time.
     cdef bint is_busy
     # A descriptor of our own for the socket: the library may close its own at any time.
     cdef int socket

@@ -1,4 +1,4 @@
-# What mypy knows of client.pyx, which documents it.
+# The types of client.pyx, for mypy; the docstrings are there.
 from millrace.sources.mysql.tls import Tls
 
 class MySQLError(Exception):

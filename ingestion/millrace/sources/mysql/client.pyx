@@ -17,7 +17,7 @@ cdef extern from "unistd.h" nogil:
     int close(int descriptor)
 
 cdef enum:
-    # As the library numbers its own errors.
+    # The library's numbers for its own errors.
     CR_OUT_OF_MEMORY = 2008
     CR_SERVER_GONE_ERROR = 2006
     CR_COMMANDS_OUT_OF_SYNC = 2014
@@ -25,10 +25,10 @@ cdef enum:
 # A wheel brings the library's plugins along; elsewhere the library knows where they are.
 _PLUGINS = Path(__file__).with_name("plugins")
 
-# Names and texts of a server may hold bytes that are no UTF-8; they go back as they came.
+# A server's names and texts may hold bytes that are not UTF-8; they are sent back unchanged.
 _ENCODING = ("utf-8", "surrogateescape")
 
-# Not safe to do in two threads, so not left to the first connections.
+# Not thread-safe, so it is not left to the first connections.
 mysql_server_init(0, NULL, NULL)
 
 
@@ -36,7 +36,7 @@ class MySQLError(Exception):
     """An error that the server or its client gives.
 
     Attributes:
-        number: Its number: of the server from 1000, of the client from 2000.
+        number: Its number; the server's begin at 1000, the client's at 2000.
         sqlstate: Its SQLSTATE, five characters.
         text: What it says.
     """
@@ -56,18 +56,18 @@ cdef class Client:
 
     Args:
         host: Name or address; ``localhost`` means the socket.
-        port: Of the server.
-        user: None: the process's own.
-        password: None: there is none.
-        database: The default one; None: there is none.
-        unix_socket: Its path, for ``localhost``; None: where the library looks for it.
+        port: The server's port.
+        user: The account; None means the process's user.
+        password: Its password, if any.
+        database: The default database, if any.
+        unix_socket: Path of the socket, for ``localhost``; None means the library's default.
         connect_timeout: Seconds.
         read_timeout: Seconds without a byte.
         write_timeout: Seconds in which nothing can be sent.
-        tls: How the connection is encrypted (``tls.Tls``); None: not at all.
+        tls: How the connection is encrypted (``tls.Tls``); None means not at all.
 
     Raises:
-        MySQLError: the server is not reached, or does not let us in.
+        MySQLError: the server cannot be reached, or does not let us in.
     """
 
     def __cinit__(
@@ -108,7 +108,7 @@ cdef class Client:
 
     @property
     def cipher(self):
-        """What encrypts the connection; None where nothing does."""
+        """The cipher of the connection; None if it is not encrypted."""
         self.enter()
         try:
             name = mysql_get_ssl_cipher(self.connection)
@@ -159,12 +159,12 @@ cdef class Client:
         return f"'{escaped[:length].decode(*_ENCODING)}'"
 
     def cut(self):
-        """End the connection under whoever waits for it; any thread may."""
+        """Shut the socket down, which ends any wait for it; any thread may call this."""
         if self.socket != -1:
             shutdown(self.socket, SHUT_RDWR)
 
     def close(self):
-        """Say goodbye and close the connection; once more does nothing.
+        """Close the connection properly; a second call does nothing.
 
         Raises:
             MySQLError: another thread is using it.
@@ -177,7 +177,7 @@ cdef class Client:
                 self.leave()
 
     cdef int enter(self) except -1:
-        """Begin to use the connection, while nobody else does."""
+        """Begin to use the connection; refuse this while another thread does."""
         if self.connection == NULL:
             raise MySQLError(CR_SERVER_GONE_ERROR, "HY000", "The connection is closed")
         if self.is_busy:
@@ -192,7 +192,7 @@ cdef class Client:
         return 0
 
     cdef int execute(self, str query) except -1:
-        """Begin a result; its statement is ours."""
+        """Send a query and begin its result; this object keeps its statement."""
         cdef bytes encoded = _bytes(query)
         cdef const char *text = encoded
         cdef unsigned long length = len(encoded)
@@ -257,7 +257,7 @@ cdef class Client:
             if connection != NULL:
                 mysql_close(connection)
             if statement != NULL:
-                # It knows of no connection any more, and reads nothing.
+                # The statement has no connection any more, so this reads nothing.
                 mysql_stmt_close(statement)
         if self.socket != -1:
             close(self.socket)
@@ -273,7 +273,7 @@ cdef _set_flag(MYSQL *connection, mysql_option option, my_bool value):
 
 
 cdef _set_tls(MYSQL *connection, tls):
-    # Said in either case: what is not said differs between the library's versions.
+    # Always set, because the defaults differ between the library's versions.
     _set_flag(connection, MYSQL_OPT_SSL_ENFORCE, tls is not None)
     _set_flag(connection, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, tls is not None and tls.is_verified)
     if tls is None:

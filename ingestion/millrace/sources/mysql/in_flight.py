@@ -1,11 +1,11 @@
 """Which rows of an interval are in flight: written by transactions that are not committed yet.
 
-A transaction writes ``updated_at`` now and commits later: who reads in between and believes the
-interval to be read never sees the row. Two looks tell. One, for READ UNCOMMITTED, sees what open
-transactions have written; the other sees what is committed. What only the first sees is in flight.
-Neither takes a right beyond SELECT. A statement that has begun and not written yet is seen by
-neither: the list of processes shows it to accounts that may see it, and time rules it out for the
-others.
+A transaction writes ``updated_at`` now and commits later. A reader that comes in between, and takes
+the interval for complete, never sees the row. Two looks find such rows: one at READ UNCOMMITTED
+sees what open transactions have written, and the other sees what is committed. A row that only the
+first sees is in flight. Both need no right beyond SELECT. Neither sees a statement that has begun
+but not written yet: an account with PROCESS finds it in the list of processes, and without PROCESS
+Millrace waits until it must have written.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from millrace.sources.mysql.ranges import Condition, where_clause
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import quote
 
-# The looks are compared by a checksum of so many parts of the rows; parts that differ, row by row.
+# The two looks are compared by checksums of this many parts, and row by row where these differ.
 _PARTS = 1024
 _ROWS_AT_ONCE = 200_000
 _NOT_PERMITTED = 1227
 _LIST_ATTEMPTS = 5
 _LIST_IDLE_SECONDS = 0.15
 _LONGEST_SECONDS = 10 * 365 * 24 * 3600
-# Statements that write no row with the time of now, and may run for hours.
+# Statements that write no row with the current time, and may run for hours.
 _READS = re.compile(
     r"(?:/\*.*?\*/|[\s(])*(?:SELECT|SHOW|DESC|EXPLAIN|SET|USE|COMMIT|ROLLBACK|BEGIN|START|ANALYZE"
     r"|CHECK|CHECKSUM|OPTIMIZE|KILL|FLUSH|LOCK|UNLOCK|CREATE|DROP|TRUNCATE|RENAME|GRANT|REVOKE)\b",
@@ -42,9 +42,9 @@ class Writers:
     """What other connections are doing, as far as the account may see it.
 
     Attributes:
-        may_be_seen: Whether it may see it at all: it takes PROCESS.
-        is_fresh: Whether the list of transactions is of now; an old one may lack some.
-        oldest: How long the oldest statement that may write is running; None: there is none.
+        may_be_seen: Whether the account may see this at all, which takes PROCESS.
+        is_fresh: Whether the list of transactions is current; an old one may lack some.
+        oldest: How long the oldest statement that may write has been running, if there is one.
         transactions: Open transactions that have written something, for a person.
     """
 
@@ -81,9 +81,9 @@ def writers(processes: Processes, newcomer: Session) -> Writers:
     """Look at the transactions and statements of the server.
 
     Args:
-        processes: The connections: looked up first, for a statement that is done by then has
-            written, and the list of transactions shows it.
-        newcomer: A session that was connected after that.
+        processes: The connections, which must be looked up first: a statement that is done by then
+            has written, so the list of transactions shows it.
+        newcomer: A session that was opened after that.
     """
     try:
         is_fresh, open_ones = _open_transactions(newcomer)
@@ -100,7 +100,7 @@ def writers(processes: Processes, newcomer: Session) -> Writers:
     return Writers(
         may_be_seen=True,
         is_fresh=is_fresh,
-        # Whole seconds, counted between two that are cut off.
+        # Whole seconds: the server truncates both times, so one may be missing.
         oldest=None if oldest is None else timedelta(seconds=_seconds(oldest) + 1),
         transactions=tuple(_described(str(id_), started, processes) for id_, started in open_ones),
         statement=None if oldest is None else _connection(oldest),
@@ -108,11 +108,11 @@ def writers(processes: Processes, newcomer: Session) -> Writers:
 
 
 def _open_transactions(session: Session) -> tuple[bool, list[tuple[str | None, str | None]]]:
-    """Whether the server's list is fresh, and who has written something: id and start.
+    """Whether the server's list is current, and who has written something: id and start.
 
-    The server makes the list anew only where nobody has read it for a tenth of a second, so whoever
-    reads it all the time keeps an old one alive. A list that shows this very session is younger
-    than its connection.
+    The server rebuilds the list only if nobody has read it for a tenth of a second, so somebody who
+    reads it all the time keeps an old one alive. A list that shows this very session was made after
+    the session was opened.
     """
     session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
     is_fresh = False
@@ -133,7 +133,7 @@ def _open_transactions(session: Session) -> tuple[bool, list[tuple[str | None, s
     return is_fresh, [
         (id_, started)
         for id_, started, modified in listed
-        # A prepared one has no connection, and may count no rows after a restart.
+        # A prepared transaction has no connection, and may count no rows after a restart.
         if id_ != own and (modified != "0" or id_ == "0")
     ]
 
@@ -145,7 +145,7 @@ class Look:
         dirty: A session; it is set to READ UNCOMMITTED.
         committed: Another one; it starts a transaction.
         relation: The table's quoted name.
-        key: The columns that name a row.
+        key: The columns that identify a row.
         cursor: The cursor column.
     """
 
@@ -161,7 +161,7 @@ class Look:
     def in_flight(self, interval: Sequence[Condition]) -> list[InFlight]:
         """Rows of an interval that are written and not committed, oldest first.
 
-        First the one look, then the other: who commits in between is in both.
+        The look at what is committed comes second: a row that is committed in between is in both.
         """
         self._dirty.run("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
         written = self._checksums(self._dirty, interval)
@@ -202,7 +202,7 @@ class Look:
 
 
 def _grouped(parts: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
-    """Parts whose rows are in memory at the same time."""
+    """Group the parts: only the rows of one group are in memory at the same time."""
     group: list[str] = []
     size = 0
     for part, rows in parts:
@@ -216,7 +216,7 @@ def _grouped(parts: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
 
 
 def _seconds(process: tuple[str | None, ...]) -> int:
-    """How long a statement runs; none, where its session has set a clock of its own."""
+    """How long a statement has been running; 0 if its session has set a clock of its own."""
     seconds = int(str(process[5]))
     return seconds if 0 <= seconds < _LONGEST_SECONDS else 0
 

@@ -1,4 +1,4 @@
-"""What a table of MySQL or MariaDB declares."""
+"""The options of a table of MySQL or MariaDB."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class MySQLOptions(IngestOptions):
     """A table of a MySQL or MariaDB server.
 
     Attributes:
-        primary_key: Columns that name a row; a table without any is read whole.
+        primary_key: Columns that identify a row; a table without any is read whole.
         table: ``database.table``, or ``table`` in the connection's database.
-        partitions: Connections that read a large batch at the same time, each a range of the
-            primary key of a million rows at least; default: by the number of rows.
+        partitions: Number of connections that read a large batch at the same time. Each reads a
+            range of the primary key, of at least a million rows. Default: by the number of rows.
     """
 
     kind: Literal["mysql"]

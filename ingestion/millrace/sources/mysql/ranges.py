@@ -1,9 +1,9 @@
 """Splits a MySQL table into ranges of its key that hold about equally many rows.
 
-The table is not read for it. The server estimates how many rows lie between two keys by looking
-them up in the index (EXPLAIN); the heaviest range is halved, in the values of the key, at the key
-that is next to the middle, until the ranges are small enough to be put together again as equal
-ones. So gaps and skew cost a few look-ups more, and every boundary is a key that is there.
+The table is not read for that. The server estimates how many rows lie between two keys by looking
+them up in the index (EXPLAIN). The piece with most rows is halved, at the key next to the middle of
+its values, until the pieces are small enough to be combined into equal ranges. So gaps and skew
+cost only a few look-ups more, and every boundary is a key that exists.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 from millrace.batch import EVERY_KEY, KeyRange
 from millrace.sources.mysql.types import Column, quote
 
-# A table is looked at in this many pieces a range, so that two ranges differ by little.
+# A table is split into this many pieces per range, so that the ranges differ by little.
 _PIECES_A_RANGE = 8
 _MAX_LOOKUPS = 512
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -28,7 +28,7 @@ Key = tuple[str, ...]
 
 
 class Session(Protocol):
-    """A connection, asked in plain text."""
+    """A connection that takes and returns text."""
 
     def rows(self, query: str, arguments: Sequence[str] = ()) -> list[tuple[str | None, ...]]:
         """A small result, as text."""
@@ -55,7 +55,7 @@ class _Piece:
 
 
 def splittable(key: Sequence[Column]) -> tuple[Column, ...]:
-    """The leading columns of a key that MySQL orders as it compares them with a literal.
+    """The leading columns of a key that MySQL sorts in the order in which it compares literals.
 
     It orders an ENUM by its position in the list, and compares it as text: boundaries would be
     in another order than the rows.
@@ -71,7 +71,7 @@ def splittable(key: Sequence[Column]) -> tuple[Column, ...]:
 def in_range(key: Sequence[Column], key_range: KeyRange) -> list[Condition]:
     """The conditions that a range sets."""
     conditions = []
-    # A range was made of the leading columns.
+    # A range's bounds may have only the leading columns.
     if key_range.after is not None:
         conditions.append(_compare(key[: len(key_range.after)], ">", key_range.after))
     if key_range.through is not None:
@@ -85,10 +85,10 @@ def split(
     """Ranges that together hold every key, each key once.
 
     Args:
-        session: Where to ask.
+        session: The session to use.
         relation: The table's quoted name.
         key: The key's columns, in the order of its index.
-        count: How many ranges are wished for; there may be fewer.
+        count: How many ranges are wanted; there may be fewer.
     """
     columns = splittable(key)
     if count < 2 or not columns:
@@ -188,7 +188,7 @@ def where_clause(conditions: Sequence[Condition]) -> tuple[str, list[str]]:
 
 
 def _compare(key: Sequence[Column], operator: str, values: Key) -> Condition:
-    """Compare a key with values, column by column: MySQL finds no range in a row comparison."""
+    """Compare a key with values, by column: for a row comparison, MySQL uses no index range."""
     column, *others = key
     value, *other_values = values
     name, literal = quote(column.name), _literal(column, value)
@@ -212,7 +212,7 @@ def _literal(column: Column, value: str) -> Condition:
 
 
 def _middle(column: Column, low: str, high: str) -> str | None:
-    """A value about in the middle of two others; None: no telling.
+    """A value about in the middle of two others; None if it cannot be told.
 
     It only has to be near: the keys around it are looked up.
     """
@@ -241,13 +241,13 @@ def _middle_time(low: str, high: str) -> str | None:
 
 
 def _middle_text(low: str, high: str) -> str | None:
-    """In letters and digits, as most keys are, without regard to case, as most collations are."""
+    """The middle of two texts: letters and digits, as in most keys, in a collation without case."""
     if not (low + high).isascii():
         return None
     same = 0
     while same < min(len(low), len(high)) and low[same].lower() == high[same].lower():
         same += 1
-    # Ten digits of 36 tell apart more keys than any table has.
+    # Ten digits in base 36 tell apart more keys than any table has.
     numbers = [
         int("".join(_digit(letter) for letter in text[same : same + 10].ljust(10, "0")), 36)
         for text in (low, high)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from millrace.connections import Connection
 
 _CURSOR_TYPES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
-# What `time_zone` and `system_time_zone` are called on a server whose clock is UTC all year round.
-# Not GMT as the system's zone: a server in London, started in winter, says so too.
+# Values of `time_zone` and `system_time_zone` on a server whose clock is UTC all year round. GMT is
+# none of the system's: a server in London that was started in winter shows it too.
 _UTC_ZONES = frozenset({"+00:00", "-00:00", "UTC", "ETC/UTC", "UCT", "ETC/UCT", "ZULU"})
 _UTC_NAMES = _UTC_ZONES | {"GMT", "ETC/GMT", "UNIVERSAL", "ETC/UNIVERSAL", "GREENWICH"}
-# Engines whose snapshot a second statement sees as well.
+# Engines in which several statements can read the same snapshot.
 _TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB"})
 
 
@@ -104,10 +104,11 @@ class Relation:
         )
 
     def columns(self, without: frozenset[str]) -> list[Column]:
-        """What is selected.
+        """The columns to select.
 
         Raises:
-            SourceMismatch: a column to leave out is not there: a misspelt one would be read.
+            SourceMismatch: a column to leave out is not there. If its name is misspelt, the column
+                would be read.
         """
         for name in sorted(without):
             self._require(name, "left out (`ingest: false` or `pii: drop`)")
@@ -134,7 +135,7 @@ class Relation:
             )
 
     def check_key(self, key: tuple[str, ...]) -> None:
-        """Refuse a declared key that does not name a row."""
+        """Refuse a declared key that does not identify a row."""
         for name in key:
             self._require(name, "its primary_key")
         if self.is_view or not key:
@@ -168,7 +169,7 @@ class Relation:
         """The clock that a cursor column shows.
 
         Raises:
-            SourceMismatch: there is no such column, it is no time, or nobody says in which zone.
+            SourceMismatch: there is no such column, it is not a time, or its zone is not known.
         """
         name = cursor.column
         self._require(name, "its cursor")
@@ -199,8 +200,8 @@ class Relation:
         of_server, known = (system, _UTC_ZONES) if zone == "SYSTEM" else (zone, _UTC_NAMES)
         if str(of_server).upper() not in known:
             raise SourceMismatch(
-                f"{self}.{cursor} keeps a clock without a zone, and the clock of this server is "
-                f"on {of_server}: its hours cannot be told.",
+                f"{self}.{cursor} keeps times without a zone, and the clock of this server is on "
+                f"{of_server}: the zone of these times is not known.",
                 fix=f"Declare the zone: `cursor: {{column: {cursor}, time_zone: Europe/Paris}}`, "
                 "or `time_zone: UTC` where the application writes UTC.",
             )
@@ -222,12 +223,12 @@ class Relation:
     def rows_out_of_time(
         self, session: Session, cursor: Cursor, now: datetime | None
     ) -> tuple[int, int, int]:
-        """Count the rows that no interval up to now takes, in one look.
+        """Count, in one query, the rows that are in no interval up to now.
 
         Args:
-            session: Where to ask.
+            session: The session to use.
             cursor: The cursor.
-            now: What the column shows now; None: whatever lies in the future is not counted.
+            now: What the column shows now; None means that rows of the future are not counted.
 
         Returns:
             The rows with NULL as their cursor, those with zero, and those of the future.
@@ -235,7 +236,7 @@ class Relation:
         name = quote(cursor.column)
         kinds = {
             "null": f"{name} IS NULL",
-            # A zero TIMESTAMP is before no other.
+            # MySQL does not compare a zero TIMESTAMP as less than anything.
             "zero": f"({name} < '0001-01-01' OR {name} = 0)",
         }
         if now is not None:
@@ -258,7 +259,7 @@ def written(bound: datetime) -> str:
 def _indexes(
     session: Session, database: str, name: str, *, is_versioned: bool
 ) -> dict[str, list[Sequence[str | None]]]:
-    # A versioned table's keys hold the end of each version, which the current rows have alike.
+    # A versioned table's keys include the end of each version, which all current rows share.
     ends = set()
     if is_versioned:
         ends = {

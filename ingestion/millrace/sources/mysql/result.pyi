@@ -1,4 +1,4 @@
-# What mypy knows of result.pyx, which documents it.
+# The types of result.pyx, for mypy; the docstrings are there.
 from collections.abc import Sequence
 
 import pyarrow as pa

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """A result of MySQL's binary protocol, read into the buffers of Arrow arrays.
 
-In C, because a Python object for every value costs more than all the rest of a landing, and without
-Python's lock. The library hands over each value as the server sent it, in the one form that its
-type has: none is rounded on its way.
+In C and without the GIL, because a Python object for every value costs more than all the rest of a
+landing. The library hands over each value as the server sent it, in the one form that its type has:
+no value is rounded on its way.
 """
 
 import pyarrow as pa
@@ -56,7 +56,7 @@ cdef extern from *:
 
 
 cdef enum:
-    # What a column keeps between two reads; the memory of longer values is given back.
+    # The most memory that a column keeps between two reads; a larger buffer is freed.
     KEPT_BYTES = 2 * 1024 * 1024
     # MySQL's largest packet.
     LARGEST_ROW = 1024 * 1024 * 1024
@@ -88,11 +88,11 @@ cdef enum Outcome:
 
 
 cdef struct Values:
-    # One column of the rows at hand, in Arrow's layout: values of `width` bytes, or where it is 0
-    # values of any length between two offsets.
+    # One column of the current rows, in Arrow's layout: values of `width` bytes or, if `width` is
+    # 0, values of any length between two offsets.
     Kind kind
     Py_ssize_t width
-    # Bytes of a value on its way; 0: its length comes before it.
+    # Bytes of a value in the protocol; 0 if its length comes before it.
     Py_ssize_t sent
     bint is_unsigned
     int precision
@@ -106,7 +106,7 @@ cdef struct Values:
 
 
 cdef struct Reading:
-    # What the library's callback gets and leaves.
+    # What the library's callback reads and writes.
     MYSQL *connection
     Values *values
     Py_ssize_t rows
@@ -135,16 +135,16 @@ class Misfit(Exception):
 cdef class Result:
     """The rows of a query.
 
-    To read another one with the same connection, read this one to its end.
+    To read another result with the same connection, first read this one to its end.
 
     Args:
         client: The connection.
         query: What to ask.
-        types: The Arrow types that the columns shall have.
-        rows: The most rows of a read.
+        types: The Arrow types that the columns are to have.
+        rows: The most rows per read.
 
     Raises:
-        MySQLError: the server refused the query, or it has no rows.
+        MySQLError: the server refused the query, or it returns no rows.
     """
 
     cdef Client client
@@ -152,7 +152,7 @@ cdef class Result:
     cdef Py_ssize_t columns
     cdef Py_ssize_t rows
     cdef list types
-    # Whether no row is to come, and what went wrong.
+    # Whether all rows have been read, and what went wrong.
     cdef bint is_done
     cdef object error
 
@@ -186,21 +186,21 @@ cdef class Result:
         return [self.reading.values[column].without_date for column in range(self.columns)]
 
     def read(self, size_t size):
-        """Read on.
+        """Read the next rows.
 
         Args:
-            size: Bytes of values after which no other row is taken, at most 1 GiB.
+            size: Bytes of values after which no further row is read, at most 1 GiB.
 
         Returns:
-            An array a column, all of the same length; of no rows at the end. Its type is the one in
-            which the server sends the column: the wished one, or one to cast to it.
+            One array per column, all of the same length; empty at the end of the result. An array
+            has the type in which the server sends the column: the wanted one, or one to cast to it.
 
         Raises:
             Misfit: a value that its column's type cannot hold.
-            MySQLError: the connection is closed or broke, or the server gave the query up.
+            MySQLError: the connection is closed or broke, or the server ended the query.
         """
         if not 0 < size <= LARGEST_ROW:
-            # With one row more, an offset still has 32 bits.
+            # One more row may be read beyond the size: its offset must still fit 32 bits.
             raise ValueError(f"a read takes 1 byte to 1 GiB, not {size:,} bytes")
         self.client.enter()
         try:
@@ -209,7 +209,7 @@ cdef class Result:
             self._read(size)
             return [self._array(column) for column in range(self.columns)]
         except Exception as error:
-            # Rows are lost: what comes after them must not pass for the rest.
+            # Rows are lost, so a later read must not return the rows after them.
             self.error = error
             raise
         finally:
@@ -254,7 +254,7 @@ cdef class Result:
             self.client.is_reading = False
 
     cdef bint _fill(self, size_t size) noexcept nogil:
-        """Whether the result is at its end."""
+        """Fetch rows up to the limits; return whether the result is at its end."""
         cdef int status
         while self.reading.rows < self.rows and self.reading.taken < size:
             status = mysql_stmt_fetch(self.client.statement)
@@ -300,7 +300,7 @@ cdef object _buffer(char *start, Py_ssize_t size):
 
 
 cdef object _choose(Values *values, MYSQL_FIELD *field, type_):
-    """How a column is read; returns the Arrow type that its values have then."""
+    """Choose how a column is read; return the Arrow type that its values then have."""
     cdef Py_ssize_t sent = _integer_bytes(field.type)
     if sent:
         values.is_unsigned = (field.flags & UNSIGNED_FLAG) != 0
@@ -330,7 +330,7 @@ cdef object _as(Values *values, Kind kind, Py_ssize_t width, Py_ssize_t sent, ty
 
 
 cdef Py_ssize_t _integer_bytes(int type_) noexcept:
-    """Bytes of a whole number on its way; 0: the type is another one."""
+    """Bytes of an integer type in the protocol; 0 for any other type."""
     if type_ == MYSQL_TYPE_TINY:
         return 1
     if type_ == MYSQL_TYPE_SHORT or type_ == MYSQL_TYPE_YEAR:
@@ -341,7 +341,7 @@ cdef Py_ssize_t _integer_bytes(int type_) noexcept:
 
 
 cdef void _take(void *data, unsigned int column, unsigned char **row) noexcept nogil:
-    """Called by the library for every value: take it, and step over it."""
+    """Called by the library for every value: take the value, and move on to the next."""
     cdef Reading *reading = <Reading *>data
     cdef Values *values = &reading.values[column]
     cdef const uint8_t *value
@@ -369,7 +369,7 @@ cdef void _take(void *data, unsigned int column, unsigned char **row) noexcept n
 cdef bint _length(
     Values *values, unsigned char **row, const uint8_t *end, size_t *length
 ) noexcept nogil:
-    """How many bytes a value has; False: more than the library's buffer, as in a broken packet."""
+    """Find a value's length in bytes; False if it exceeds the buffer, as in a broken packet."""
     cdef size_t left = end - row[0], size = 0
     if values.sent:
         length[0] = values.sent
@@ -471,7 +471,7 @@ cdef uint32_t _uint32(const uint8_t *value) noexcept nogil:
 cdef Outcome _decimal(
     Values *values, const char *text, size_t length, int128_t *value
 ) noexcept nogil:
-    """A number as text, in units of the scale's last decimal."""
+    """Parse a decimal number into an integer, in units of its scale's last decimal."""
     cdef bint is_negative = length > 0 and text[0] == c"-"
     cdef size_t at = is_negative
     cdef int digits = 0, decimals = -1
@@ -481,7 +481,7 @@ cdef Outcome _decimal(
     if length == at:
         return MISFIT
     while at < length or decimals < values.scale:
-        # A server may leave zeros at the end out.
+        # A server may omit trailing zeros.
         digit = text[at] if at < length else c"." if decimals < 0 else c"0"
         at += 1
         if digit == c"." and decimals < 0:
@@ -495,7 +495,7 @@ cdef Outcome _decimal(
             if digit != c"0":
                 return MISFIT
             continue
-        # Leading zeros are none of its digits.
+        # Leading zeros do not count as digits.
         if digits or digit != c"0":
             digits += 1
         if digits <= 18:
@@ -540,7 +540,7 @@ cdef Outcome _days(const uint8_t *value, size_t length, int64_t *days) noexcept 
     if month <= 2:
         year -= 1
         month += 12
-    # Beyond zero, where C's division rounds down: by 400 years, which always have 146,097 days.
+    # Above zero, C's division rounds down. So add 400 years, which always have 146,097 days.
     year += 400
     days[0] = (
         365 * year + year // 4 - year // 100 + year // 400
@@ -572,7 +572,7 @@ cdef Outcome _microseconds(const uint8_t *value, size_t length, int64_t *moment)
 cdef size_t _time_text(
     const uint8_t *value, size_t length, int decimals, char *text
 ) noexcept nogil:
-    """A TIME as the server writes it; its length, 0 where it is none."""
+    """Write a TIME as the server writes it; return its length, 0 if the value is malformed."""
     cdef uint32_t hours = 0, minutes = 0, seconds = 0, micros = 0
     cdef const char *sign = b""
     cdef int size, _

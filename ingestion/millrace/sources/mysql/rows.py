@@ -1,6 +1,6 @@
 """Rows of MySQL as Arrow record batches.
 
-``result`` reads them as the server sends them; one vectorised cast a column gives them their type.
+``result`` reads them as the server sends them; one vectorised cast per column converts them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Rows(Protocol):
     """A large result."""
 
     def read(self, size: int) -> list[pa.Array]:
-        """The next rows, of about so many bytes; of no rows at the end."""
+        """The next rows, of about ``size`` bytes; no rows at the end."""
 
     @property
     def without_date(self) -> list[int]:
@@ -49,7 +49,7 @@ def record_batches(
         relation: The table, for messages.
 
     Yields:
-        Batches of at most 32,768 rows, or of 8 MB and a row.
+        Batches of at most 32,768 rows, or of 8 MB and one row.
 
     Raises:
         ValueDoesNotFit: a value that its column's type cannot hold.
@@ -58,7 +58,7 @@ def record_batches(
         values = _read(result, columns, relation)
         if not len(values[0]):
             break
-        # Each column's values are gone before the next one's are cast.
+        # Each column's values are freed before the next column's are cast.
         arrays = [to_array(values.pop(0), column, relation) for column in columns]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
     for column, count in zip(columns, result.without_date, strict=True):

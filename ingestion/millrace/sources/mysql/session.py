@@ -1,7 +1,7 @@
-"""A connection to a MySQL or MariaDB server: how it is opened, asked and ended.
+"""A connection to a MySQL or MariaDB server: how it is opened, queried and closed.
 
-Whatever the server or the account is set to, a session of ours sees every row, as it is stored.
-Nothing hangs: each wait has an end, and whoever waits can be interrupted.
+Whatever the server's or the account's settings are, a session of Millrace's sees every row as it is
+stored. Nothing hangs: every wait has a timeout and can be interrupted.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ SETTINGS = {
     "net_write_timeout": "3600",
     "lock_wait_timeout": "300",
 }
-"""What a session sets, of the variables that its server has: each changes what is read."""
+"""The variables that a session sets, if its server has them: each changes what is read."""
 
-# Of the errors that a server or its client gives, those that pass without anybody mending anything.
+# Errors of the server or the client that pass without anybody fixing anything.
 _OUTAGES = frozenset(
     {
         # Memory, disk, connections and prepared statements that are used up.
@@ -80,10 +80,10 @@ _DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
 
 
 class Session:
-    """A connection, asked in plain Python.
+    """A connection whose waits can be interrupted.
 
-    The client waits in C, where neither Ctrl-C nor an alarm reaches it: a thread of its own waits,
-    and whoever is interrupted meanwhile ends the connection under it.
+    The client waits in C, where neither Ctrl-C nor an alarm reaches it. So a thread of its own
+    waits, and a caller that is interrupted meanwhile shuts the connection down.
     """
 
     def __init__(self, connect: Callable[[], Client]) -> None:
@@ -93,7 +93,7 @@ class Session:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether nobody on the way can read along."""
+        """Whether the connection is encrypted."""
         return self._connected.cipher is not None
 
     def run(self, statement: str) -> None:
@@ -106,14 +106,14 @@ class Session:
 
     def estimated_rows(self, query: str, arguments: Sequence[str] = ()) -> int:
         """How many rows the server expects to look at."""
-        # Said, because a server may be set to answer as a tree or as JSON.
+        # The format is named, because a server may be set to answer as a tree or as JSON.
         names, rows = self._wait(self._rows, f"EXPLAIN FORMAT=TRADITIONAL {query}", arguments)
         steps = [dict(zip(names, row, strict=True)) for row in rows]
-        # NULL: there are none, or the server knows without looking.
+        # NULL: there are no rows, or the server knows without looking.
         return max(int(step["rows"] or 0) for step in steps)
 
     def stream(self, query: str, arguments: Sequence[str], types: Sequence[pa.DataType]) -> Rows:
-        """A large result, of which the server sends what is read."""
+        """A large result, which the server sends as it is read."""
         return Rows(self, self._wait(self._stream, query, arguments, types))
 
     def read(self, result: Result, size: int) -> list[pa.Array]:
@@ -147,7 +147,7 @@ class Session:
     def _bound(self, query: str, arguments: Sequence[str]) -> str:
         """A query with its arguments in the place of each ``%s``.
 
-        Done without arguments, too: names have their percent signs doubled.
+        Needed even without arguments, because names have their percent signs doubled.
         """
         return query % tuple(map(self._connected.literal, arguments))
 
@@ -169,7 +169,7 @@ class Rows:
         self._result = result
 
     def read(self, size: int) -> list[pa.Array]:
-        """The next rows, of about so many bytes; of no rows at the end."""
+        """The next rows, of about ``size`` bytes; no rows at the end."""
         return self._session.read(self._result, size)
 
     @property
@@ -192,7 +192,7 @@ class Server:
 
     @contextmanager
     def connected(self) -> Iterator[Session]:
-        """A session, closed at the end; errors of the client become ours."""
+        """A session, closed at the end; errors of the client become Millrace's."""
         with self.explained():
             session = self._opened()
             try:
@@ -243,10 +243,10 @@ class Server:
     @property
     def _host(self) -> str:
         if self._unix_socket:
-            # The client takes the socket for this name only.
+            # The client uses the socket only for this name.
             return "localhost"
         host = self.connection.host or "localhost"
-        # The client would take the default socket, whatever server that is, not the port.
+        # For localhost the client would use the default socket, whatever server that is.
         return "127.0.0.1" if host == "localhost" and self.connection.port else host
 
     @property
@@ -268,7 +268,7 @@ class Server:
         return int(value)
 
     def _check_encryption(self, session: Session) -> None:
-        """MariaDB's client falls back to plain text without a word where the server has no TLS."""
+        """Refuse plain text, which MariaDB's client silently uses if the server has no TLS."""
         if not session.is_encrypted:
             raise SourceUnavailable(
                 f"MySQL at {self.address} does not encrypt, and the connection "
@@ -279,7 +279,7 @@ class Server:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn the client's errors into ours, with the server's address and the way out."""
+        """Turn the client's errors into Millrace's, with the server's address and what to do."""
         try:
             yield
         except MySQLError as error:
@@ -313,14 +313,14 @@ class Server:
                 ) from error
             raise SourceFailed(
                 what,
-                fix="Mend in MySQL what it says, or read the table through a view without it; "
-                "nothing was loaded.",
+                fix="Fix in MySQL what the message names, or read the table through a view without "
+                "it; nothing was loaded.",
             ) from error
 
 
 def _settle(session: Session) -> None:
     """Let the session see every row, as it is stored; see ``SETTINGS``."""
-    # `init_connect` and the server's own settings came before us. The limit cuts SHOW, too.
+    # The server's settings and `init_connect` apply already. A limit would cut SHOW, too.
     session.run("SET SESSION sql_select_limit = 18446744073709551615")
     session.run("SET NAMES utf8mb4")
     names = ", ".join(f"'{name}'" for name in SETTINGS)

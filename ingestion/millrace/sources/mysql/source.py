@@ -1,8 +1,8 @@
 """Tables of a MySQL or MariaDB server, streamed as Arrow record batches.
 
-``session`` connects and asks, ``relation`` knows the table, and ``in_flight``
-what is written and not committed yet. ``result`` and ``rows`` turn a large result into
-Arrow as the server sends it, and ``ranges`` splits a large table for several connections.
+``session`` connects and queries, ``relation`` describes the table, and ``in_flight`` finds the rows
+that are written and not committed yet. ``result`` and ``rows`` turn a large result into Arrow as
+the server sends it, and ``ranges`` splits a large table for several connections.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LOCK_ATTEMPTS = 10
 _LOCK_WAIT_TIMEOUT = 1205
 _DENIED = (1044, 1142)
 
-# What a statement takes beyond its waiting for locks, before it writes its first row.
+# How long a statement may run, besides waiting for locks, before it writes its first row.
 _SETTLE_BEYOND_LOCKS = timedelta(seconds=10)
 # The server's list of transactions is younger than this, if it is fresh.
 _LIST_AGE = timedelta(seconds=5)
@@ -60,11 +60,11 @@ class MySQLSource:
 
     def __init__(self, connection: Connection) -> None:
         self._server = Server(connection)
-        # What was looked up for a batch, until the batch is read.
+        # The tables that were looked up to plan a batch, until the batch is read.
         self._relations: dict[str, Relation] = {}
 
     def check(self, tables: Sequence[IngestTable] = ()) -> str:
-        """Connect, and compare what is declared with what is there."""
+        """Connect, and compare the declared tables with those that are there."""
         with self._server.connected() as session:
             ((version, zone, system),) = session.rows(
                 "SELECT VERSION(), @@global.time_zone, @@system_time_zone"
@@ -123,7 +123,7 @@ class MySQLSource:
     def _before_statements(
         self, session: Session, cursor: Cursor, others: Writers, now: datetime, asked: datetime
     ) -> tuple[datetime, str | None]:
-        """Before the statements that have begun, and may not have written yet."""
+        """The time before all statements that may still write, and what holds up the rest."""
         if others.may_be_seen:
             if others.oldest is None or now - others.oldest >= asked:
                 return asked, None
@@ -133,7 +133,7 @@ class MySQLSource:
             return asked, None
         return now - settle, (
             f"'{self._server.connection.login}' does not see which statements are running, so "
-            f"{settle.total_seconds():g} s are left for them (GRANT PROCESS ON *.* spares them)"
+            f"the last {settle.total_seconds():g} s are not read yet (GRANT PROCESS ON *.* helps)"
         )
 
     def _holders(
@@ -164,7 +164,7 @@ class MySQLSource:
             is_asked_for = options.partitions is not None or options.cursor is not None
             if count > 1 and not is_asked_for and not self._may_lock(relation):
                 return (EVERY_KEY,)
-            # Boundaries are told to Airflow and to its logs.
+            # Airflow and its logs see the boundaries, so they must hold no personal data.
             key = takewhile(lambda column: column.name not in table.pii, relation.key)
             return split(session, relation.quoted, tuple(key), count)
 
@@ -189,10 +189,10 @@ class MySQLSource:
             self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
             interval_taken = _interval(session, relation, options.cursor, interval)
             if options.cursor and relation.column(options.cursor.column).is_nullable:
-                # One may have been written since the batch was planned.
+                # A row without a time may have been written since the batch was planned.
                 nulls, zeros, _ = relation.rows_out_of_time(session, options.cursor, None)
                 _refuse_rows_without_a_time(relation, options.cursor, nulls, zeros)
-            # Where it costs a scan more, or sees another moment, nothing is counted.
+            # Nothing is counted where that costs another scan, or would see another moment.
             is_counted = relation.is_transactional and (
                 interval.start is None or relation.is_indexed(table.cursor_column)
             )
@@ -213,17 +213,17 @@ class MySQLSource:
     def _see_one_moment(
         self, sessions: Sequence[Session], relation: Relation, *, is_interval: bool
     ) -> None:
-        """Start a transaction in each session that sees the same rows as the others'.
+        """Start a transaction in each session, so that all of them see the same rows.
 
-        Snapshots that are started one after another differ in what was committed in between. A
-        read lock on the table holds writers up for the milliseconds that it takes.
+        Snapshots that are started one after another differ in what was committed in between. So a
+        read lock on the table holds writers up for the milliseconds that this takes.
         """
         with ExitStack() as held:
             if len(sessions) > 1:
                 try:
                     held.enter_context(self._locked(relation))
                 except SourceRefused:
-                    # An edit in between moves a row into the next interval, from any of them.
+                    # An interval needs no lock: an edit moves a row into the next interval.
                     if not is_interval:
                         raise
             for session in sessions:
@@ -234,12 +234,12 @@ class MySQLSource:
         """Keep writers out of a table.
 
         Raises:
-            SourceRefused: our account may not.
+            SourceRefused: our account may not lock it.
         """
         with self._server.connected() as session:
             session.run(f"SET SESSION lock_wait_timeout = {_LOCK_SECONDS}")
             for attempt in Retrying(
-                # Whoever waits for the lock holds up the writers behind: rather ask again.
+                # A wait for the lock holds up the writers behind it: rather ask several times.
                 retry=retry_if_exception(_is_lock_timeout),
                 stop=stop_after_attempt(_LOCK_ATTEMPTS),
                 wait=wait_random(0, 2),
@@ -293,7 +293,7 @@ def _settle(session: Session) -> timedelta:
 def _rows_out_of_time(
     session: Session, relation: Relation, cursor: Cursor, clock: CursorClock, now: datetime
 ) -> tuple[str, ...]:
-    """Refuse rows without a time; returns a warning of those whose time has not come."""
+    """Refuse rows without a time; returns a warning if there are rows of the future."""
     _, shown = clock.bounds(Interval(None, now))
     nulls, zeros, future = relation.rows_out_of_time(session, cursor, shown)
     _refuse_rows_without_a_time(relation, cursor, nulls, zeros)

@@ -19,16 +19,16 @@ _MAPPING = f'Write a mapping with {", ".join(_FILES)}, for example {{"ca": "/pat
 
 @dataclass(frozen=True)
 class Tls:
-    """What the client library is told.
+    """The TLS settings of the client library.
 
     Attributes:
-        ca: File with the authorities that are believed.
+        ca: File with the trusted certificate authorities.
         capath: Folder with them.
         cert: File with the client's own certificate.
         key: File with its key.
         cipher: Ciphers that are allowed.
         is_demanded: Whether a server that does not encrypt is refused.
-        is_verified: Whether the server has to prove who it is, by a certificate of such an
+        is_verified: Whether the server must prove its identity, with a certificate of such an
             authority that names its host.
     """
 
@@ -42,7 +42,7 @@ class Tls:
 
     @classmethod
     def of(cls, connection: Connection) -> Tls | None:
-        """What a connection asks for; None: no encryption.
+        """The settings that a connection asks for; None means no encryption.
 
         Raises:
             ConnectionNotFound: its extras cannot be read.
@@ -67,12 +67,12 @@ class Tls:
 def _default_mode(files: Mapping[str, str] | None) -> str:
     if files is None:
         return "DISABLED"
-    # Who names authorities wants them asked.
+    # A connection that names authorities wants the server verified.
     return "VERIFY_IDENTITY" if {"ca", "capath"} & files.keys() else "REQUIRED"
 
 
 def _files(connection: Connection) -> dict[str, str] | None:
-    """What `ssl` names: a mapping, or its JSON; `true` names nothing, and still asks for TLS."""
+    """The files that `ssl` names, in a mapping or its JSON; `true` names none, but wants TLS."""
     ssl: Any = connection.extra.get("ssl")
     if isinstance(ssl, str):
         try:
@@ -86,7 +86,7 @@ def _files(connection: Connection) -> dict[str, str] | None:
     if not isinstance(ssl, Mapping):
         raise _unreadable(connection, "its extra `ssl` is no mapping", _MAPPING)
     if unknown := sorted(set(ssl) - set(_FILES)):
-        # Not its values: who takes files for texts has a key there.
+        # Its values are not shown: somebody may have put a private key there instead of a file.
         names = ", ".join(map(repr, unknown))
         raise _unreadable(connection, f"its extra `ssl` has {names}", _MAPPING)
     return {name: str(value) for name, value in ssl.items() if value is not None}

@@ -1,7 +1,7 @@
 """MySQL's and MariaDB's column types as Arrow types: how each is selected, and how it is read.
 
-``result`` reads values as the server sends them; one vectorised cast a column makes them what is
-said here. docs/type-mapping.md shows the whole table.
+``result`` reads values as the server sends them; one vectorised cast per column gives them the type
+that is set here. docs/type-mapping.md shows the whole table.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GEOMETRIES = frozenset(
         *("multipolygon", "geometrycollection", "geomcollection"),
     }
 )
-# Not FLOAT and DOUBLE, whose text is not all of their value; not ENUM, ordered by position.
+# Not FLOAT and DOUBLE, whose text is not exact; not ENUM, which is ordered by position.
 _ORDERED = frozenset(
     {
         *_INTEGERS,
@@ -56,10 +56,10 @@ class Column:
 
     Attributes:
         name: Its name.
-        expression: What the SELECT list says; already quoted.
+        expression: Its expression in the SELECT list, already quoted.
         type: Its Arrow type.
         is_nullable: Whether MySQL allows NULL in it.
-        is_ordered: Whether MySQL orders its values as it compares them with a literal.
+        is_ordered: Whether MySQL sorts its values in the order in which it compares literals.
     """
 
     name: str
@@ -91,7 +91,7 @@ def column_of(
         where: The table, for the message.
 
     Raises:
-        SourceMismatch: a type that has no decided form.
+        SourceMismatch: Millrace has no mapping for the type.
     """
     quoted = quote(name)
 

@@ -52,7 +52,7 @@ class DuckDBWarehouse(SqlWarehouse):
     """A DuckDB file; its lock lets one process in at a time.
 
     Args:
-        path: The file; it is made when it is missing, but not its folder.
+        path: The file. It is created if it is missing; its folder is not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,14 +66,14 @@ class DuckDBWarehouse(SqlWarehouse):
 
     @property
     def name(self) -> str:
-        """The file's name; its folder is nobody's business, but tells two files apart."""
+        """The file's name and a hash of its path: tells files apart without showing the folder."""
         folder = sha256(str(self._path.resolve()).encode()).hexdigest()[:8]
         return f"duckdb {self._path.name} {folder}"
 
     def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
         """The ledgers of tables; see ``Warehouse.ledgers``."""
         if not self._path.exists():
-            # Asking would make the file.
+            # Connecting would create the file.
             return {table.key: [] for table in tables}
         return super().ledgers(tables)
 
@@ -113,13 +113,13 @@ class DuckDBWarehouse(SqlWarehouse):
         except duckdb.Error as error:
             raise _explain(error, self._path) from error
         finally:
-            # What a full disk keeps from the file at the end stays in the log beside it.
+            # If the disk is full, what cannot be written into the file stays in the WAL beside it.
             with contextlib.suppress(duckdb.Error):
                 connection.close()
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         if not self._path.parent.is_dir():
-            # Made here, a mistyped path would be a second, empty warehouse.
+            # If the folder were created, a mistyped path would be a second, empty warehouse.
             raise WarehouseRefused(
                 f"There is no folder {self._path.parent} for the DuckDB file {self._path.name}.",
                 fix="Correct the target's `path` in profiles.yml, or make the folder. A relative "
@@ -230,7 +230,7 @@ def _explain(error: duckdb.Error, path: Path) -> WarehouseError:
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return WarehouseError(
-            f"DuckDB at {path} has not memory enough: {said}.",
+            f"DuckDB at {path} does not have enough memory: {said}.",
             fix="Give the process more, or DuckDB room to spill to beside its file. The warehouse "
             "is as it was before.",
         )

@@ -1,4 +1,4 @@
-"""What a table may say of its place in Redshift."""
+"""The options of a raw table in Redshift."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class RedshiftOptions(BaseModel):
     Attributes:
         distkey: Column that spreads the rows over the slices; default: the first column of the
             primary key.
-        sortkey: Columns that order them after ``_loaded_at``; default: the cursor.
+        sortkey: Columns that sort the rows after ``_loaded_at``; default: the cursor.
         super: Columns with JSON in them, kept as SUPER instead of as text.
     """
 

@@ -1,7 +1,7 @@
 """Amazon Redshift: parts are copied by the cluster itself, straight from the manifest.
 
-The connection is dbt-redshift's own, from the same credentials (password, IAM, serverless …). What
-may read the landing is an IAM role, named by ``REDSHIFT_IAM_ROLE``: no key is ever in the SQL.
+The connection is dbt-redshift's own, from the same credentials (password, IAM, serverless …). The
+cluster reads the landing with the IAM role that ``REDSHIFT_IAM_ROLE`` names: no key is in the SQL.
 https://docs.aws.amazon.com/redshift/latest/dg/r_COPY.html
 """
 
@@ -46,11 +46,11 @@ from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, Ledger
 from millrace.warehouses.redshift.options import RedshiftOptions
 from millrace.warehouses.sql import SqlWarehouse, naive, quote, raw
 
-# The cluster's own word on a statement that takes too long comes before the client's.
+# The cluster's timeout for a statement comes this much earlier than the client's.
 _GRACE_SECONDS = 30
 _CONNECT_SECONDS = 30
 _FAREWELL_SECONDS = 5
-# A host that answers no probe, or takes no data, is gone within a minute and a half.
+# A host that answers no probe, or takes no data, counts as gone after a minute and a half.
 _PROBES = {
     socket.TCP_KEEPIDLE: 60,
     socket.TCP_KEEPINTVL: 10,
@@ -65,8 +65,8 @@ _MAX_VARBYTE = 1_024_000
 _IN_THE_WAY_STATES = {
     # A serialization failure, a deadlock.
     *("40001", "40P01"),
-    # Only what is not there is made: another load was quicker. (Redshift checks no unique key but
-    # those of its own catalog.)
+    # Another load has just created the missing schema or table. (Redshift checks unique keys only
+    # in its own catalog.)
     *("42P06", "42P07", "23505"),
 }
 _IN_THE_WAY = re.compile(
@@ -121,7 +121,7 @@ class RedshiftWarehouse(SqlWarehouse):
     Args:
         credentials: dbt-redshift's credentials of the target.
         iam_role: The role of the cluster that reads the landing, by its ARN, or ``default``.
-        statement_seconds: What one statement may take.
+        statement_seconds: How many seconds one statement may take.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class RedshiftWarehouse(SqlWarehouse):
         return f"{str(version).split(' on ')[0]} at {place}"
 
     @retry(
-        # Nothing of a load that failed is left, so it may be done again.
+        # A failed load leaves nothing behind, so it may be retried.
         retry=retry_if_exception_type(WarehouseBusy),
         stop=stop_after_attempt(4) | stop_after_delay(_RETRY_SECONDS),
         wait=wait_random_exponential(multiplier=1, max=30),
@@ -196,8 +196,8 @@ class RedshiftWarehouse(SqlWarehouse):
         connection = self._connect(place)
         wire: socket.socket = connection._usock  # noqa: SLF001 it tells nobody else
         try:
-            # A host that is gone shows by its silence to probes, a cluster that is stuck only by
-            # the time that a statement takes.
+            # The probes detect a host that is gone. Only the timeout of a statement detects a
+            # cluster that is stuck.
             for option, value in _PROBES.items():
                 wire.setsockopt(socket.IPPROTO_TCP, option, value)
             wire.settimeout(seconds + _GRACE_SECONDS)
@@ -214,7 +214,7 @@ class RedshiftWarehouse(SqlWarehouse):
                 fix="It may pass: try again. Nothing was loaded.",
             ) from error
         finally:
-            # The cluster rolls back what is open: a farewell is a courtesy, not to be waited for.
+            # The cluster rolls back an open transaction anyway: do not wait long for the goodbye.
             with contextlib.suppress(redshift_connector.Error, OSError):
                 wire.settimeout(_FAREWELL_SECONDS)
                 connection.close()
@@ -243,8 +243,8 @@ class RedshiftWarehouse(SqlWarehouse):
         try:
             yield
         except Exception as error:
-            # A broken connection has rolled back, and would let a ROLLBACK wait for ever; what ends
-            # the process (Ctrl-C, a task's time-out) closes the connection, which rolls back too.
+            # A broken connection has rolled back, and would let a ROLLBACK wait for ever. Whatever
+            # ends the process (Ctrl-C, a task's timeout) closes the connection, which rolls back.
             if not isinstance(error, _BROKEN):
                 with contextlib.suppress(redshift_connector.Error, OSError):
                     session.run("ROLLBACK")
@@ -254,10 +254,10 @@ class RedshiftWarehouse(SqlWarehouse):
     def _stage(
         self, session: RedshiftSession, table: IngestTable, manifest: Manifest, landed: Landed
     ) -> None:
-        """Copy the parts into a temporary table: the raw table is locked only for the insert.
+        """Copy the parts into a temporary table, so that the raw table is locked only to insert.
 
-        The raw table is made here too: a transaction sees what is there at its first statement,
-        so that has to be the lock.
+        The raw table is created here too, before the transaction. A transaction sees the data as
+        of its first statement, so its first statement has to be the lock.
         """
         self._make(session, table, manifest.schema)
         columns = ", ".join(
@@ -274,7 +274,7 @@ class RedshiftWarehouse(SqlWarehouse):
                 fix="Set REDSHIFT_IAM_ROLE to the ARN of a role of the cluster that may read the "
                 "landing (or to `default`).",
             )
-        # The cluster reads S3 by itself: what was there before and after is what it read.
+        # The cluster reads S3 by itself: what is there both before and after is what it read.
         landed.verify(manifest)
         try:
             session.run(
@@ -317,14 +317,14 @@ class RedshiftWarehouse(SqlWarehouse):
         return "SUPER" if field.name in _options(table).super else self._type(field.type)
 
     def _table_options(self, table: IngestTable, columns: Sequence[str]) -> str:
-        """Rows of one key on one slice, in the order in which dbt asks for what is new."""
+        """Keep the rows of one key on one slice, sorted as dbt asks for new ones."""
         declared = _options(table)
         known = {name.lower() for name in columns}
         for name in (declared.distkey, *(declared.sortkey or ()), *declared.super):
             if name is not None and name.lower() not in known:
                 raise DeclarationError(
                     f"{table.file}: source table {table.key}: meta.ingest.redshift names the "
-                    f"column {name}, which does not come.",
+                    f"column {name}, which the batch does not have.",
                     fix=f"Its columns: {', '.join(columns)}.",
                 )
         distkey = declared.distkey or next(iter(table.options.primary_key), None)
@@ -338,7 +338,10 @@ class RedshiftWarehouse(SqlWarehouse):
     def _widen(
         self, session: RedshiftSession, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
-        """Redshift widens only texts in place: other types get a new column, a key a new table."""
+        """Widen a column with a new column, or a key with a new table.
+
+        Redshift widens only texts in place.
+        """
         if column.lower() in _key_columns(session, table):
             self._widen_key(session, table, column.lower(), type_)
             return
@@ -351,9 +354,10 @@ class RedshiftWarehouse(SqlWarehouse):
     def _widen_key(
         self, session: RedshiftSession, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
-        """A key cannot be dropped, and whether it can be changed in a transaction is not written.
+        """Widen a key with a new table, which then replaces the old one.
 
-        So the table is made anew beside the old one, which it then replaces.
+        A key cannot be dropped, and Redshift does not document whether it can be changed in a
+        transaction.
         """
         names = [name for name, _ in _described(session, table.schema, table.identifier)]
         values = ", ".join(
@@ -457,7 +461,7 @@ def _key_columns(session: RedshiftSession, table: IngestTable) -> set[str]:
 
 
 def _load_errors(session: RedshiftSession) -> str:
-    """What Redshift keeps of the rows that the last COPY refused."""
+    """Redshift's errors for the rows that the last COPY refused."""
     with contextlib.suppress(redshift_connector.Error):
         rows = session.run(
             "SELECT file_name, line_number, column_name, error_message FROM sys_load_error_detail "
@@ -509,7 +513,7 @@ def _copy_fix(text: str) -> str:
 def _text(error: Exception) -> str:
     """The message of an error and its details."""
     detail = str(_fields(error).get("D", "")).strip()
-    # Redshift's block of details repeats the message, and says in its context what is wrong.
+    # Redshift's details repeat the message, and their line "context" says what is wrong.
     if context := _CONTEXT.search(detail):
         detail = context[1]
     return ": ".join(filter(None, [_message(error), detail]))
@@ -526,7 +530,7 @@ def _state(error: Exception) -> str | None:
 
 
 def _fields(error: Exception) -> dict[str, str]:
-    """What the server reported, by the letters of the wire's fields; the driver keeps it so."""
+    """The fields of the server's error, by their letters in the protocol, as the driver does."""
     first = error.args[0] if error.args else None
     return first if isinstance(first, dict) else {}
 
