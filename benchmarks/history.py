@@ -35,7 +35,7 @@ _LOADED = 2 * 3_600
 
 _TYPES = {
     # What ingestion makes of MySQL's types in each warehouse.
-    "duckdb": {"key": "ubigint", "small": "utinyint", "text": "varchar"},
+    "duckdb": {"key": "decimal(20, 0)", "small": "smallint", "text": "varchar"},
     "redshift": {"key": "decimal(20, 0)", "small": "smallint", "text": "varchar(65535)"},
 }
 _LEDGER = """(
