@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 RAW_TABLES = """
 create schema raw_mysql;
 create table raw_mysql.nps (
-    id ubigint, user_id ubigint, score utinyint, comment varchar, channel varchar,
+    id decimal(20, 0), user_id decimal(20, 0), score smallint, comment varchar, channel varchar,
     created_at timestamp, updated_at timestamp, deleted_at timestamp,
     _batch_id varchar, _loaded_at timestamp
 );
 create table raw_mysql.users (
-    id ubigint, email varchar, country varchar, plan varchar, is_active tinyint,
+    id decimal(20, 0), email varchar, country varchar, plan varchar, is_active smallint,
     signed_up_at timestamp, updated_at timestamp, _batch_id varchar, _loaded_at timestamp
 );
 create schema raw_google_sheets;

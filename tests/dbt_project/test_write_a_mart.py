@@ -20,7 +20,8 @@ SELECTION = ("--select", "source:mysql.tickets+")
 # The table as `millrace ingest mysql.tickets` leaves it; the column subject never leaves MySQL.
 RAW_TICKETS = """
 create table raw_mysql.tickets (
-    id ubigint, opened_at timestamp, closed_at timestamp, _batch_id varchar, _loaded_at timestamp
+    id decimal(20, 0), opened_at timestamp, closed_at timestamp, _batch_id varchar,
+    _loaded_at timestamp
 );
 insert into raw_mysql.tickets values
     (1, '2026-11-01 10:00', null, 't', '2026-11-03'),
