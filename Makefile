@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-fast check format docs bench clean
+.PHONY: help setup demo up down status test test-standins test-fast check format docs bench clean
 
 # Let Python keep bytecode: scripts/setup and the first import compile it once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,11 +8,13 @@ PYTHON := .venv/bin/python
 # Without .venv, the system's Python runs the sandbox's command: it says that nothing is set up, and
 # stops what an earlier set-up left running.
 SANDBOX := $(or $(wildcard $(PYTHON)),PYTHONPATH=sandbox python3) -m millrace_sandbox
+PYTEST := .venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
+COVER := $(if $(COVERAGE),--cov --cov-report=term --cov-report=html)
 DBT := .venv/bin/dbt
 DBT_FLAGS := --project-dir dbt_project --profiles-dir .
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: Debian packages, uv, the locked environment
 	@scripts/setup
@@ -31,9 +33,13 @@ down: ## stop these services; the data stays
 status: ## say what runs
 	@$(SANDBOX) status
 
-test: ## run all tests; COVERAGE=1 measures which lines they run
+test: ## run the project's tests; COVERAGE=1 measures which lines they run
 	@scripts/setup redshift mysql
-	@.venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term --cov-report=html)
+	@$(PYTEST) tests $(COVER)
+
+test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that they run
+	@scripts/setup redshift
+	@$(PYTEST) standins $(COVER) $(if $(COVERAGE),--cov-append)
 
 test-fast: setup ## run the tests that start neither Airflow nor a service
 	@.venv/bin/pytest -m "not service and not airflow and not e2e"
