@@ -82,4 +82,12 @@ def test_a_commit_is_judged_by_the_checks_of_its_files(
     staged = checks(checkout, "--staged")
     # Each check gets the same files as in CI.
     assert set(staged) <= set(whole)
-    assert {check.split()[0] for check in staged} == expected
+    assert {check.split()[0] for check in staged} == expected | {"no_conflict_markers"}
+
+
+def test_a_merge_that_is_half_done_is_refused(checkout: Path) -> None:
+    (checkout / "notes.md").write_text("<" * 7 + " HEAD\none\n")
+    subprocess.run(["git", "add", "notes.md"], cwd=checkout, check=True)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        checks(checkout, "--staged")
+    assert "notes.md:1:" in refused.value.output
