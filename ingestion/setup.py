@@ -65,19 +65,20 @@ OPENSSL = Library(
 )
 
 
-def _module(name: str, library: Library, **macros: str) -> Extension:
+def _module(name: str, library: Library | None = None, **macros: str) -> Extension:
     return Extension(
         name,
         [f"{name.replace('.', '/')}.pyx"],
         define_macros=list(macros.items()),
-        extra_compile_args=library.options("--cflags"),
-        extra_link_args=library.options("--libs"),
+        extra_compile_args=library.options("--cflags") if library else [],
+        extra_link_args=library.options("--libs") if library else [],
     )
 
 
 setup(
     ext_modules=cythonize(
         [
+            _module("millrace.checksums.totals", OPENSSL, OPENSSL_API_COMPAT="10101"),
             # SHA-256's own functions are of version 1.1.1's interface; newer ones still have it.
             _module("millrace.pii.hashing", OPENSSL, OPENSSL_API_COMPAT="10101"),
             _module("millrace.sources.mysql.client", MARIADB),

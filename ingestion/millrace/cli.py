@@ -114,7 +114,7 @@ def list_tables(chosen: Chosen) -> None:
     tables = pipeline.catalog.tables
     ledgers = pipeline.warehouse.ledgers(tables)
     print_table(
-        ["TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE", "LAST BATCH", "ROWS", "LOADED"],
+        ["TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE", "LAST BATCH", "ROWS", "VERIFIED", "LOADED"],
         [
             (
                 table.key,
@@ -314,10 +314,11 @@ def _check_source(pipeline: Pipeline, connection: str) -> str:
     return pipeline.source(tables[0]).check(tables)
 
 
-def _last_batch(row: LedgerRow | None) -> tuple[str, str, str]:
+def _last_batch(row: LedgerRow | None) -> tuple[str, ...]:
     if row is None:
-        return "never", "", ""
-    return str(Interval(row.start, row.end)), f"{row.rows:,}", f"{row.loaded_at:%Y-%m-%d %H:%M}"
+        return "never", "", "", ""
+    interval, loaded = Interval(row.start, row.end), f"{row.loaded_at:%Y-%m-%d %H:%M}"
+    return str(interval), f"{row.rows:,}", row.verified or "no", loaded
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@
     │   ├── SourceMismatch       what is declared is not there: table, column, key
     │   ├── IntervalOpen ↻       transactions at the source can still write into the interval
     │   ├── RowsMissing ↻        not as many rows were read as the source counts
+    │   ├── ValuesDiffer ↻       other values were read than the source has
     │   ├── TooFewRows           fewer rows came than the declaration allows
     │   └── ValueDoesNotFit      a value that its column's type cannot hold
     ├── SheetError
@@ -118,6 +119,10 @@ class IntervalOpen(MayPass, SourceError):
 
 class RowsMissing(MayPass, SourceError):
     """Not as many rows were read as the source itself counts."""
+
+
+class ValuesDiffer(MayPass, SourceError):
+    """Other values were read than the source itself computes the checksums of."""
 
 
 class SourceMismatch(SourceError):

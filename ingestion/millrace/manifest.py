@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from millrace import arrow_types
 from millrace.batch import Batch
+from millrace.checksums.columns import Checksum, Checksums
 from millrace.errors import ManifestCorrupt
 
 _REDSHIFT_BASE_TYPES = {
@@ -64,6 +65,9 @@ class Manifest:
         parts: The files; none for a batch without rows.
         extracted_at: When the source was read, in UTC.
         url: The manifest's own address.
+        is_counted: Whether there are as many rows as the source itself counts.
+        checksums: Of the columns as they were landed, by CRC-32, after what was read was compared
+            with the source by value; None: it was not compared.
     """
 
     batch: Batch
@@ -71,6 +75,15 @@ class Manifest:
     parts: tuple[Part, ...]
     extracted_at: datetime
     url: str
+    is_counted: bool = False
+    checksums: Checksums | None = None
+
+    @property
+    def verified(self) -> str | None:
+        """How it was compared with the source: ``values`` or ``counts``; None: not at all."""
+        if self.checksums is not None:
+            return "values"
+        return "counts" if self.is_counted else None
 
     @property
     def rows(self) -> int:
@@ -105,6 +118,12 @@ class Manifest:
                     "record_count": self.rows,
                     "batch": self.batch.to_json(),
                     "extracted_at": self.extracted_at.isoformat(),
+                    "is_counted": self.is_counted,
+                    "checksums": self.checksums
+                    and {
+                        name: {"values": of.values, "crc32": of.total}
+                        for name, of in self.checksums.items()
+                    },
                 },
                 "author": {"name": "Millrace", "version": version("millrace")},
             },
@@ -127,6 +146,8 @@ class Manifest:
                 parts=tuple(_part(entry) for entry in value["entries"]),
                 extracted_at=datetime.fromisoformat(value["meta"]["extracted_at"]),
                 url=url,
+                is_counted=value["meta"].get("is_counted", False),
+                checksums=_checksums(value["meta"].get("checksums")),
             )
             sums = value["meta"]["content_length"], value["meta"]["record_count"]
         except (ValueError, KeyError, TypeError) as error:
@@ -194,6 +215,10 @@ def _element(field: pa.Field) -> dict[str, Any]:
 
 def _field(element: dict[str, Any]) -> pa.Field:
     return pa.field(element["name"], arrow_types.from_name(element["type"]["arrow"]))
+
+
+def _checksums(value: dict[str, Any] | None) -> Checksums | None:
+    return value and {name: Checksum(of["values"], of["crc32"]) for name, of in value.items()}
 
 
 def _part(entry: dict[str, Any]) -> Part:

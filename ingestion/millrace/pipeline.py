@@ -17,6 +17,7 @@ from pathlib import Path
 from millrace import pii
 from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
 from millrace.catalog import Catalog, IngestTable, Publication, load_catalog
+from millrace.checksums.witness import Witness
 from millrace.connections import Connection, Resolver, in_environment
 from millrace.dbt.project import Project
 from millrace.destinations.base import Destination, Published, open_destination
@@ -196,16 +197,22 @@ class Pipeline:
         ) as extraction:
             schema = pii.protected_schema(extraction.schema, table)
             salt = self.settings.pii_salt
-            streams = [pii.protect(stream, table, salt) for stream in extraction.streams]
+            protected = table.pii.keys() - table.left_out
+            witness = Witness(table.key, extraction.checksums, extraction.schema, protected)
+            streams = [
+                witness.landing(pii.protect(witness.reading(stream), table, salt), schema)
+                for stream in extraction.streams
+            ]
             counted = extraction.counted_rows
             manifest = self.landing.write(
                 batch,
                 schema,
                 *streams,
                 attempt=partition.attempt,
-                before_commit=partial(_refuse_rows, table, partition, counted),
+                before_commit=partial(_refuse_rows, table, partition, counted, witness),
                 progress=progress,
                 expected_rows=counted,
+                checksums=witness.checksums,
             )
         log.info(
             "%s: landed %s rows, %s bytes: %s",
@@ -340,7 +347,9 @@ def _without_a_gap(table: IngestTable, asked: Interval, loaded: datetime | None)
     return start - lookback.span if lookback else start
 
 
-def _refuse_rows(table: IngestTable, partition: Partition, counted: int | None, rows: int) -> None:
+def _refuse_rows(
+    table: IngestTable, partition: Partition, counted: int | None, witness: Witness, rows: int
+) -> None:
     """Refuse to commit a landing that lacks rows."""
     batch = partition.batch
     if counted is not None and rows != counted:
@@ -350,6 +359,7 @@ def _refuse_rows(table: IngestTable, partition: Partition, counted: int | None, 
             fix="Ingest the batch again. If it stays so, something between here and the server "
             "changes results (a proxy, a setting). The warehouse keeps what it has.",
         )
+    witness.refuse_differences()
     if not partition.attempt:
         _refuse_too_few(table, batch, rows)
 

@@ -80,6 +80,9 @@ class IngestOptions(BaseModel):
             least, an interval may be empty.
         min_row_ratio: A whole table with fewer rows than this share of those loaded last is
             refused.
+        verify: How what was read and loaded is compared with the source: ``values`` compares the
+            number of rows and a checksum of each column, ``counts`` the number of rows. Default:
+            ``values`` for up to 100,000 rows, ``counts`` for more.
         new_columns: What to do with a column that the raw table does not have yet.
         missing_columns: What to do when the source no longer has a column of the raw table.
     """
@@ -94,6 +97,7 @@ class IngestOptions(BaseModel):
     cursor: Cursor | None = None
     min_rows: int | None = Field(default=None, ge=0)
     min_row_ratio: float | None = Field(default=None, gt=0, le=1)
+    verify: Literal["off", "counts", "values"] | None = None
     new_columns: Literal["add", "ignore", "refuse"] = "add"
     missing_columns: Literal["refuse", "keep"] = "refuse"
 
@@ -103,6 +107,12 @@ class IngestOptions(BaseModel):
         if not croniter.is_valid(value):
             raise ValueError("not a cron expression such as '0 6 * * *', nor a preset like @daily")
         return value
+
+    @field_validator("verify", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: Any) -> Any:
+        # YAML reads `off` as False.
+        return "off" if value is False else value
 
     @field_validator("cursor", mode="before")
     @classmethod

@@ -26,6 +26,7 @@ import pyarrow as pa
 from obstore.store import LocalStore
 
 from millrace.batch import Batch
+from millrace.checksums.columns import Checksums, together
 from millrace.errors import (
     LandingError,
     ManifestCorrupt,
@@ -107,6 +108,7 @@ class Landing:
         before_commit: RowCheck | None = None,
         progress: Progress | None = None,
         expected_rows: int | None = None,
+        checksums: Callable[[], Checksums | None] = lambda: None,
     ) -> Manifest:
         """Land one attempt at a batch.
 
@@ -121,6 +123,7 @@ class Landing:
             before_commit: If it raises, the attempt stays uncommitted.
             progress: Called with the rows and bytes so far, after every record batch.
             expected_rows: How many rows there will be, where that is known; for the progress.
+            checksums: Gives the checksums of the columns, once all rows have been read.
 
         Returns:
             The manifest, already written.
@@ -155,6 +158,8 @@ class Landing:
                 parts=tuple(chain.from_iterable(parts)),
                 extracted_at=extracted_at,
                 url=f"{self.url}/{prefix}/{MANIFEST_NAME}",
+                is_counted=expected_rows is not None,
+                checksums=checksums(),
             ),
             before_commit,
         )
@@ -194,6 +199,8 @@ class Landing:
             parts=tuple(part for manifest in manifests for part in manifest.parts),
             extracted_at=min(manifest.extracted_at for manifest in manifests),
             url=f"{self.url}/{attempt}/{MANIFEST_NAME}",
+            is_counted=all(manifest.is_counted for manifest in manifests),
+            checksums=_together(manifests),
         )
         merged.refuse_foreign_parts()
         return self._commit(attempt, merged, before_commit)
@@ -281,6 +288,11 @@ class Landing:
                 fix="Set LANDING_URL to the landing that the batch was written to.",
             )
         return url.removeprefix(f"{self.url}/")
+
+
+def _together(manifests: Sequence[Manifest]) -> Checksums | None:
+    parts = [manifest.checksums for manifest in manifests if manifest.checksums is not None]
+    return together(parts) if len(parts) == len(manifests) else None
 
 
 def _token() -> str:

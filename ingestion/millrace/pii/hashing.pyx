@@ -10,8 +10,10 @@ import hashlib
 import pyarrow as pa
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport INT32_MAX, int32_t, uint8_t, uintptr_t
+from libc.stdint cimport INT32_MAX, int32_t, uint8_t
 from libc.string cimport memset
+
+from millrace.arrow_buffers cimport Texts, is_valid, texts_of
 
 
 cdef extern from "openssl/sha.h" nogil:
@@ -29,16 +31,6 @@ cdef enum:
 
 
 cdef const char *DIGITS = b"0123456789abcdef"
-
-
-cdef struct Texts:
-    # A string array: text `at` is the bytes of `data` from `offsets[at]` to `offsets[at + 1]`.
-    const uint8_t *data
-    const int32_t *offsets
-    const uint8_t *validity
-    # Where the array begins in these buffers, and how many values it has.
-    Py_ssize_t first
-    Py_ssize_t count
 
 
 cdef class Hasher:
@@ -77,7 +69,7 @@ cdef class Hasher:
         cdef Py_ssize_t count = len(texts) - texts.null_count
         if count > INT32_MAX // HEX_BYTES:
             raise ValueError(f"{count:,} hashes do not fit into an array")
-        validity, offsets, data = texts.buffers()
+        validity = texts.buffers()[0]
         # The validity bits are reused, as the NULLs are the same. The bits of a slice may begin
         # inside a byte: then as many empty values come before the first one, and nobody reads them.
         cdef Py_ssize_t before = texts.offset % 8
@@ -85,13 +77,7 @@ cdef class Hasher:
         hashes = PyBytes_FromStringAndSize(NULL, count * HEX_BYTES)
         memset(PyBytes_AS_STRING(ends), 0, (before + 1) * sizeof(int32_t))
         self._hash(
-            Texts(
-                <uint8_t *>_address(data),
-                <int32_t *>_address(offsets),
-                <uint8_t *>_address(validity),
-                texts.offset,
-                len(texts),
-            ),
+            texts_of(texts),
             PyBytes_AS_STRING(hashes),
             <int32_t *>PyBytes_AS_STRING(ends) + before + 1,
         )
@@ -114,7 +100,7 @@ cdef class Hasher:
         with nogil:
             for number in range(texts.count):
                 at = texts.first + number
-                if _is_valid(texts.validity, at):
+                if is_valid(texts.validity, at):
                     _write_hexdigest(
                         &self.inner,
                         &self.outer,
@@ -129,14 +115,6 @@ cdef class Hasher:
 cdef void _begin(SHA256_CTX *state, bytes block) noexcept:
     SHA256_Init(state)
     SHA256_Update(state, PyBytes_AS_STRING(block), BLOCK_BYTES)
-
-
-cdef uintptr_t _address(buffer):
-    return 0 if buffer is None else buffer.address
-
-
-cdef bint _is_valid(const uint8_t *validity, Py_ssize_t at) noexcept nogil:
-    return validity == NULL or (validity[at // 8] >> (at % 8)) & 1
 
 
 cdef void _write_hexdigest(

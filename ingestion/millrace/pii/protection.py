@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,7 +35,7 @@ def protected_schema(schema: pa.Schema, table: IngestTable) -> pa.Schema:
 
 
 def protect(
-    batches: Iterator[pa.RecordBatch], table: IngestTable, salt: str | None
+    batches: Iterable[pa.RecordBatch], table: IngestTable, salt: str | None
 ) -> Iterator[pa.RecordBatch]:
     """Hash and mask the declared columns.
 

@@ -17,6 +17,8 @@ from millrace.connections import Connection
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from millrace.checksums.columns import Checksums
+
 
 @dataclass(frozen=True)
 class Extraction:
@@ -27,11 +29,14 @@ class Extraction:
         streams: The rows as record batches of that schema, produced lazily: a whole table is never
             in memory. If there are several streams, threads may read them at the same time.
         counted_rows: Number of the rows, if the source counted them as of the same moment.
+        checksums: The checksums of the columns, where the source computed them as of the same
+            moment.
     """
 
     schema: pa.Schema
     streams: tuple[Iterator[pa.RecordBatch], ...]
     counted_rows: int | None = None
+    checksums: Checksums | None = None
 
     @property
     def batches(self) -> Iterator[pa.RecordBatch]:

@@ -63,6 +63,8 @@ class LedgerRow:
         size: Size of the parts, in bytes.
         extracted_at: When the source was read, in UTC.
         loaded_at: When the load committed, in UTC; grows from load to load of one table.
+        verified: How source, landing and raw table were compared: ``values`` or ``counts``; None:
+            not at all, or by a version that did not say.
     """
 
     table: str
@@ -74,6 +76,7 @@ class LedgerRow:
     size: int
     extracted_at: datetime
     loaded_at: datetime
+    verified: str | None = None
 
     @property
     def interval(self) -> Interval:

@@ -16,7 +16,9 @@ import pyarrow as pa
 
 from millrace.batch import Interval
 from millrace.catalog import IngestTable
+from millrace.checksums.columns import Checksums, differing
 from millrace.cursor import CursorClock
+from millrace.errors import CountMismatch
 from millrace.manifest import Manifest
 from millrace.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, Landed, LedgerRow
 from millrace.warehouses.evolution import plan_evolution
@@ -32,6 +34,7 @@ _LEDGER_COLUMNS = (
     "byte_count BIGINT NOT NULL",
     "extracted_at TIMESTAMP NOT NULL",
     "loaded_at TIMESTAMP NOT NULL",
+    "verified VARCHAR(16)",
 )
 
 
@@ -70,7 +73,7 @@ class SqlWarehouse(ABC):
         if not tables:
             return found
         with self._session() as session:
-            schemas = _schemas_with_a_ledger(session, {table.schema for table in tables})
+            schemas = _ledgers(session, {table.schema for table in tables})
             for row in _ledger(session, schemas, list(found)):
                 found[row.table].append(row)
         return found
@@ -82,7 +85,7 @@ class SqlWarehouse(ABC):
             with self._transaction(session):
                 self._claim(session, table, manifest.schema)
                 columns = self._evolve(session, table, manifest.schema)
-                earlier = _ledger(session, [table.schema], [table.key])
+                earlier = _ledger(session, {table.schema: True}, [table.key])
                 # The lock lets one load in at a time, but the clock may still step back.
                 loaded_at = max([_now(), *(row.loaded_at + _TICK for row in earlier)])
                 interval = manifest.batch.interval
@@ -93,6 +96,8 @@ class SqlWarehouse(ABC):
                     if _is_read_again(table, row, interval):
                         self._trim(session, table, row, manifest)
                 self._insert(session, table, manifest, columns, loaded_at, landed)
+                if table.options.verify in (None, "values") and manifest.checksums is not None:
+                    self._compare(session, table, manifest, columns, loaded_at, landed)
                 row = LedgerRow(
                     table=table.key,
                     batch_id=manifest.batch.id,
@@ -103,6 +108,7 @@ class SqlWarehouse(ABC):
                     size=manifest.size,
                     extracted_at=manifest.extracted_at,
                     loaded_at=loaded_at,
+                    verified=manifest.verified,
                 )
                 _write_ledger(session, table, row)
         return row
@@ -160,6 +166,45 @@ class SqlWarehouse(ABC):
             CountMismatch: not as many rows arrived as the manifest promises.
         """
 
+    def _compare(
+        self,
+        session: Any,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        landed: Landed,
+    ) -> None:
+        """See that the values that were loaded are those that were landed.
+
+        Raises:
+            CountMismatch: they are not; names the columns.
+        """
+        expected, found = self._checksums(session, table, manifest, columns, loaded_at, landed)
+        if names := differing(expected, found):
+            raise CountMismatch(
+                f"{raw(table)} got other values than {manifest.url} has, in the columns "
+                f"{', '.join(names)}.",
+                fix="Ingest the batch again: a new attempt lands beside it. The warehouse is as it "
+                "was before.",
+            )
+
+    @abstractmethod
+    def _checksums(
+        self,
+        session: Any,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        landed: Landed,
+    ) -> tuple[Checksums, Checksums]:
+        """The checksums that were landed, and those of what this load has inserted.
+
+        Both are of the same kind, and of the manifest's types. A column that the warehouse cannot
+        compute a checksum of is left out, or has no total.
+        """
+
     def _trim(
         self, session: Session, table: IngestTable, row: LedgerRow, manifest: Manifest
     ) -> None:
@@ -204,6 +249,9 @@ class SqlWarehouse(ABC):
         session.run(
             f"CREATE TABLE IF NOT EXISTS {_ledger_of(table)} ({', '.join(_LEDGER_COLUMNS)})"
         )
+        if not _ledgers(session, [table.schema])[table.schema]:
+            # It was made by a version that compared no values.
+            session.run(f"ALTER TABLE {_ledger_of(table)} ADD COLUMN verified VARCHAR(16)")
         if not self._columns(session, table):
             # This refuses columns that no table can have.
             plan_evolution(table, {}, incoming)
@@ -248,26 +296,28 @@ def _is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bo
     return begins_before and ends_inside
 
 
-def _schemas_with_a_ledger(session: Session, schemas: Collection[str]) -> list[str]:
+def _ledgers(session: Session, schemas: Collection[str]) -> dict[str, bool]:
+    """The schemas that have a ledger, and whether it has the column ``verified``."""
     places = ", ".join("?" * len(schemas))
     rows = session.run(
-        "SELECT DISTINCT table_schema FROM information_schema.tables "
-        f"WHERE table_name = ? AND table_schema IN ({places})",
+        "SELECT table_schema, MAX(CASE WHEN column_name = 'verified' THEN 1 ELSE 0 END) "
+        "FROM information_schema.columns "
+        f"WHERE table_name = ? AND table_schema IN ({places}) GROUP BY table_schema",
         [LEDGER, *schemas],
     )
-    return sorted(schema for (schema,) in rows)
+    return {schema: bool(is_there) for schema, is_there in sorted(rows)}
 
 
-def _ledger(session: Session, schemas: Sequence[str], keys: Sequence[str]) -> list[LedgerRow]:
+def _ledger(session: Session, schemas: Mapping[str, bool], keys: Sequence[str]) -> list[LedgerRow]:
     """The rows of tables in the ledgers of schemas, oldest load first."""
     if not schemas:
         return []
     places = ", ".join("?" * len(keys))
     selects = [
         "SELECT table_name, batch_id, interval_start, interval_end, manifest_url, row_count, "
-        f"byte_count, extracted_at, loaded_at FROM {quote(schema)}.{LEDGER} "
-        f"WHERE table_name IN ({places})"
-        for schema in schemas
+        f"byte_count, extracted_at, loaded_at, {'' if has_verified else 'NULL AS '}verified "
+        f"FROM {quote(schema)}.{LEDGER} WHERE table_name IN ({places})"
+        for schema, has_verified in schemas.items()
     ]
     rows = session.run(f"{' UNION ALL '.join(selects)} ORDER BY loaded_at", [*keys] * len(schemas))
     return [LedgerRow(*map(_aware, row)) for row in rows]
@@ -285,10 +335,10 @@ def _forget(session: Session, table: IngestTable, batch_ids: Sequence[str]) -> N
 
 def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
     session.run(
-        f"INSERT INTO {_ledger_of(table)} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO {_ledger_of(table)} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             *(row.table, row.batch_id, naive(row.start), naive(row.end), row.manifest_url),
-            *(row.rows, row.size, naive(row.extracted_at), naive(row.loaded_at)),
+            *(row.rows, row.size, naive(row.extracted_at), naive(row.loaded_at), row.verified),
         ],
     )
 

@@ -13,6 +13,7 @@ from gspread.utils import a1_to_rowcol
 
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestTable
+from millrace.checksums.columns import Checksums, Tally
 from millrace.errors import DeclarationError, SourceMismatch
 from millrace.google_sheets.client import GoogleSheets, SheetCell, quote_tab, said
 from millrace.google_sheets.headings import column_name
@@ -28,6 +29,8 @@ from millrace.sources.google_sheets.options import GoogleSheetOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from millrace.connections import Connection
 
@@ -95,7 +98,13 @@ class GoogleSheetSource:
             skip_blank_rows=options.skip_blank_rows,
         )
         _check_key(table, columns, batch.to_pylist())
-        yield Extraction(batch.schema, (iter([batch] if batch.num_rows else []),), batch.num_rows)
+        batches = [batch] if batch.num_rows else []
+        yield Extraction(
+            batch.schema,
+            (iter(batches),),
+            batch.num_rows,
+            None if options.verify in ("off", "counts") else _checksums(batch),
+        )
 
     def _read(self, options: GoogleSheetOptions) -> list[list[SheetCell]]:
         tab = quote_tab(options.tab)
@@ -115,6 +124,12 @@ class GoogleSheetSource:
                 f"The spreadsheet {options.spreadsheet} has no tab '{options.tab}'.",
                 fix=f"Correct `tab` in the declaration. Its tabs: {', '.join(tabs)}.",
             ) from None
+
+
+def _checksums(batch: pa.RecordBatch) -> Checksums:
+    tally = Tally(batch.schema)
+    tally.add(batch)
+    return tally.checksums
 
 
 def _heading_row(

@@ -87,7 +87,8 @@ class Relation:
         ((kind, engine),) = found
         columns = session.rows(
             "SELECT column_name, data_type, column_type, numeric_precision, numeric_scale, "
-            "is_nullable, datetime_precision FROM information_schema.columns "
+            "is_nullable, datetime_precision, character_set_name "
+            "FROM information_schema.columns "
             "WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
             (database, name),
         )
@@ -116,7 +117,7 @@ class Relation:
 
     def column(self, name: str) -> Column:
         """How a column is read."""
-        data_type, column_type, precision, scale, is_nullable, _ = self.types[name]
+        data_type, column_type, precision, scale, is_nullable, _, charset = self.types[name]
         return column_of(
             name,
             str(data_type),
@@ -124,6 +125,7 @@ class Relation:
             precision=int(precision) if precision else None,
             scale=int(scale) if scale else None,
             is_nullable=is_nullable == "YES",
+            charset=charset,
             where=str(self),
         )
 
@@ -179,7 +181,7 @@ class Relation:
                 fix="Declare a DATETIME, TIMESTAMP or DATE column that changes with every edit, "
                 "or none, for a full refresh.",
             )
-        data_type, *_, precision = self.types[name]
+        data_type, *_, precision, _ = self.types[name]
         step = (
             DAY if data_type == "date" else timedelta(microseconds=10 ** (6 - int(precision or 0)))
         )

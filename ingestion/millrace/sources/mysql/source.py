@@ -18,10 +18,12 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import Cursor, IngestTable
+from millrace.checksums.columns import together
 from millrace.cursor import CursorClock
 from millrace.errors import DeclarationError, SourceMismatch, SourceRefused
 from millrace.sources.base import Closing, Extraction
 from millrace.sources.mysql.client import MySQLError
+from millrace.sources.mysql.counter import Counter
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
 from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.ranges import Condition, in_range, split, where_clause
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from millrace.connections import Connection
 
 log = logging.getLogger(__name__)
+
+# Up to so many rows, comparing every value takes at most a quarter of the extraction.
+_COMPARED_ROWS = 100_000
 
 # Below a million rows, a range takes longer to prepare than it saves.
 _MIN_ROWS_A_RANGE = 1_000_000
@@ -192,23 +197,30 @@ class MySQLSource:
                 # A row without a time may have been written since the batch was planned.
                 nulls, zeros, _ = relation.rows_out_of_time(session, options.cursor, None)
                 _refuse_rows_without_a_time(relation, options.cursor, nulls, zeros)
-            # Nothing is counted where that costs another scan, or would see another moment.
-            is_counted = relation.is_transactional and (
-                interval.start is None or relation.is_indexed(table.cursor_column)
-            )
             names = ", ".join(column.expression for column in columns)
-            streams, counted = [], 0
+            is_counted = _is_counted(table, interval, relation)
+            streams, rows, checksums = [], [], []
             for session, key_range in zip(sessions, ranges, strict=True):
                 where, arguments = where_clause(
                     [*interval_taken, *in_range(relation.key, key_range)]
                 )
                 if is_counted:
-                    counted += _count(session, relation, where, arguments)
+                    counter = Counter(session, relation, where, arguments)
+                    rows.append(counter.rows())
+                    if options.verify == "values" or (
+                        options.verify is None and rows[-1] <= _COMPARED_ROWS
+                    ):
+                        checksums.append(counter.checksums(columns))
                 result = session.stream(
                     f"SELECT {names} FROM {relation.quoted}{where}", arguments, schema.types
                 )
                 streams.append(record_batches(result, columns, schema, str(relation)))
-            yield Extraction(schema, tuple(streams), counted if is_counted else None)
+            yield Extraction(
+                schema,
+                tuple(streams),
+                sum(rows) if is_counted else None,
+                together(checksums) if checksums and len(checksums) == len(ranges) else None,
+            )
 
     def _see_one_moment(
         self, sessions: Sequence[Session], relation: Relation, *, is_interval: bool
@@ -279,9 +291,27 @@ def _interval(
     return relation.interval(cursor, clock, interval)
 
 
-def _count(session: Session, relation: Relation, where: str, arguments: Sequence[str]) -> int:
-    ((count,),) = session.rows(f"SELECT COUNT(*) FROM {relation.quoted}{where}", arguments)
-    return int(str(count))
+def _is_counted(table: IngestTable, interval: Interval, relation: Relation) -> bool:
+    """Whether the server counts what is read, as of the same moment.
+
+    Raises:
+        SourceMismatch: the values are to be compared, and the table has no such moment.
+    """
+    verify = table.options.verify
+    if verify == "values" and not relation.is_transactional:
+        raise SourceMismatch(
+            f"{relation} has no snapshot that several statements see, so its values cannot be "
+            "compared with what is read.",
+            fix="Declare `verify: off`, or convert the table to InnoDB.",
+        )
+    if verify == "values":
+        return True
+    # Nothing is counted where that costs another scan, or would see another moment.
+    return (
+        verify != "off"
+        and relation.is_transactional
+        and (interval.start is None or relation.is_indexed(table.cursor_column))
+    )
 
 
 def _settle(session: Session) -> timedelta:

@@ -27,6 +27,7 @@ _TEXTS = frozenset(
         *("enum", "set", "time", "uuid", "inet4", "inet6"),
     }
 )
+_UTF8 = frozenset({"utf8mb4", "utf8mb3", "utf8", "ascii"})
 _BINARIES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
 _GEOMETRIES = frozenset(
     {
@@ -60,6 +61,8 @@ class Column:
         type: Its Arrow type.
         is_nullable: Whether MySQL allows NULL in it.
         is_ordered: Whether MySQL sorts its values in the order in which it compares literals.
+        text: An expression of a value's text, for its checksum (see ``millrace.checksums``); None:
+            the type has none.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Column:
     type: pa.DataType
     is_nullable: bool = True
     is_ordered: bool = False
+    text: str | None = None
 
 
 def column_of(
@@ -77,6 +81,7 @@ def column_of(
     precision: int | None = None,
     scale: int | None = None,
     is_nullable: bool = True,
+    charset: str | None = None,
     where: str = "",
 ) -> Column:
     """Decide how a column is read.
@@ -88,6 +93,7 @@ def column_of(
         precision: ``….numeric_precision``.
         scale: ``….numeric_scale``.
         is_nullable: ``….is_nullable``.
+        charset: ``….character_set_name``.
         where: The table, for the message.
 
     Raises:
@@ -95,39 +101,57 @@ def column_of(
     """
     quoted = quote(name)
 
-    def column(type_: pa.DataType, expression: str = quoted) -> Column:
-        return Column(name, expression, type_, is_nullable, data_type in _ORDERED)
+    def column(
+        type_: pa.DataType, expression: str = quoted, *, text: str | None = quoted
+    ) -> Column:
+        return Column(name, expression, type_, is_nullable, data_type in _ORDERED, text)
 
     data_type = data_type.lower()
     if data_type in _INTEGERS:
-        return column(_INTEGERS[data_type]["unsigned" in column_type.lower()])
+        is_unsigned = "unsigned" in column_type.lower()
+        # Without the zeros that a column with ZEROFILL shows.
+        whole = f"CAST({quoted} AS {'UNSIGNED' if is_unsigned else 'SIGNED'})"
+        return column(_INTEGERS[data_type][is_unsigned], text=whole)
     if data_type == "decimal":
         # Neither DuckDB nor Redshift holds more than 38 digits: wider ones travel as exact text.
-        wide = precision is None or precision > _MAX_ARROW_DECIMAL
-        return column(pa.string() if wide else pa.decimal128(precision, scale or 0))
+        if precision is None or precision > _MAX_ARROW_DECIMAL:
+            return column(pa.string())
+        exact = f"CAST({quoted} AS DECIMAL({precision}, {scale or 0}))"
+        is_filled = "zerofill" in column_type.lower()
+        type_ = pa.decimal128(precision, scale or 0)
+        return column(type_, text=exact if is_filled else quoted)
     if data_type == "float":
-        return column(pa.float32())
+        return column(pa.float32(), text=None)
     if data_type == "double":
-        return column(pa.float64())
+        return column(pa.float64(), text=None)
     if data_type == "year":
-        return column(pa.int16())
+        return column(pa.int16(), text=f"CAST({quoted} AS UNSIGNED)")
     if data_type == "bit":
         bits = {"bit(1)": pa.bool_(), "bit(64)": pa.decimal128(20, 0)}
         type_ = bits.get(column_type.lower(), pa.int64())
-        return column(type_, f"CAST({quoted} AS UNSIGNED)")
+        whole = f"CAST({quoted} AS UNSIGNED)"
+        return column(type_, whole, text=whole)
     if data_type in _TEMPORALS:
-        return column(_TEMPORALS[data_type])
+        return column(_TEMPORALS[data_type], text=_time_text(quoted, data_type))
     if data_type in _TEXTS:
-        return column(pa.string())
+        is_utf8 = charset in _UTF8
+        return column(pa.string(), text=quoted if is_utf8 else f"CONVERT({quoted} USING utf8mb4)")
     if data_type in _BINARIES:
         return column(pa.binary())
     if data_type in _GEOMETRIES:
-        return column(pa.binary(), f"ST_AsWKB({quoted})")
+        well_known = f"ST_AsWKB({quoted})"
+        return column(pa.binary(), well_known, text=well_known)
     raise SourceMismatch(
         f"{where}: column {name} is of the type {column_type}, which has no decided form.",
         fix=f"Leave it out (`columns: [{{name: {name}, config: {{meta: {{ingest: false}}}}}}]`), "
         "or read the table through a view that casts it.",
     )
+
+
+def _time_text(quoted: str, data_type: str) -> str:
+    value = quoted if data_type == "date" else f"CAST({quoted} AS DATETIME(6))"
+    # A date that no calendar has is landed as NULL.
+    return f"IF(DAYOFMONTH({quoted}) AND MONTH({quoted}), {value}, NULL)"
 
 
 def quote(identifier: str) -> str:

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from millrace.catalog import IngestTable
+from millrace.checksums.columns import Checksums, Tally
 from millrace.errors import (
     CountMismatch,
     RelationNotFound,
@@ -207,6 +208,29 @@ class DuckDBWarehouse(SqlWarehouse):
                     f"{part.url} brought {count:,} rows; its manifest says {part.rows:,}.",
                     fix="Ingest the batch again: a new attempt lands beside it.",
                 )
+
+    def _checksums(
+        self,
+        session: DuckDBSession,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        landed: Landed,
+    ) -> tuple[Checksums, Checksums]:
+        schema = pa.schema([manifest.schema.field(name) for name in columns])
+        values = ", ".join(
+            f"CAST({quote(field.name)} AS {self._type(field.type)}) AS {quote(field.name)}"
+            for field in schema
+        )
+        reader = session.connection.sql(
+            f"SELECT {values} FROM {raw(table)} WHERE {BATCH_COLUMN} = ? AND {LOADED_COLUMN} = ?",
+            params=[manifest.batch.id, naive(loaded_at)],
+        ).to_arrow_reader()
+        tally = Tally(schema)
+        for batch in reader:
+            tally.add(batch.cast(schema))
+        return manifest.checksums or {}, tally.checksums
 
 
 class DuckDBSession:

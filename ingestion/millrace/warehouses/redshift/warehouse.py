@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import redshift_connector
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt.adapters.redshift.connections import get_connection_method
@@ -29,9 +30,12 @@ from tenacity import (
 )
 
 from millrace.catalog import IngestTable
+from millrace.checksums.columns import Checksum, Checksums, Tally, differing
+from millrace.checksums.totals import md5_total
 from millrace.errors import (
     CountMismatch,
     DeclarationError,
+    PartCorrupt,
     RelationNotFound,
     SchemaConflict,
     SettingError,
@@ -404,6 +408,35 @@ class RedshiftWarehouse(SqlWarehouse):
                 fix="Ingest the batch again: a new attempt lands beside it.",
             )
 
+    def _checksums(
+        self,
+        session: RedshiftSession,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        landed: Landed,
+    ) -> tuple[Checksums, Checksums]:
+        """Redshift has no CRC-32, so the parts are read once more, for the MD5 of their values."""
+        fields = [
+            manifest.schema.field(name) for name in columns if name not in _options(table).super
+        ]
+        texts = {field.name: _text_of(field, self._type(field.type)) for field in fields}
+        asked = ", ".join(
+            f"COUNT({quote(name)}), "
+            + (f"SUM(STRTOL(SUBSTRING(MD5({text}), 1, 8), 16))" if text else "NULL")
+            for name, text in texts.items()
+        )
+        [sums] = session.run(
+            f"SELECT {asked} FROM {raw(table)} WHERE {BATCH_COLUMN} = ? AND {LOADED_COLUMN} = ?",
+            [manifest.batch.id, naive(loaded_at)],
+        )
+        found = {
+            name: Checksum(int(values), int(total or 0) if texts[name] else None)
+            for name, values, total in zip(texts, sums[::2], sums[1::2], strict=True)
+        }
+        return _read_again(manifest, landed, list(texts)), found
+
 
 class RedshiftSession:
     """A connection to the cluster."""
@@ -417,6 +450,41 @@ class RedshiftSession:
             cursor.paramstyle = "qmark"
             cursor.execute(statement, tuple(parameters))
             return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+
+def _read_again(manifest: Manifest, landed: Landed, names: Sequence[str]) -> Checksums:
+    """The MD5 of what was landed; that it is what was read, its CRC-32 shows."""
+    read, hashed = Tally(manifest.schema), Tally(manifest.schema, names, md5_total)
+    for part in manifest.parts:
+        with landed.local_copy(part) as path, pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                read.add(batch)
+                hashed.add(batch)
+    if wrong := differing(manifest.checksums or {}, read.checksums):
+        raise PartCorrupt(
+            f"The parts of {manifest.url} hold other values than were read, in the columns "
+            f"{', '.join(wrong)}.",
+            fix="Ingest the batch again: a new attempt lands beside it.",
+        )
+    return hashed.checksums
+
+
+def _text_of(field: pa.Field, sql_type: str) -> str | None:
+    """An expression of a value's text; None where Redshift writes it in its own way."""
+    type_ = field.type
+    if pa.types.is_string(type_):
+        return quote(field.name)
+    value = f"CAST({quote(field.name)} AS {sql_type})"
+    if pa.types.is_integer(type_) or pa.types.is_decimal(type_):
+        return f"CAST({value} AS VARCHAR)"
+    if pa.types.is_boolean(type_):
+        return f"CASE WHEN {value} THEN '1' WHEN NOT {value} THEN '0' END"
+    if pa.types.is_date(type_):
+        return f"TO_CHAR({value}, 'YYYY-MM-DD')"
+    if pa.types.is_timestamp(type_):
+        moment = f"{value} AT TIME ZONE 'UTC'" if type_.tz else value
+        return f"TO_CHAR({moment}, 'YYYY-MM-DD HH24:MI:SS.US')"
+    return None
 
 
 def _options(table: IngestTable) -> RedshiftOptions:

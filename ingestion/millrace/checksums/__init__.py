@@ -1,0 +1,1 @@
+"""What was read and loaded is compared with the source by value."""

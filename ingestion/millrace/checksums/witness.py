@@ -1,0 +1,79 @@
+"""Sees what is read and what is landed, and compares it with what the source says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+import pyarrow as pa
+
+from millrace.checksums.columns import Checksums, Tally, differing, together
+from millrace.errors import ValuesDiffer
+
+
+class Witness:
+    """Of one extraction; without the source's checksums it lets everything pass unseen.
+
+    Args:
+        table: What is read, for messages.
+        source: The checksums that the source has computed by itself.
+        schema: Of what is read.
+        protected: The columns that are landed with other values than they are read.
+    """
+
+    def __init__(
+        self, table: str, source: Checksums | None, schema: pa.Schema, protected: Collection[str]
+    ) -> None:
+        self._table = table
+        self._source = source
+        self._schema = schema
+        self._protected = protected
+        self._read: list[Tally] = []
+        self._landed: list[Tally] = []
+
+    def reading(self, stream: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        """See what is read; each stream may be read by a thread of its own."""
+        if self._source is None:
+            return stream
+        return self._seen(stream, self._read, Tally(self._schema))
+
+    def landing(
+        self, stream: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterable[pa.RecordBatch]:
+        """See what is landed of it."""
+        if self._source is None or not self._protected:
+            return stream
+        return self._seen(stream, self._landed, Tally(schema, self._protected))
+
+    def refuse_differences(self) -> None:
+        """See that what was read is what the source has.
+
+        Raises:
+            ValuesDiffer: it is not; names the columns.
+        """
+        if self._source is None or not self._read:
+            return
+        found = together([tally.checksums for tally in self._read])
+        if names := differing(self._source, found):
+            raise ValuesDiffer(
+                f"{self._table}: what was read differs from what the source computes of the same "
+                f"rows, in the columns {', '.join(names)}.",
+                fix="Ingest the batch again. If it stays so, something between here and the server "
+                "changes values (a proxy, a setting): tell us, or declare `verify: counts`. The "
+                "warehouse keeps what it has.",
+            )
+
+    def checksums(self) -> Checksums | None:
+        """Of what was landed."""
+        if self._source is None or not self._read:
+            return None
+        landed = together([tally.checksums for tally in self._read])
+        if self._landed:
+            landed |= together([tally.checksums for tally in self._landed])
+        return landed
+
+    @staticmethod
+    def _seen(
+        stream: Iterable[pa.RecordBatch], tallies: list[Tally], tally: Tally
+    ) -> Iterator[pa.RecordBatch]:
+        tallies.append(tally)
+        return tally.passing(stream)
