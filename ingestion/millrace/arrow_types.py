@@ -53,6 +53,23 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     )
 
 
+def is_castable(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether a value of the one type may be written as the other and mean the same.
+
+    This holds for two numbers, and for an exact number or a date and its text. Whether a given
+    value fits is another question. A text of a floating-point number depends on who writes it; a
+    time without a zone and a point in time are different things.
+    """
+    if _is_number(one) and _is_number(other):
+        return True
+    values = [type_ for type_ in (one, other) if type_ != pa.string()]
+    return len(values) == 1 and (bool(_digits(values[0])) or values[0] == pa.date32())
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(_digits(type_)) or bool(pa.types.is_floating(type_))
+
+
 def _holds(wide: pa.DataType, narrow: pa.DataType) -> bool:
     if wide == narrow:
         return True

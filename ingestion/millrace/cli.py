@@ -93,6 +93,7 @@ def cli(
     Start with:
       millrace check                 does everything answer?
       millrace list                  what is declared?
+      millrace plan                  what would be loaded?
       millrace ingest mysql.nps      load what is new
       millrace publish               carry the marts to their readers
     """  # noqa: D301 click wants the backspace
@@ -208,7 +209,6 @@ def ingest(
     if start and end and start >= end:
         raise click.UsageError("--from must be before --to")
     from millrace.landing.memory import keep_no_freed_memory
-    from millrace.progress import in_bytes
     from millrace.terminal import out, rows_landed
 
     keep_no_freed_memory()
@@ -220,17 +220,107 @@ def ingest(
         began = time.monotonic()
         with rows_landed(table.key) as landed:
             row = pipeline.ingest(table, interval, landed)
-        took = time.monotonic() - began
-        if row is None:
-            out.print(f"[green]✓[/green] {table.key}: up to date", soft_wrap=True)
-            return
-        out.print(
-            f"[green]✓[/green] {table.key}: {row.rows:,} rows ({in_bytes(row.size)}), "
-            f"{Interval(row.start, row.end)}, {took:.1f} s",
-            soft_wrap=True,
-        )
+        done = f"[green]✓[/green] {table.key}: up to date" if row is None else _loaded(row, began)
+        out.print(done, soft_wrap=True)
 
     _run_each({table.key: partial(ingest_one, table) for table in named})
+
+
+@cli.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE…")
+@click.pass_obj
+def reload(chosen: Chosen, tables: tuple[str, ...]) -> None:
+    """Read each TABLE from its beginning, and put it in the place of its raw table.
+
+    The new raw table has the columns that the source has now. It is loaded beside the old one,
+    which stays as it is until the new one is complete; one batch replaces all others in the ledger.
+    So a column may change its type, and one that is gone at the source goes, whatever `schema`
+    declares.
+
+    \b
+      millrace reload mysql.nps
+      dbt build --full-refresh --select source:mysql.nps+
+
+    The second command is for incremental models: they keep rows that were deleted at the source.
+    Snapshots are never made anew.
+    """  # noqa: D301 click wants the backspace
+    from millrace.landing.memory import keep_no_freed_memory
+    from millrace.terminal import out, rows_landed
+
+    keep_no_freed_memory()
+    pipeline = chosen.pipeline
+    named = [pipeline.catalog.table(key) for key in tables]
+
+    def reload_one(table: IngestTable) -> None:
+        began = time.monotonic()
+        with rows_landed(table.key) as landed:
+            row = pipeline.reload(table, landed)
+        out.print(f"{_loaded(row, began)}, in the place of the old table", soft_wrap=True)
+
+    _run_each({table.key: partial(reload_one, table) for table in named})
+
+
+@cli.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
+@click.pass_obj
+def plan(chosen: Chosen, tables: tuple[str, ...]) -> None:
+    """Show what the next ingestion of each TABLE (default: all) would do, and change nothing.
+
+    For each table: the batch, about how many rows it has, what holds it up, and how the raw
+    table's columns would change. The exit code is 1 if a table would be refused.
+
+    \b
+      millrace plan
+      millrace plan mysql.nps
+    """  # noqa: D301 click wants the backspace
+    from millrace.terminal import out
+
+    pipeline = chosen.pipeline
+    named = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
+
+    def plan_one(table: IngestTable) -> None:
+        outlook = pipeline.outlook(table)
+        what = str(outlook.batch.interval) if outlook.batch else "nothing to do"
+        rows = outlook.expected_rows
+        about = "" if rows is None else f", about {rows:,} rows"
+        out.print(f"{table.key}: {what}{about}", markup=False, soft_wrap=True)
+        for text in outlook.told:
+            out.print(f"  {text}", markup=False, soft_wrap=True)
+
+    _run_each({table.key: partial(plan_one, table) for table in named})
+
+
+@cli.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
+@click.pass_obj
+def diff(chosen: Chosen, tables: tuple[str, ...]) -> None:
+    """Show the columns of each TABLE (default: all) side by side, and change nothing.
+
+    A column's type at the source, what the dbt source declares of it, its type in the raw table,
+    and in each dbt model that reads the table. A model that has no column of that name may still
+    name it in its SQL. The last column says what the next ingestion meets.
+
+    \b
+      millrace diff mysql.nps
+    """  # noqa: D301 click wants the backspace
+    from millrace.terminal import out, print_table
+
+    pipeline = chosen.pipeline
+    named = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
+
+    def diff_one(table: IngestTable) -> None:
+        models = [model.name for model in pipeline.catalog.readers.get(table.key, ())]
+        compared = pipeline.compare(table)
+        out.print(f"{table.key}, in {table.schema}.{table.identifier}", markup=False)
+        print_table(
+            ["COLUMN", "SOURCE", "DECLARED", "RAW", *models, "DIFFERENCE"],
+            [
+                (line.name, line.source, line.declared, line.raw, *line.models, line.difference)
+                for line in compared
+            ],
+        )
+
+    _run_each({table.key: partial(diff_one, table) for table in named})
 
 
 @cli.command()
@@ -312,6 +402,16 @@ def _interval(
 def _check_source(pipeline: Pipeline, connection: str) -> str:
     tables = [table for table in pipeline.catalog.tables if table.options.connection == connection]
     return pipeline.source(tables[0]).check(tables)
+
+
+def _loaded(row: LedgerRow, began: float) -> str:
+    """What is said of a batch that was loaded."""
+    from millrace.progress import in_bytes
+
+    return (
+        f"[green]✓[/green] {row.table}: {row.rows:,} rows ({in_bytes(row.size)}), "
+        f"{row.interval}, {time.monotonic() - began:.1f} s"
+    )
 
 
 def _last_batch(row: LedgerRow | None) -> tuple[str, ...]:

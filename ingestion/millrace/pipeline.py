@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
 
 from millrace import pii
 from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
 from millrace.catalog import Catalog, IngestTable, Publication, load_catalog
 from millrace.checksums.witness import Witness
+from millrace.comparison import ComparedColumn, Sides, side_by_side
 from millrace.connections import Connection, Resolver, in_environment
 from millrace.dbt.project import Project
 from millrace.destinations.base import Destination, Published, open_destination
@@ -35,10 +39,26 @@ from millrace.landing.landing import Landing
 from millrace.manifest import Manifest
 from millrace.progress import Progress
 from millrace.settings import Settings
-from millrace.sources.base import Source, open_source
+from millrace.sources.base import Source, SourceColumn, open_source
 from millrace.warehouses.base import LedgerRow, Warehouse, open_warehouse
+from millrace.warehouses.evolution import plan_evolution
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the next run of a table would do.
+
+    Attributes:
+        batch: The batch that it would load; None: nothing can be new.
+        expected_rows: About how many rows that is, if the source knows without reading them.
+        told: What a person should know of the batch and of changed columns.
+    """
+
+    batch: Batch | None
+    expected_rows: int | None
+    told: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -109,7 +129,12 @@ class Pipeline:
         return open_destination(options.kind, self.connection(options.connection))
 
     def plan(
-        self, table: IngestTable, interval: Interval | None = None, *, whole: bool = False
+        self,
+        table: IngestTable,
+        interval: Interval | None = None,
+        *,
+        whole: bool = False,
+        tell: Callable[[str], None] | None = None,
     ) -> Batch | None:
         """Decide what the next batch of a table is.
 
@@ -117,6 +142,7 @@ class Pipeline:
             table: The table.
             interval: The interval that is asked for; default: what is not loaded yet.
             whole: Refuse an interval that is not closed, instead of ending the batch earlier.
+            tell: Called with each thing that a person should know; default: it is logged.
 
         Returns:
             Without a cursor, the whole table. Otherwise an interval that no transaction can write
@@ -127,6 +153,7 @@ class Pipeline:
             SourceError: the source cannot be read, or differs from what is declared.
             IntervalOpen: transactions can still write into it.
         """
+        tell = tell or partial(log.warning, "%s")
         if table.is_full_refresh:
             return Batch(table.key, WHOLE_TABLE)
         loaded = loaded_until(row.covers for row in self._ledger(table))
@@ -134,7 +161,7 @@ class Pipeline:
         start = _without_a_gap(table, asked, loaded)
         closing = self.source(table).closed(table, Interval(start, asked.end))
         for warning in closing.warnings:
-            log.warning("%s", warning)
+            tell(warning)
         if interval and interval.start and interval.start >= closing.now:
             raise SourceError(
                 f"{table.key}: {interval} starts after now, which is "
@@ -150,7 +177,7 @@ class Pipeline:
                 fix="Wait until it is committed, or end that connection; then try again. "
                 "Nothing was loaded, and nothing is lost.",
             )
-        log.warning("%s is read until %s for now: %s", table.key, closing.end, closing.held_by)
+        tell(f"{table.key} is read until {closing.end} for now: {closing.held_by}")
         return Batch(table.key, Interval(start, closing.end))
 
     def extract(
@@ -261,9 +288,7 @@ class Pipeline:
             TooFewRows: fewer rows than the declaration allows.
             WarehouseError: the warehouse refuses it; it is as it was before.
         """
-        manifest.refuse_other_batch(Batch(table.key, manifest.batch.interval))
-        _refuse_too_few(table, manifest.batch, manifest.rows)
-        self._refuse_shrinking(table, manifest)
+        self._refuse(table, manifest)
         row = self.warehouse.load(table, manifest, self.landing)
         log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
         return row
@@ -279,6 +304,106 @@ class Pipeline:
         if batch is None:
             return None
         return self.load(table, self.extract(table, batch, progress))
+
+    def plan_reload(self, table: IngestTable) -> Batch:
+        """Decide what a reload of a table reads: all of it, up to the last moment that is closed.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+            IntervalOpen: that moment lies before what is loaded already.
+        """
+        # Only an interval with a start can be empty.
+        batch = cast("Batch", self.plan(table, WHOLE_TABLE))
+        if until := self._loaded_beyond(table, batch):
+            raise IntervalOpen(
+                f"{table.key} is closed until {batch.interval.end} only, and loaded until {until}: "
+                "a reload now would take rows away.",
+                fix="Wait until the open transactions are committed, then try again. Nothing was "
+                "changed.",
+            )
+        return batch
+
+    def replace(self, table: IngestTable, manifest: Manifest) -> LedgerRow:
+        """Load what was landed into a new raw table, which replaces the old one.
+
+        Args:
+            table: The table.
+            manifest: What ``extract`` or ``merge`` has returned for ``plan_reload``'s batch.
+
+        Raises:
+            As ``load``; the warehouse is as it was before.
+        """
+        self._refuse(table, manifest)
+        until = self._loaded_beyond(table, manifest.batch)
+        row = self.warehouse.reload(table, manifest, self.landing)
+        log.info("%s: reloaded %s rows", table.key, f"{row.rows:,}")
+        if until:
+            log.warning(
+                "%s was loaded until %s meanwhile, and its new raw table ends at %s: the next "
+                "ingestion reads the rest again.",
+                *(table.key, until, row.end),
+            )
+        return row
+
+    def reload(self, table: IngestTable, progress: Progress | None = None) -> LedgerRow:
+        """Read a whole table, and put it in the place of its raw table."""
+        batch = self.plan_reload(table)
+        return self.replace(table, self.extract(table, batch, progress))
+
+    def outlook(self, table: IngestTable) -> Outlook:
+        """What the next run of a table would do; nothing is changed.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+            IntervalOpen: transactions hold it up, so it would load nothing.
+            SchemaConflict: the warehouse would refuse the columns.
+        """
+        told: list[str] = []
+        batch = self.plan(table, tell=told.append)
+        incoming = self._incoming(table, self._columns(table))
+        existing = self.warehouse.raw_types(table)
+        if not existing:
+            told.append(f"{table.schema}.{table.identifier} is made.")
+        told.extend(plan_evolution(table, existing, incoming).told)
+        source = self.source(table)
+        rows = source.estimated_rows(table, batch.interval) if batch else None
+        return Outlook(batch, rows, tuple(told))
+
+    def compare(self, table: IngestTable) -> list[ComparedColumn]:
+        """The table's columns at the source, declared, in the raw table and in the dbt models.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+        """
+        columns = self._columns(table)
+        return side_by_side(
+            Sides(
+                table,
+                columns,
+                self._incoming(table, columns),
+                self.warehouse.raw_types(table),
+                self.warehouse.columns(table.schema, table.identifier),
+                [
+                    (model, self.warehouse.columns(model.schema, model.identifier))
+                    for model in self.catalog.readers.get(table.key, ())
+                ],
+            )
+        )
+
+    def _columns(self, table: IngestTable) -> Sequence[SourceColumn]:
+        return self.source(table).columns(table, without=table.left_out)
+
+    def _incoming(self, table: IngestTable, columns: Sequence[SourceColumn]) -> pa.Schema:
+        """The columns as they are landed."""
+        read = [(column.name, column.type) for column in columns if column.type is not None]
+        return pii.protected_schema(pa.schema(read), table)
+
+    def _loaded_beyond(self, table: IngestTable, batch: Batch) -> datetime | None:
+        """Until when a table is loaded, if that is later than the end of a batch."""
+        ends = [row.covers.end for row in self._ledger(table)]
+        until = max((end for end in ends if end is not None), default=None)
+        end = batch.interval.end
+        return until if until is not None and end is not None and end < until else None
 
     def publish(self, publication: Publication, run: str) -> Published:
         """Read a mart from the warehouse and publish it.
@@ -305,6 +430,12 @@ class Pipeline:
         published = destination.publish(publication, rows, refreshed=refreshed, warehouse=origin)
         log.info("%s: published %s rows", publication.name, f"{published.rows:,}")
         return published
+
+    def _refuse(self, table: IngestTable, manifest: Manifest) -> None:
+        """Refuse a manifest that is another table's, or that has too few rows."""
+        manifest.refuse_other_batch(Batch(table.key, manifest.batch.interval))
+        _refuse_too_few(table, manifest.batch, manifest.rows)
+        self._refuse_shrinking(table, manifest)
 
     def _refuse_shrinking(self, table: IngestTable, manifest: Manifest) -> None:
         ratio = table.options.min_row_ratio

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress as ProgressLine
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -39,7 +40,8 @@ def print_table(
             no_wrap=heading == headings[0],
         )
     for row in rows:
-        table.add_row(*row)
+        # Markup would swallow square brackets of a cell.
+        table.add_row(*map(escape, row))
     # One line for each row where another program reads it; a person's terminal may wrap the cells.
     console = out if out.is_terminal else Console(highlight=False, width=_FILE_COLUMNS)
     console.print(table)

@@ -254,16 +254,63 @@ def test_a_dag_that_is_tested_by_itself_watches_nothing(monkeypatch, catalog):
 @pytest.fixture
 def plan(monkeypatch, catalog):
     """The task `plan`, what it asks the pipeline, and `answers`, whose `plan` gives the answer."""
-    asked = []
+    asked: list[object] = []
     answers = SimpleNamespace(plan=lambda: "batch")
 
     def planned(table, interval, *, whole):
         asked.append((interval, whole))
         return answers.plan()
 
-    carrier = SimpleNamespace(plan=planned, partitions=lambda table, batch: [])
+    def planned_to_reload(table):
+        asked.append("reload")
+        return answers.plan()
+
+    carrier = SimpleNamespace(
+        plan=planned, plan_reload=planned_to_reload, partitions=lambda table, batch: []
+    )
     monkeypatch.setattr(AirflowProject, "pipeline", lambda _: carrier)
     return ingest.ingest_dag(PROJECT, catalog.tables[0]).get_task("plan"), asked, answers
+
+
+@pytest.fixture
+def load(monkeypatch, catalog):
+    """The task `load`, and the names of what it asks the pipeline to do with what was landed."""
+    asked = []
+
+    def taken(name):
+        def take(table, manifest):
+            asked.append(name)
+            return SimpleNamespace(rows=3)
+
+        return take
+
+    carrier = SimpleNamespace(
+        merge=lambda table, planned, urls: "manifest", load=taken("load"), replace=taken("replace")
+    )
+    monkeypatch.setattr(AirflowProject, "pipeline", lambda _: carrier)
+    return ingest.ingest_dag(PROJECT, catalog.tables[0]).get_task("load"), asked
+
+
+@pytest.mark.parametrize(
+    ("params", "asks_for"), [({"reload": False}, "load"), ({"reload": True}, "replace")], ids=str
+)
+def test_a_run_that_is_started_to_reload_replaces_the_raw_table(load, params, asks_for):
+    task, asked = load
+    assert task.python_callable([], [], params=params) == 3
+    assert asked == [asks_for]
+
+
+def test_a_run_that_is_started_to_reload_reads_everything(plan):
+    task, asked, _ = plan
+    assert task.execute({**INTERVAL, "params": {"reload": True}}) == []
+    assert asked == ["reload"]
+    task.execute({**INTERVAL, "params": {"reload": False}})
+    assert asked[1:] == [(Interval(DAY, DAY + timedelta(days=1)), True)]
+
+
+def test_a_run_reloads_only_if_it_is_told_to(dagbag, catalog):
+    dag = dagbag.dags[PROJECT.ingest_dag_id(catalog.tables[0])]
+    assert dag.params.dump() == {"reload": False}
 
 
 @pytest.mark.parametrize(

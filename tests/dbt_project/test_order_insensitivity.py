@@ -355,6 +355,30 @@ def test_any_order_of_delivery_ends_as_a_full_refresh(
         assert incremental == (replay.rows(), replay.days()) == (raw.current(), raw.days())
 
 
+def test_after_a_reload_incremental_models_keep_what_was_deleted_until_a_full_refresh(
+    statements: Statements,
+) -> None:
+    edited, deleted, added = Version(1, 2, 5), Version(2, 0, 3), Version(3, 3, 8)
+    with closing(Replay(statements)) as replay:
+        raw = Raw(replay)
+        raw.load_users({1: "free"}, 0)
+        raw.load(0, [Version(1, 0, 9), deleted])
+        raw.load(1, [edited])
+        replay.run()
+        # One batch in the place of all others, with the current version of each row at the source.
+        raw.load(1, [])
+        raw.load(0, [edited, added])
+        replay.run()
+        versions = [edited, deleted, added]
+        assert [row[:2] for row in replay.rows()] == [(v.id, v.score) for v in versions]
+        open_versions = [(v.id, at(v.updated_at)) for v in versions]
+        assert replay.open_versions() == open_versions
+        replay.refresh()
+        assert replay.rows() == raw.current()
+        assert [row[0] for row in replay.rows()] == [1, 3]
+        assert replay.open_versions() == open_versions
+
+
 INTERVAL = 3
 INTERVALS = 3
 

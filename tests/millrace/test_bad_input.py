@@ -423,7 +423,7 @@ def test_no_project(loaded: Workspace, tmp_path: Path) -> None:
         ({"min_rows": -1}, ["min_rows", "-1"]),
         ({"min_rows": "many"}, ["min_rows", "many"]),
         ({"cursor": ["updated_at"]}, ["cursor"]),
-        ({"new_columns": "ad"}, ["new_columns", "'ad'"]),
+        ({"schema": "frozen"}, ["schema", "'frozen'"]),
     ],
     ids=str,
 )

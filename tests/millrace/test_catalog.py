@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from millrace.catalog import Pii, load_catalog
+from millrace.catalog import Model, Pii, load_catalog
 from millrace.catalog.dbt_manifest import MANIFEST_SCHEMA
 from millrace.errors import DeclarationError, ProjectError
 
@@ -52,7 +52,7 @@ def exposure_node(name="nps_sheet", **changes):
 
 @pytest.fixture
 def catalog_of(tmp_path):
-    def load(*nodes, exposures=(), version=MANIFEST_SCHEMA):
+    def load(*nodes, exposures=(), models=(), version=MANIFEST_SCHEMA):
         path = tmp_path / "manifest.json"
         path.write_text(
             json.dumps(
@@ -60,7 +60,7 @@ def catalog_of(tmp_path):
                     "metadata": {"dbt_schema_version": version},
                     "sources": {node["unique_id"]: node for node in nodes},
                     "exposures": {node["unique_id"]: node for node in exposures},
-                    "nodes": {MART["unique_id"]: MART},
+                    "nodes": {node["unique_id"]: node for node in (MART, *models)},
                 }
             )
         )
@@ -100,6 +100,47 @@ def test_pii_policies_are_read(catalog_of):
     assert table.pii == {"email": Pii.HASH, "name": Pii.DROP}
 
 
+def test_the_columns_that_are_described_are_known(catalog_of):
+    table = catalog_of(source_node(columns={"id": None, "email": "hash"})).tables[0]
+    assert table.columns == ("id", "email")
+
+
+def test_the_models_and_snapshots_that_read_a_table_are_known(catalog_of):
+    def reader(kind, name, *parents):
+        return {
+            "unique_id": f"{kind}.millrace.{name}",
+            "resource_type": kind,
+            "name": name,
+            "schema": "staging",
+            "alias": f"{name}_1",
+            "raw_code": f"select {name}",
+            "depends_on": {"nodes": list(parents)},
+        }
+
+    source = "source.millrace.mysql.nps"
+    models = [
+        reader("model", "stg", source),
+        reader("model", "mart", "model.millrace.stg"),
+        reader("snapshot", "kept", source, "source.millrace.other.table"),
+        reader("test", "unique_id", source),
+    ]
+    assert catalog_of(source_node(), models=models).readers == {
+        "mysql.nps": (
+            Model("stg", "staging", "stg_1", "select stg"),
+            Model("kept", "staging", "kept_1", "select kept"),
+        )
+    }
+
+
+@pytest.mark.parametrize("policy", ["evolve", "additive", "freeze"])
+def test_the_policy_for_changed_columns_is_read(catalog_of, policy):
+    options = catalog_of(source_node(ingest={**TABLE, "schema": policy})).tables[0].options
+    assert options.schema_policy == policy
+    # Options are dumped and read again to change one of them.
+    assert type(options).model_validate(options.model_dump()) == options
+    assert catalog_of(source_node()).tables[0].options.schema_policy == "additive"
+
+
 @pytest.mark.parametrize(
     ("change", "what", "way_out"),
     [
@@ -110,7 +151,8 @@ def test_pii_policies_are_read(catalog_of):
         ({"cursor": {"column": "at", "time_zone": "Mars"}}, "America/New_York", "Allowed:"),
         ({"table": "a.b.c"}, "has table: 'a.b.c'", "Allowed: kind"),
         ({"min_rows": -1}, "has min_rows: -1", "Allowed: kind"),
-        ({"new_columns": "drop"}, "has new_columns: 'drop'", "Allowed: kind"),
+        ({"schema": "frozen"}, "has schema: 'frozen'", "Allowed: kind"),
+        ({"new_columns": "add"}, "unknown key 'new_columns'", "The key `schema` has replaced it"),
         ({"schedule": "every day"}, "has schedule: 'every day'", "Allowed: kind"),
     ],
 )

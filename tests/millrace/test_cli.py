@@ -192,6 +192,9 @@ def test_verbose_tells_the_steps_and_no_secret(
         (["ingest", "-h"], ["millrace ingest mysql.nps --all"]),
         (["list", "--help"], ["Show every declared source table"]),
         (["check", "--help"], ["say what fails, and why"]),
+        (["plan", "--help"], ["millrace plan mysql.nps", "change nothing"]),
+        (["diff", "--help"], ["millrace diff mysql.nps", "side by side"]),
+        (["reload", "--help"], ["millrace reload mysql.nps", "dbt build --full-refresh"]),
     ],
     ids=" ".join,
 )

@@ -76,6 +76,17 @@ def test_a_part_that_is_damaged_leaves_everything_as_it_was(landing, warehouse, 
     assert content(tmp_path, EVERYTHING) == before
 
 
+def test_a_view_reads_the_table_that_replaced_its_own(landing, warehouse, tmp_path):
+    warehouse.load(TABLE, land(landing, rows(1, 2, note=["a", "b"])), landing)
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute("create view seen as select cast(id as bigint) as id from raw_mysql.nps")
+    wider = pa.table({"id": pa.array([3], pa.int64()), "score": [9]})
+    warehouse.reload(TABLE, land(landing, wider), landing)
+    # From a file that is opened anew: what the transaction wrote is replayed from the log.
+    assert content(tmp_path, "select id from seen") == [(3,)]
+    assert content(tmp_path) == [(3, 9)]
+
+
 def test_bytes_arrive_as_they_left(landing, warehouse, tmp_path):
     data = pa.table({"id": pa.array([b"\x00\xff", None], pa.binary())})
     warehouse.load(TABLE, land(landing, data), landing)

@@ -40,6 +40,7 @@ pytestmark = [pytest.mark.service, pytest.mark.redshift]
 ATTEMPTS = 4
 # The function on which tenacity keeps the settings of the retries.
 LOAD = "millrace.warehouses.redshift.warehouse.RedshiftWarehouse.load"
+RELOAD = "millrace.warehouses.redshift.warehouse.RedshiftWarehouse.reload"
 OTHER_ROLE = "arn:aws:iam::123456789012:role/somebody-else"
 # One column more than before, so that a rollback has to undo a change of the table, too.
 NEW = ids(3, 4, note=["a", "b"])
@@ -92,7 +93,8 @@ class InterruptedSession:
 @pytest.fixture
 def place(redshift_place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A raw table with a batch of two rows; failed loads are retried at once."""
-    monkeypatch.setattr(f"{LOAD}.retry.wait", wait_none())
+    for retried in (LOAD, RELOAD):
+        monkeypatch.setattr(f"{retried}.retry.wait", wait_none())
     redshift_place.load(ids(1, 2))
     return redshift_place
 
@@ -335,6 +337,26 @@ def test_a_loader_that_dies_before_its_commit_leaves_everything_as_it_was(place)
     assert_loads_now(place)
 
 
+STATEMENTS_OF_A_RELOAD = ["LOCK TABLE", 'CREATE TABLE "', 'DROP TABLE "', "ALTER TABLE", "COMMIT"]
+
+
+@stand_in_only
+@pytest.mark.parametrize("statement", STATEMENTS_OF_A_RELOAD)
+def test_sessions_killed_in_a_reload_leave_everything_as_it_was(place, kill, statement):
+    place.load(ids(5), DAYS[0])
+    everything = place.land(NEW, Interval(None, DAYS[0].end))
+    interrupted = Interrupted(place.warehouse, statement, kill)
+    with unharmed(place), pytest.raises(WarehouseBusy, match="broke"):
+        interrupted.reload(place.table, everything, place.landing)
+    assert not interrupted.left
+    once = Interrupted(place.warehouse, statement, kill, times=1)
+    row = once.reload(place.table, everything, place.landing)
+    assert not once.left
+    assert place.rows("id", "note") == [(3, "a"), (4, "b")]
+    assert ledger(place.warehouse, place.table) == [row]
+    assert place.relations() == {place.table.identifier, "_batches"}
+
+
 @stand_in_only
 @pytest.mark.parametrize("side", ["the client's", "the server's"])
 def test_a_connection_cut_in_the_middle_of_copy_leaves_everything_as_it_was(place, postgres, side):
@@ -430,6 +452,25 @@ def test_two_loads_of_a_table_at_the_same_time_come_one_after_another(
     found = ledger(place.warehouse, place.table)
     assert {row.interval for row in found} == {INTERVAL, *DAYS}
     assert len({row.loaded_at for row in found}) == len(found)
+
+
+@stand_in_only
+def test_a_load_that_waits_while_its_table_is_reloaded_goes_into_the_new_one(place, postgres):
+    plain, later = replace(place), place.land(ids(5, note=["c"]), DAYS[0])
+    with ThreadPoolExecutor(1) as pool:
+        loads = []
+
+        def load_meanwhile(_session: Any) -> None:
+            # The reload holds the lock by now.
+            loads.append(pool.submit(plain.load_manifest, later))
+            waiting = "select from pg_locks where not granted"
+            assert poll(lambda: postgres.execute(waiting).fetchone() is not None, 30)
+
+        place.warehouse = Interrupted(place.warehouse, "ALTER TABLE", load_meanwhile, times=1)
+        place.reload(NEW)
+        loads[0].result(60)
+    assert place.rows("id", "note") == [(3, "a"), (4, "b"), (5, "c")]
+    assert [row.rows for row in ledger(place.warehouse, place.table)] == [2, 1]
 
 
 def test_the_first_loads_of_a_source_at_the_same_time_both_arrive(redshift_place, monkeypatch):

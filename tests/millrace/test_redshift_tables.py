@@ -126,6 +126,74 @@ def test_json_is_still_super_after_a_key_widened(redshift_place):
     assert found == [(1, "좋아요")] * 2
 
 
+# What is dropped with a raw table that is made anew, or with a column.
+
+
+def views_on(place):
+    """A view, one on that view, and a late-binding one, which is what dbt makes here."""
+    schema = place.table.schema
+    place.query(f"CREATE VIEW {schema}.bound AS SELECT id, score FROM {schema}.nps")
+    place.query(f"CREATE VIEW {schema}.above AS SELECT id FROM {schema}.bound")
+    # The stand-in keeps the types of the day, which a cluster looks up anew.
+    place.query(
+        f"CREATE VIEW {schema}.late AS SELECT CAST(id AS BIGINT) AS id, CAST(score AS INT) AS "
+        f"score FROM {schema}.nps WITH NO SCHEMA BINDING"
+    )
+    return schema
+
+
+def reload(place):
+    place.reload(NARROW)
+
+
+def widen_a_key(place):
+    place.load(widened("id"), interval_of(2))
+
+
+def widen_a_column(place):
+    score = pa.array([8, 70_000], pa.int32())
+    place.load(NARROW.set_column(1, "score", score), interval_of(2))
+
+
+@pytest.mark.parametrize("change", [reload, widen_a_key, widen_a_column])
+def test_views_that_a_change_drops_are_told_and_late_binding_ones_stay(
+    redshift_place, caplog, change
+):
+    place = redshift_place
+    place.load(NARROW, interval_of(1))
+    schema = views_on(place)
+    change(place)
+    assert f"has dropped the views that read it ({schema}.bound), and those" in caplog.messages[-1]
+    assert not place.relations() & {"bound", "above"}
+    assert place.query(f"SELECT id FROM {schema}.late WHERE id = 1 AND score = 9") == [(1,)]
+
+
+def test_views_that_a_change_leaves_are_not_told(redshift_place, caplog):
+    place = redshift_place
+    place.load(NARROW, interval_of(1))
+    schema = place.table.schema
+    place.query(f"CREATE VIEW {schema}.bound AS SELECT id FROM {schema}.nps")
+    widen_a_column(place)
+    assert not any("dropped" in message for message in caplog.messages)
+    assert place.query(f"SELECT COUNT(*) FROM {schema}.bound") == [(4,)]
+
+
+def test_a_reload_spreads_and_sorts_as_declared_now(redshift_place):
+    redshift_place.load(DATA)
+    place = with_redshift(redshift_place, distkey="user_id", sortkey=(), super=("payload",))
+    place.reload(DATA)
+    assert shape(place) == [("KEY(user_id)", "_loaded_at", 1)]
+    found = place.query(f"SELECT payload.a.b::varchar FROM {place.table.schema}.nps WHERE id = 1")
+    assert found == [("좋아요",)]
+
+
+def test_the_columns_of_a_late_binding_view_are_told(redshift_place):
+    redshift_place.load(NARROW)
+    schema = views_on(redshift_place)
+    found = redshift_place.warehouse.columns(schema, "late")
+    assert found == {"id": "bigint", "score": "integer"}
+
+
 def columns_of(place):
     rows = place.query(
         "SELECT column_name FROM information_schema.columns "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, task
+from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, Param, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.outcomes import explained, look_again, refuse, unfold
@@ -17,7 +17,8 @@ from millrace.catalog import IngestTable
 from millrace.errors import IntervalOpen
 
 if TYPE_CHECKING:
-    from millrace.batch import Interval
+    from millrace.batch import Batch, Interval
+    from millrace.pipeline import Pipeline
     from millrace.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
         # The first batch takes everything before its interval's end: there is nothing to catch up.
         catchup=False,
         max_active_runs=1,
+        params={"reload": _reload_param()},
         default_args=project.task_arguments,
         tags=["ingest", table.source],
         doc_md=f"Declared in `{table.file}` of the dbt project {project.catalog.project}.",
@@ -81,7 +83,12 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
                 return project.pipeline().extract_partition(table, planned, logged_progress()).url
 
         @task(pool=project.warehouse_pool, outlets=[project.raw_asset(table)])
-        def load(partitions: list[dict[str, Any]], manifest_urls: Iterable[str]) -> int:
+        def load(
+            partitions: list[dict[str, Any]],
+            manifest_urls: Iterable[str],
+            # Airflow passes the run's own.
+            params: Mapping[str, Any] | None = None,
+        ) -> int:
             """Load what was landed; returns the number of rows."""
             from millrace.batch import Partition
 
@@ -89,7 +96,8 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
                 carrier = project.pipeline()
                 planned = [Partition.from_json(value) for value in partitions]
                 manifest = carrier.merge(table, planned, list(manifest_urls))
-                return carrier.load(table, manifest).rows
+                take = carrier.replace if _is_reload(params) else carrier.load
+                return take(table, manifest).rows
 
         # Airflow passes what these tasks return.
         load(plan.output, extract.expand(partition=plan.output))  # type: ignore[arg-type]
@@ -100,9 +108,9 @@ class PlanBatch(BaseOperator):
     """Decides the batch, and how workers share it.
 
     The batch is the run's data interval, or everything before its end. A run without an interval,
-    which a person or an asset started, takes what is new up to now. While transactions can still
-    write into the interval, the task waits without a worker and a slot of the pool. After a while
-    it fails and says what holds it up.
+    which a person or an asset started, takes what is new up to now, and a reload everything. While
+    transactions can still write into the interval, the task waits without a worker and a slot of
+    the pool. After a while it fails and says what holds it up.
 
     Args:
         project: The project.
@@ -116,17 +124,22 @@ class PlanBatch(BaseOperator):
 
     def execute(self, context: Any, until: str | None = None) -> list[dict[str, Any]]:
         """Plan the batch; returns its partitions."""
-        interval = _interval(context)
         with explained():
             carrier = self.project.pipeline()
             try:
-                batch = carrier.plan(self.table, interval, whole=interval is not None)
+                batch = self._batch(carrier, context)
             except IntervalOpen as error:
                 self._wait(error, until)
             if batch is None:
                 log.info("Nothing can be new.")
                 raise AirflowSkipException
             return [partition.to_json() for partition in carrier.partitions(self.table, batch)]
+
+    def _batch(self, carrier: Pipeline, context: Any) -> Batch | None:
+        if _is_reload(context.get("params")):
+            return carrier.plan_reload(self.table)
+        interval = _interval(context)
+        return carrier.plan(self.table, interval, whole=interval is not None)
 
     def resume(
         self, context: Any, event: Any = None, until: str | None = None
@@ -142,6 +155,20 @@ class PlanBatch(BaseOperator):
             refuse(str(error))
         log.warning("%s Waiting until %s.", error.message, f"{end:%H:%M:%S}")
         look_again(self, _OPEN_LOOK, until=end.isoformat())
+
+
+def _reload_param() -> Param:
+    return Param(
+        False,
+        type="boolean",
+        title="Reload the whole table",
+        description="Read the table from its beginning, and put it in the place of the raw table, "
+        "with the columns that the source has now.",
+    )
+
+
+def _is_reload(params: Mapping[str, Any] | None) -> bool:
+    return bool(params and params["reload"])
 
 
 def _interval(context: Any) -> Interval | None:

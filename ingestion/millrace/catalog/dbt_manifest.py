@@ -15,13 +15,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from millrace.catalog.declarations import Catalog, IngestTable, Publication
+from millrace.catalog.declarations import Catalog, IngestTable, Model, Publication
 from millrace.catalog.kinds import DESTINATIONS, SOURCES, WAREHOUSES, Kinds
 from millrace.catalog.options import Pii
 from millrace.catalog.suggestions import did_you_mean
 from millrace.errors import DeclarationError, ProjectError
 
 MANIFEST_SCHEMA = "https://schemas.getdbt.com/dbt/manifest/v12.json"
+_READING = frozenset({"model", "snapshot"})
 
 
 def load_catalog(manifest_path: Path) -> Catalog:
@@ -61,7 +62,8 @@ def load_catalog(manifest_path: Path) -> Catalog:
     _refuse_shared_raw_tables(tables)
     publications = tuple(_publications(manifest))
     _refuse_shared_places(publications)
-    return Catalog(tables, publications, manifest["metadata"].get("project_name", ""))
+    project = manifest["metadata"].get("project_name", "")
+    return Catalog(tables, publications, project, _readers(manifest))
 
 
 def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
@@ -94,6 +96,7 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
             schema=node["schema"],
             identifier=node["identifier"],
             options=_options(block, SOURCES, f"{where}: meta.ingest"),
+            columns=tuple(node["columns"]),
             of_warehouse=of_warehouse,
             pii=_pii(node["columns"], where),
             not_ingested=_not_ingested(node["columns"], where),
@@ -170,6 +173,23 @@ def _publications(manifest: Mapping[str, Any]) -> Iterator[Publication]:
         )
 
 
+def _readers(manifest: Mapping[str, Any]) -> dict[str, tuple[Model, ...]]:
+    """The models and snapshots that read each source table, by the table's key."""
+    keys = {
+        node["unique_id"]: f"{node['source_name']}.{node['name']}"
+        for node in manifest["sources"].values()
+    }
+    readers: dict[str, list[Model]] = {}
+    for node in manifest.get("nodes", {}).values():
+        if node.get("resource_type") not in _READING:
+            continue
+        model = Model(node["name"], node["schema"], node["alias"], node["raw_code"])
+        for parent in node["depends_on"]["nodes"]:
+            if parent in keys:
+                readers.setdefault(keys[parent], []).append(model)
+    return {key: tuple(models) for key, models in readers.items()}
+
+
 def _not_ingested(columns: Mapping[str, Mapping[str, Any]], where: str) -> frozenset[str]:
     names = set()
     for name, column in columns.items():
@@ -213,16 +233,24 @@ def _validated(block: Any, model: type[BaseModel], where: str) -> BaseModel:
         raise _explain(error, model, where) from None
 
 
+_REPLACED = dict.fromkeys(
+    ["new_columns", "missing_columns"],
+    "The key `schema` has replaced it: `additive` (the default) adds new columns and keeps missing "
+    "ones, `freeze` refuses both. `ingest: false` under a column leaves that column out.",
+)
+"""What to write instead of keys of earlier versions."""
+
+
 def _explain(error: ValidationError, model: type[BaseModel], where: str) -> DeclarationError:
     """Explain all problems of one block in one message; the fix is for the last unknown key."""
-    allowed = list(model.model_fields)
+    allowed = [field.alias or name for name, field in model.model_fields.items()]
     fix = f"Allowed: {', '.join(allowed)}."
     problems = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             problems.append(f"has an unknown key '{key}'")
-            fix = did_you_mean(key, allowed, "Allowed")
+            fix = _REPLACED.get(key) or did_you_mean(key, allowed, "Allowed")
         elif problem["type"] == "missing":
             problems.append(f"lacks the key '{key}'")
         elif key:

@@ -34,6 +34,23 @@ class Publication:
 
 
 @dataclass(frozen=True)
+class Model:
+    """A dbt model or snapshot that reads a source table.
+
+    Attributes:
+        name: Its name.
+        schema: Its schema.
+        identifier: Its relation's name there.
+        sql: Its SQL as it is written, with Jinja.
+    """
+
+    name: str
+    schema: str
+    identifier: str
+    sql: str
+
+
+@dataclass(frozen=True)
 class IngestTable:
     """A source table that Millrace ingests.
 
@@ -43,6 +60,7 @@ class IngestTable:
         schema: The raw table's schema.
         identifier: The raw table's name there.
         options: The validated ``ingest`` block.
+        columns: The columns that the source's YAML describes, in its order.
         pii: Policy by column name.
         not_ingested: Columns whose meta says ``ingest: false``.
         of_warehouse: The validated block of each kind of warehouse that the ingest block names.
@@ -54,6 +72,7 @@ class IngestTable:
     schema: str
     identifier: str
     options: IngestOptions
+    columns: tuple[str, ...] = ()
     pii: Mapping[str, Pii] = field(default_factory=dict)
     not_ingested: frozenset[str] = frozenset()
     of_warehouse: Mapping[str, BaseModel] = field(default_factory=dict)
@@ -96,11 +115,13 @@ class Catalog:
         tables: What is ingested, ordered by key.
         publications: What is published, ordered by name.
         project: The dbt project's name.
+        readers: The models and snapshots that read a table directly, by the table's key.
     """
 
     tables: tuple[IngestTable, ...]
     publications: tuple[Publication, ...] = ()
     project: str = ""
+    readers: Mapping[str, tuple[Model, ...]] = field(default_factory=dict)
 
     def publication(self, name: str) -> Publication:
         """The publication of the exposure with this name.

@@ -20,6 +20,14 @@ class Pii(StrEnum):
     MASK = "mask"
 
 
+class SchemaPolicy(StrEnum):
+    """What a load does when the columns of the source and of the raw table differ."""
+
+    EVOLVE = "evolve"
+    ADDITIVE = "additive"
+    FREEZE = "freeze"
+
+
 class Period(BaseModel):
     """A span of time, written as dbt writes one for freshness: ``{count: 2, period: hour}``."""
 
@@ -83,11 +91,14 @@ class IngestOptions(BaseModel):
         verify: How what was read and loaded is compared with the source: ``values`` compares the
             number of rows and a checksum of each column, ``counts`` the number of rows. Default:
             ``values`` for up to 100,000 rows, ``counts`` for more.
-        new_columns: What to do with a column that the raw table does not have yet.
-        missing_columns: What to do when the source no longer has a column of the raw table.
+        schema_policy: The key ``schema``. ``additive``: a new column is added, a wider type widens
+            the raw column, and a column that the source no longer has stays. ``evolve``: a type
+            that changed in another way also rewrites the raw column, if every value fits.
+            ``freeze``: any difference refuses the batch.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A field cannot be called `schema`, which is a method of pydantic's models.
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     kind: str
     connection: str
@@ -98,8 +109,7 @@ class IngestOptions(BaseModel):
     min_rows: int | None = Field(default=None, ge=0)
     min_row_ratio: float | None = Field(default=None, gt=0, le=1)
     verify: Literal["off", "counts", "values"] | None = None
-    new_columns: Literal["add", "ignore", "refuse"] = "add"
-    missing_columns: Literal["refuse", "keep"] = "refuse"
+    schema_policy: SchemaPolicy = Field(default=SchemaPolicy.ADDITIVE, alias="schema")
 
     @field_validator("schedule")
     @classmethod

@@ -61,6 +61,21 @@ class Closing:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column as its source has it now.
+
+    Attributes:
+        name: The name under which it is landed.
+        declared_type: Its type in the source's own words, such as ``bigint unsigned``.
+        type: The type with which it is read; None if it is left out.
+    """
+
+    name: str
+    declared_type: str
+    type: pa.DataType | None
+
+
 class Source(Protocol):
     """A place that rows are read from."""
 
@@ -99,6 +114,26 @@ class Source(Protocol):
             SourceUnavailable: the source is down, or the connection breaks.
             SourceRefused: it refuses our account.
             SourceMismatch: a declared table, column or key is not there.
+        """
+
+    def estimated_rows(self, table: IngestTable, interval: Interval) -> int | None:
+        """About how many rows an interval has; None if only reading them would tell.
+
+        Raises:
+            As ``ranges``.
+        """
+
+    def columns(
+        self, table: IngestTable, *, without: frozenset[str] = frozenset()
+    ) -> tuple[SourceColumn, ...]:
+        """The columns that a table has now, in the order in which they are read.
+
+        Args:
+            table: The declared table.
+            without: Columns that must not be read; they may be of a type that cannot be.
+
+        Raises:
+            As ``extract``.
         """
 
     def extract(

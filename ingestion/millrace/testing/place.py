@@ -38,14 +38,25 @@ class Place:
             replace(declared(**options), schema=self.table.schema),
         )
 
-    def land(self, data: pa.Table, interval: Interval = INTERVAL, **options: Any) -> Manifest:
-        """Land a batch."""
-        batch = Batch("mysql.nps", interval)
+    def land(
+        self,
+        data: pa.Table,
+        interval: Interval = INTERVAL,
+        *,
+        batch: Batch | None = None,
+        **options: Any,
+    ) -> Manifest:
+        """Land a batch; default: of this table."""
+        batch = batch or Batch("mysql.nps", interval)
         return self.landing.write(batch, data.schema, batches_of(data), **options)
 
     def load(self, data: pa.Table, interval: Interval = INTERVAL) -> LedgerRow:
         """Land a batch and load it."""
         return self.load_manifest(self.land(data, interval))
+
+    def reload(self, data: pa.Table, interval: Interval = INTERVAL) -> LedgerRow:
+        """Land a batch and load it in the place of all others."""
+        return self.warehouse.reload(self.table, self.land(data, interval), self.landing)
 
     def load_manifest(self, manifest: Manifest) -> LedgerRow:
         """Load what was landed."""
@@ -73,6 +84,14 @@ class Place:
             f"WHERE table_schema = '{self.table.schema}'"
         )
         return sorted([*raw_rows, *ledger, *columns], key=repr)
+
+    def relations(self) -> set[str]:
+        """The names of the tables and views in the raw table's schema."""
+        found = self.query(
+            "SELECT table_name FROM information_schema.tables "
+            f"WHERE table_schema = '{self.table.schema}'"
+        )
+        return {name for (name,) in found}
 
     def put(self, part: Part, body: bytes) -> None:
         """Overwrite a landed part, which Millrace itself never does."""

@@ -96,6 +96,21 @@ class SourceContract:
         one_by_one = [id_ for found in ranges for id_ in served.ids(ranges=[found])]
         assert sorted(one_by_one) == list(range(1, 21)) == served.ids(ranges=ranges)
 
+    def test_the_columns_are_told_as_they_are_read(self, served: Served) -> None:
+        served.insert(rows(DAY))
+        for without in (frozenset[str](), frozenset({"note"})):
+            told = served.source.columns(served.table, without=without)
+            read = {column.name: column.type for column in told if column.type is not None}
+            schema = served.read(without=without).schema
+            assert read == dict(zip(schema.names, schema.types, strict=True))
+            assert {column.name for column in told} == {"id", "at", "note"}
+            assert all(column.declared_type for column in told)
+
+    def test_an_estimate_of_the_rows_is_a_number_or_none(self, served: Served) -> None:
+        served.insert(rows(DAY, DAY + _TICK))
+        estimate = served.source.estimated_rows(served.table, WHOLE_TABLE)
+        assert estimate is None or estimate >= 0
+
     def test_a_column_that_must_not_be_read_does_not_come(self, served: Served) -> None:
         served.insert(rows(DAY))
         found = served.read(without=frozenset({"note"}))

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
-from millrace.batch import WHOLE_TABLE, Interval
+from millrace.batch import WHOLE_TABLE, Batch, Interval
+from millrace.catalog import SchemaPolicy
 from millrace.errors import (
     CountMismatch,
     PartCorrupt,
@@ -20,8 +21,11 @@ from millrace.errors import (
     WarehouseError,
 )
 from millrace.testing.place import DAY, INTERVAL, NEXT_DAY, Place, ids, ledger
+from millrace.warehouses.base import LEDGER
 from millrace.warehouses.sql import quote, raw
 
+SECOND = Interval(NEXT_DAY, NEXT_DAY + timedelta(days=1))
+THIRD = Interval(NEXT_DAY + timedelta(days=1), NEXT_DAY + timedelta(days=2))
 SEEN = {
     "naive": (pa.timestamp("us"), None, lambda moment: moment.replace(tzinfo=None)),
     "aware": (pa.timestamp("us", "UTC"), None, lambda moment: moment),
@@ -143,25 +147,199 @@ class WarehouseContract:
             stamps.append(place.load(ids(days), day).loaded_at)
         assert stamps == sorted(set(stamps))
 
-    def test_the_raw_table_grows_with_the_source(self, place: Place) -> None:
+    def test_the_raw_table_grows_with_the_source_and_that_is_told(
+        self, place: Place, caplog: pytest.LogCaptureFixture
+    ) -> None:
         place.load(ids(1))
+        assert not caplog.messages
         wider = pa.table({"id": pa.array([2**40], pa.int64()), "note": ["new"]})
-        place.load(wider, Interval(NEXT_DAY, NEXT_DAY + timedelta(days=1)))
+        place.load(wider, SECOND)
         assert place.rows("id", "note") == [(1, None), (2**40, "new")]
+        new, widened = caplog.messages
+        assert "the new column note (string)" in new
+        assert "column id was int32" in widened
+        assert "widened to int64" in widened
+        assert place.warehouse.raw_types(place.table) == {"id": pa.int64(), "note": pa.string()}
+
+    def test_a_column_that_is_gone_stays_with_null_and_that_is_told(
+        self, place: Place, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        place.load(ids(1, note=["old"]))
+        place.load(ids(2), SECOND)
+        assert place.rows("id", "note") == [(1, "old"), (2, None)]
+        (told,) = caplog.messages
+        assert "no longer has the column note" in told
+        assert "`millrace reload mysql.nps` removes it" in told
+
+    def test_a_renamed_column_is_a_drop_and_an_add_and_that_is_told(
+        self, place: Place, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        place.load(ids(1, note=["old"]))
+        place.load(ids(2, remark=["new"]), SECOND)
+        assert place.rows("id", "note", "remark") == [(1, "old", None), (2, None, "new")]
+        added, renamed = caplog.messages
+        assert "the new column remark" in added
+        assert "renamed to remark: that is a drop and an add" in renamed
+
+    def test_a_narrower_type_fits_the_column_as_it_is(
+        self, place: Place, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        place.load(pa.table({"id": pa.array([2**40], pa.int64())}))
+        place.load(ids(1), SECOND)
+        assert place.rows() == [(1,), (2**40,)]
+        assert place.warehouse.raw_types(place.table) == {"id": pa.int64()}
+        assert not caplog.messages
+
+    @pytest.mark.parametrize("schema", list(SchemaPolicy))
+    def test_a_batch_that_does_not_fit_leaves_everything_as_it_was(
+        self, place: Place, schema: SchemaPolicy
+    ) -> None:
+        place = place.with_options(schema=schema)
+        place.load(ids(1, 2, seen=[True, False]))
+        before = place.everything()
+        with pytest.raises(SchemaConflict) as refused:
+            place.load(ids(3, seen=["yes"], note=["n"]), SECOND)
+        assert place.everything() == before
+        assert "`millrace reload mysql.nps`" in refused.value.fix
 
     @pytest.mark.parametrize(
         "data",
-        [pa.table({"id": ["text"]}), pa.table({"other": [1]})],
-        ids=["a lossy type change", "a vanished column"],
+        [
+            ids(3, note=["new"]),
+            pa.table({"id": pa.array([3], pa.int64())}),
+            pa.table({"id": pa.array([3], pa.int16())}),
+            pa.table({"other": pa.array([3], pa.int32())}),
+        ],
+        ids=["new", "wider", "narrower", "gone"],
     )
-    def test_a_batch_that_does_not_fit_leaves_everything_as_it_was(
-        self, place: Place, data: pa.Table
+    def test_frozen_columns_refuse_every_difference(self, place: Place, data: pa.Table) -> None:
+        place = place.with_options(schema="freeze")
+        place.load(ids(1))
+        place.load(ids(2), SECOND)
+        before = place.everything()
+        with pytest.raises(SchemaConflict, match="schema: freeze"):
+            place.load(data, THIRD)
+        assert place.everything() == before
+
+    @pytest.mark.parametrize(
+        ("before", "after", "both"),
+        [
+            (pa.array([7, None], pa.int32()), pa.array(["x"]), {"7", None, "x"}),
+            (pa.array(["7", "-8"]), pa.array([9], pa.int64()), {7, -8, 9}),
+            (pa.array([1.5, 2.0]), pa.array([2**53], pa.int64()), None),
+            (pa.array([1.0, 2.0]), pa.array([2**53], pa.int64()), {1, 2, 2**53}),
+            (pa.array(["7", "07"]), pa.array([9], pa.int64()), None),
+            (pa.array(["7", "seven"]), pa.array([9], pa.int64()), None),
+        ],
+        ids=[
+            *("a number to a text", "a text to a number", "a fraction to a whole number"),
+            *("whole doubles to a whole number", "a text of another form", "a text that is none"),
+        ],
+    )
+    def test_a_column_that_may_evolve_is_rewritten_if_every_value_fits(
+        self, place: Place, before: pa.Array, after: pa.Array, both: set[Any] | None
+    ) -> None:
+        place = place.with_options(schema="evolve")
+        place.load(ids(1, 2, value=before))
+        as_it_was = place.everything()
+        if both is None:
+            with pytest.raises(SchemaConflict, match="column value was") as refused:
+                place.load(ids(3, value=after), SECOND)
+            assert "`millrace reload mysql.nps`" in refused.value.fix
+            assert place.everything() == as_it_was
+        else:
+            place.load(ids(3, value=after), SECOND)
+            assert {value for (value,) in place.rows("value")} == both
+            assert place.warehouse.raw_types(place.table)["value"] == after.type
+
+    def test_what_a_batch_replaces_need_not_fit_the_new_type(self, place: Place) -> None:
+        place = place.with_options(schema="evolve", cursor=None)
+        place.load(ids(1, 2, value=["7", "seven"]), WHOLE_TABLE)
+        place.load(ids(1, 2, value=pa.array([7, 8], pa.int64())), WHOLE_TABLE)
+        assert place.rows("value") == [(7,), (8,)]
+
+    def test_a_reload_puts_a_new_table_in_the_place_of_the_old_one(self, place: Place) -> None:
+        place.load(ids(1, 2, note=["a", "b"]))
+        last = place.load(ids(3, note=["c"]), SECOND)
+        everything = Interval(None, SECOND.end)
+        data = pa.table({"id": ["one", "three"], "score": pa.array([9, 7], pa.int16())})
+        row = place.reload(data, everything)
+        assert place.rows("id", "score") == [("one", 9), ("three", 7)]
+        assert place.warehouse.raw_types(place.table) == {"id": pa.string(), "score": pa.int16()}
+        assert ledger(place.warehouse, place.table) == [row]
+        assert (row.interval, row.rows) == (everything, 2)
+        assert row.loaded_at > last.loaded_at
+        assert place.relations() == {place.table.identifier, LEDGER}
+        # What follows goes on as ever.
+        place.load(pa.table({"id": ["four"], "score": pa.array([1], pa.int16())}), THIRD)
+        assert place.rows() == [("four",), ("one",), ("three",)]
+        assert [row.interval for row in ledger(place.warehouse, place.table)] == [everything, THIRD]
+
+    def test_a_reload_is_stamped_later_than_every_load_though_the_clock_steps_back(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = place.load(ids(1))
+        monkeypatch.setattr("millrace.warehouses.sql._now", lambda: DAY)
+        assert place.reload(ids(1)).loaded_at > before.loaded_at
+        assert place.query(f"SELECT COUNT(*) FROM {raw(place.table)}") == [(1,)]
+
+    def test_a_table_that_was_never_loaded_is_reloaded_too(self, place: Place) -> None:
+        row = place.reload(ids(1, 2))
+        assert place.rows() == [(1,), (2,)]
+        assert ledger(place.warehouse, place.table) == [row]
+
+    def test_a_reload_leaves_the_other_tables_of_its_schema(self, place: Place) -> None:
+        other = replace(place.table, name="users", identifier="users")
+        there = place.land(ids(7), batch=Batch(other.key, WHOLE_TABLE))
+        kept = place.warehouse.load(other, there, place.landing)
+        place.load(ids(1))
+        place.reload(ids(2))
+        assert ledger(place.warehouse, other) == [kept]
+        assert place.query(f"SELECT id FROM {raw(other)}") == [(7,)]
+
+    def test_a_reload_that_fails_leaves_everything_as_it_was(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         place.load(ids(1, 2))
+        place.load(ids(3), SECOND)
         before = place.everything()
-        with pytest.raises(SchemaConflict):
-            place.load(data)
+        gone = place.land(pa.table({"id": ["five"]}))
+        place.remove(gone.parts[-1])
+        with pytest.raises((PartCorrupt, WarehouseError)):
+            place.warehouse.reload(place.table, gone, place.landing)
         assert place.everything() == before
+        for name in ("_BATCH_ID", "ID"):
+            with pytest.raises(SchemaConflict):
+                place.reload(ids(1, **{name: [1]}))
+            assert place.everything() == before
+
+        def fail(*_: Any) -> None:
+            raise CountMismatch("The ledger is full.", fix="Empty it.")
+
+        # The last step before the commit.
+        monkeypatch.setattr("millrace.warehouses.sql._write_ledger", fail)
+        with pytest.raises(CountMismatch):
+            place.reload(pa.table({"id": ["five"]}))
+        assert place.everything() == before
+
+    def test_a_table_that_millrace_did_not_make_is_not_replaced(self, place: Place) -> None:
+        place.load(ids(1))
+        theirs = replace(place.table, identifier="theirs")
+        place.query(f"CREATE TABLE {raw(theirs)} (id INTEGER)")
+        place.table = theirs
+        with pytest.raises(SchemaConflict, match="Millrace did not make it"):
+            place.reload(ids(2))
+        assert place.query(f"SELECT COUNT(*) FROM {raw(theirs)}") == [(0,)]
+
+    def test_the_columns_of_tables_and_views_are_told(self, place: Place) -> None:
+        place.load(ids(1, note=["a"], price=pa.array([Decimal("1.50")], pa.decimal128(10, 2))))
+        schema = place.table.schema
+        place.query(f"CREATE VIEW {quote(schema)}.seen AS SELECT note FROM {raw(place.table)}")
+        found = place.warehouse.columns(schema, place.table.identifier)
+        assert list(found) == ["id", "note", "price", "_batch_id", "_loaded_at"]
+        assert "(10,2)" in found["price"]
+        assert list(place.warehouse.columns(schema, "seen")) == ["note"]
+        assert place.warehouse.columns(schema, "nowhere") == {}
 
     def test_a_part_with_other_rows_than_promised_leaves_everything_as_it_was(
         self, place: Place
@@ -191,8 +369,11 @@ class WarehouseContract:
     def test_names_are_quoted(self, place: Place) -> None:
         odd = 'a"b; drop table x; --'
         place.table = replace(place.table, identifier=odd)
-        place.load(pa.table({odd: [1], "select": [2]}))
+        data = pa.table({odd: [1], "select": [2]})
+        place.load(data)
+        place.reload(data)
         assert [row.rows for row in ledger(place.warehouse, place.table)] == [1]
+        assert place.rows(odd, "select") == [(1, 2)]
 
     def test_a_mart_is_read_in_order_with_the_columns_asked_for(self, place: Place) -> None:
         place.load(ids(3, 1, 2, note=["c", "a", None]))

@@ -119,12 +119,33 @@ class Warehouse(Protocol):
             WarehouseRefused: it refuses our account.
         """
 
+    def raw_types(self, table: IngestTable) -> Mapping[str, pa.DataType]:
+        """The raw table's columns without Millrace's own; none before the first load.
+
+        Raises:
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
+            SchemaConflict: a column is of a type that Millrace does not make.
+        """
+
+    def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
+        """The columns of a table or view, in order, with their types in the warehouse's own words.
+
+        Returns:
+            No columns if there is no such relation.
+
+        Raises:
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
+        """
+
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; loading it twice has the same result as loading it once.
 
-        One transaction widens the raw table, deletes the rows of the batches that lie inside this
-        one's interval (its own earlier load among them), inserts the parts, compares the count, and
-        replaces those batches in the ledger with this one.
+        One transaction deletes the rows of the batches that lie inside this one's interval (its own
+        earlier load among them), changes the raw table's columns as the declaration allows, inserts
+        the parts, compares the count, and replaces those batches in the ledger with this one. What
+        has changed in the columns is logged as a warning.
 
         Returns:
             The ledger's new row.
@@ -135,6 +156,21 @@ class Warehouse(Protocol):
             SchemaConflict: the batch does not fit the raw table without losing something.
             CountMismatch: not as many rows arrived as the manifest promises.
             LandingError: a part cannot be read, or is not what was landed.
+        """
+
+    def reload(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
+        """Load a landed batch into a new raw table, which then replaces the old one.
+
+        One transaction makes the new table with the batch's columns, inserts the parts, compares
+        the count, puts the new table in the place of the old one, and replaces all batches of the
+        table in the ledger with this one. Views that this drops are logged as a warning.
+
+        Returns:
+            The ledger's new row.
+
+        Raises:
+            As ``load``; a ``SchemaConflict`` is then a raw table that Millrace did not make, or
+            a column that no raw table can have.
         """
 
     def read(

@@ -5,9 +5,11 @@ A kind of warehouse adds its connection, its types and its own bulk load.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -18,10 +20,12 @@ from millrace.batch import Interval
 from millrace.catalog import IngestTable
 from millrace.checksums.columns import Checksums, differing
 from millrace.cursor import CursorClock
-from millrace.errors import CountMismatch
+from millrace.errors import CountMismatch, SchemaConflict
 from millrace.manifest import Manifest
 from millrace.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, Landed, LedgerRow
-from millrace.warehouses.evolution import plan_evolution
+from millrace.warehouses.evolution import conflict, plan_evolution, refuse_ambiguous_names
+
+log = logging.getLogger(__name__)
 
 _TICK = timedelta(microseconds=1)
 _LEDGER_COLUMNS = (
@@ -78,40 +82,75 @@ class SqlWarehouse(ABC):
                 found[row.table].append(row)
         return found
 
+    def raw_types(self, table: IngestTable) -> Mapping[str, pa.DataType]:
+        """The raw table's columns; see ``Warehouse.raw_types``."""
+        with self._session() as session:
+            return self._columns(session, table)
+
+    @abstractmethod
+    def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
+        """The columns of a relation; see ``Warehouse.columns``."""
+
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
+        refuse_ambiguous_names(table, manifest.schema)
         with self._session() as session:
             self._stage(session, table, manifest, landed)
             with self._transaction(session):
                 self._claim(session, table, manifest.schema)
-                columns = self._evolve(session, table, manifest.schema)
                 earlier = _ledger(session, {table.schema: True}, [table.key])
-                # The lock lets one load in at a time, but the clock may still step back.
-                loaded_at = max([_now(), *(row.loaded_at + _TICK for row in earlier)])
                 interval = manifest.batch.interval
                 replaced = [row.batch_id for row in earlier if interval.contains(row.interval)]
                 if replaced:
+                    # First, because what is replaced need not fit the new columns.
                     _forget(session, table, replaced)
+                columns, told = self._evolve(session, table, manifest.schema)
                 for row in earlier:
                     if _is_read_again(table, row, interval):
                         self._trim(session, table, row, manifest)
-                self._insert(session, table, manifest, columns, loaded_at, landed)
-                if table.options.verify in (None, "values") and manifest.checksums is not None:
-                    self._compare(session, table, manifest, columns, loaded_at, landed)
-                row = LedgerRow(
-                    table=table.key,
-                    batch_id=manifest.batch.id,
-                    start=interval.start,
-                    end=interval.end,
-                    manifest_url=manifest.url,
-                    rows=manifest.rows,
-                    size=manifest.size,
-                    extracted_at=manifest.extracted_at,
-                    loaded_at=loaded_at,
-                    verified=manifest.verified,
-                )
+                row = _row(table, manifest, _stamp(earlier))
+                self._fill(session, table, manifest, columns, row.loaded_at, landed)
                 _write_ledger(session, table, row)
+        for text in told:
+            log.warning("%s", text)
         return row
+
+    def reload(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
+        """Load a landed batch in the place of all others; see ``Warehouse.reload``."""
+        refuse_ambiguous_names(table, manifest.schema)
+        beside = replace(table, identifier=f"{table.identifier}__reload")
+        with self._session() as session:
+            self._stage(session, table, manifest, landed)
+            with self._transaction(session):
+                self._claim(session, table, manifest.schema)
+                self._refuse_foreign(session, table)
+                earlier = _ledger(session, {table.schema: True}, [table.key])
+                row = _row(table, manifest, _stamp(earlier))
+                self._create(session, beside, manifest.schema)
+                names = manifest.schema.names
+                self._fill(session, beside, manifest, names, row.loaded_at, landed)
+                views = self._views_on(session, table)
+                session.run(f"DROP TABLE {raw(table)} CASCADE")
+                session.run(f"ALTER TABLE {raw(beside)} RENAME TO {quote(table.identifier)}")
+                session.run(f"DELETE FROM {_ledger_of(table)} WHERE table_name = ?", [table.key])
+                _write_ledger(session, table, row)
+        if views:
+            log.warning("%s", _told_dropped(table, views))
+        return row
+
+    def _refuse_foreign(self, session: Session, table: IngestTable) -> None:
+        """Refuse to replace a table that Millrace did not make."""
+        ((count,),) = session.run(
+            "SELECT COUNT(DISTINCT column_name) FROM information_schema.columns "
+            "WHERE table_schema = ? AND table_name = ? AND column_name IN (?, ?)",
+            [table.schema, table.identifier, BATCH_COLUMN, LOADED_COLUMN],
+        )
+        if count != 2:
+            raise SchemaConflict(
+                f"{table.schema}.{table.identifier} lacks {BATCH_COLUMN} and {LOADED_COLUMN}, "
+                "which every raw table has: Millrace did not make it, so it does not replace it.",
+                fix="Rename it out of the way, or give the source table another `identifier`.",
+            )
 
     @abstractmethod
     def _session(self) -> AbstractContextManager[Session]:
@@ -147,8 +186,16 @@ class SqlWarehouse(ABC):
         return ""
 
     @abstractmethod
-    def _widen(self, session: Any, table: IngestTable, column: str, type_: pa.DataType) -> None:
-        """Give a column of the raw table a wider type."""
+    def _retype(self, session: Any, table: IngestTable, column: str, type_: pa.DataType) -> None:
+        """Give a column of the raw table another type, which every value in it fits."""
+
+    @abstractmethod
+    def _cast_problem(self, error: Exception) -> str | None:
+        """What an error says of a value that cannot be cast; None if it is another error."""
+
+    def _views_on(self, session: Any, table: IngestTable) -> list[str]:
+        """The views that are dropped with the raw table."""
+        return []
 
     @abstractmethod
     def _insert(
@@ -165,6 +212,20 @@ class SqlWarehouse(ABC):
         Raises:
             CountMismatch: not as many rows arrived as the manifest promises.
         """
+
+    def _fill(
+        self,
+        session: Any,
+        table: IngestTable,
+        manifest: Manifest,
+        columns: Sequence[str],
+        loaded_at: datetime,
+        landed: Landed,
+    ) -> None:
+        """Insert the batch's rows, and compare them with what was landed."""
+        self._insert(session, table, manifest, columns, loaded_at, landed)
+        if table.options.verify in (None, "values") and manifest.checksums is not None:
+            self._compare(session, table, manifest, columns, loaded_at, landed)
 
     def _compare(
         self,
@@ -233,15 +294,51 @@ class SqlWarehouse(ABC):
             [naive(start), count, table.key, row.batch_id],
         )
 
-    def _evolve(self, session: Session, table: IngestTable, incoming: pa.Schema) -> tuple[str, ...]:
-        """Add and widen the raw table's columns as needed; returns the columns to insert."""
+    def _evolve(
+        self, session: Session, table: IngestTable, incoming: pa.Schema
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Change the raw table's columns as needed.
+
+        Returns:
+            The columns to insert, and what a person should know.
+        """
         evolution = plan_evolution(table, self._columns(session, table), incoming)
         for name, type_ in evolution.add.items():
             column_type = self._column_type(table, pa.field(name, type_))
             session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {quote(name)} {column_type}")
-        for name, type_ in evolution.widen.items():
-            self._widen(session, table, name, type_)
-        return evolution.insert
+        for name, (before, after) in evolution.rewrite.items():
+            self._refuse_misfits(session, table, name, before, after)
+        retyped = {name: after for name, (_, after) in evolution.rewrite.items()}
+        if not (evolution.widen or retyped):
+            return evolution.insert, evolution.told
+        views = self._views_on(session, table)
+        for name, type_ in {**evolution.widen, **retyped}.items():
+            self._retype(session, table, name, type_)
+        dropped = sorted(set(views) - set(self._views_on(session, table)))
+        told = [_told_dropped(table, dropped)] if dropped else []
+        return evolution.insert, (*evolution.told, *told)
+
+    def _refuse_misfits(
+        self,
+        session: Session,
+        table: IngestTable,
+        column: str,
+        before: pa.DataType,
+        after: pa.DataType,
+    ) -> None:
+        """Refuse a rewriting that changes a value: cast there and back, each must be the same."""
+        name, changed = quote(column), {column: (before, after)}
+        there = f"CAST({name} AS {self._type(after)})"
+        back = f"CAST({there} AS {self._type(before)})"
+        try:
+            ((count,),) = session.run(f"SELECT COUNT(*) FROM {raw(table)} WHERE {back} <> {name}")
+        except Exception as error:
+            problem = self._cast_problem(error)
+            if problem is None:
+                raise
+            raise conflict(table, changed, f"a value there does not fit ({problem})") from None
+        if count:
+            raise conflict(table, changed, f"{count:,} values there would not stay the same")
 
     def _make(self, session: Session, table: IngestTable, incoming: pa.Schema) -> None:
         """Make what is missing: the schema, its ledger, the raw table."""
@@ -253,15 +350,15 @@ class SqlWarehouse(ABC):
             # It was made by a version that compared no values.
             session.run(f"ALTER TABLE {_ledger_of(table)} ADD COLUMN verified VARCHAR(16)")
         if not self._columns(session, table):
-            # This refuses columns that no table can have.
-            plan_evolution(table, {}, incoming)
-            columns = [
-                f"{quote(field.name)} {self._column_type(table, field)}" for field in incoming
-            ]
-            columns.append(f"{BATCH_COLUMN} VARCHAR(512) NOT NULL")
-            columns.append(f"{LOADED_COLUMN} TIMESTAMP NOT NULL")
-            options = self._table_options(table, incoming.names)
-            session.run(f"CREATE TABLE {raw(table)} ({', '.join(columns)}){options}")
+            self._create(session, table, incoming)
+
+    def _create(self, session: Session, table: IngestTable, incoming: pa.Schema) -> None:
+        """Make a raw table with the columns of a batch."""
+        columns = [f"{quote(field.name)} {self._column_type(table, field)}" for field in incoming]
+        columns.append(f"{BATCH_COLUMN} VARCHAR(512) NOT NULL")
+        columns.append(f"{LOADED_COLUMN} TIMESTAMP NOT NULL")
+        options = self._table_options(table, incoming.names)
+        session.run(f"CREATE TABLE {raw(table)} ({', '.join(columns)}){options}")
 
 
 def raw(table: IngestTable) -> str:
@@ -294,6 +391,36 @@ def _is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bo
         and (interval.end is None or row.end <= interval.end)
     )
     return begins_before and ends_inside
+
+
+def _row(table: IngestTable, manifest: Manifest, loaded_at: datetime) -> LedgerRow:
+    """What the ledger keeps of a batch."""
+    interval = manifest.batch.interval
+    return LedgerRow(
+        table=table.key,
+        batch_id=manifest.batch.id,
+        start=interval.start,
+        end=interval.end,
+        manifest_url=manifest.url,
+        rows=manifest.rows,
+        size=manifest.size,
+        extracted_at=manifest.extracted_at,
+        loaded_at=loaded_at,
+        verified=manifest.verified,
+    )
+
+
+def _stamp(earlier: Sequence[LedgerRow]) -> datetime:
+    """When a load commits: now, and later than each earlier one."""
+    # The lock lets one load in at a time, but the clock may still step back.
+    return max([_now(), *(row.loaded_at + _TICK for row in earlier)])
+
+
+def _told_dropped(table: IngestTable, views: Sequence[str]) -> str:
+    return (
+        f"The new shape of {table.schema}.{table.identifier} has dropped the views that read it "
+        f"({', '.join(views)}), and those that read them: `dbt build` makes dbt's own again."
+    )
 
 
 def _ledgers(session: Session, schemas: Collection[str]) -> dict[str, bool]:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gspread.exceptions import APIError
@@ -24,7 +25,7 @@ from millrace.google_sheets.to_columns import (
     heading_row,
     to_record_batch,
 )
-from millrace.sources.base import Closing, Extraction
+from millrace.sources.base import Closing, Extraction, SourceColumn
 from millrace.sources.google_sheets.options import GoogleSheetOptions
 
 if TYPE_CHECKING:
@@ -36,6 +37,23 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A table as it was found in a tab.
+
+    Attributes:
+        options: Its declaration.
+        columns: Its columns.
+        rows: The rows under the headings.
+        corner: Where the first of these rows begins.
+    """
+
+    options: GoogleSheetOptions
+    columns: Sequence[FoundColumn]
+    rows: Sequence[Sequence[SheetCell]]
+    corner: Corner
 
 
 class GoogleSheetSource:
@@ -60,6 +78,24 @@ class GoogleSheetSource:
         """A tab is read in one request."""
         return (EVERY_KEY,)
 
+    def estimated_rows(self, table: IngestTable, interval: Interval) -> int | None:
+        """A sheet does not say."""
+        return None
+
+    def columns(
+        self, table: IngestTable, *, without: frozenset[str] = frozenset()
+    ) -> tuple[SourceColumn, ...]:
+        """The declared columns, and the others if they are loaded; see ``Source.columns``."""
+        left_out = set(map(column_name, without))
+        return tuple(
+            SourceColumn(
+                column.name,
+                column.type,
+                None if column.name in left_out else column.arrow_type,
+            )
+            for column in self._find(table).columns
+        )
+
     @contextmanager
     def extract(
         self,
@@ -70,6 +106,24 @@ class GoogleSheetSource:
         ranges: Sequence[KeyRange] = (EVERY_KEY,),
     ) -> Iterator[Extraction]:
         """Read the tab; see ``Source.extract``."""
+        found = self._find(table)
+        left_out = set(map(column_name, without))
+        columns = [column for column in found.columns if column.name not in left_out]
+        batch = to_record_batch(
+            found.rows, columns, found.corner, skip_blank_rows=found.options.skip_blank_rows
+        )
+        _check_key(table, columns, batch.to_pylist())
+        batches = [batch] if batch.num_rows else []
+        is_compared = found.options.verify in (None, "values")
+        yield Extraction(
+            batch.schema,
+            (iter(batches),),
+            batch.num_rows,
+            _checksums(batch) if is_compared else None,
+        )
+
+    def _find(self, table: IngestTable) -> _Found:
+        """Read the tab, and match its headings with the declared columns."""
         options = table.options
         if not isinstance(options, GoogleSheetOptions):
             raise DeclarationError(
@@ -78,33 +132,16 @@ class GoogleSheetSource:
         cells = self._read(options)
         corner = _corner(options)
         skipped = _heading_row(table, options, cells, corner)
-        headings = cells[skipped] if skipped < len(cells) else []
         rows = cells[skipped + 1 :]
-        heading_corner = Corner(corner.tab, corner.row + skipped, corner.column)
         columns = find_columns(
-            headings,
+            cells[skipped] if skipped < len(cells) else [],
             rows,
             options.columns,
-            heading_corner,
+            replace(corner, row=corner.row + skipped),
             labels=options.labels,
             undeclared=options.other_columns == "load",
         )
-        left_out = set(map(column_name, without))
-        columns = [column for column in columns if column.name not in left_out]
-        batch = to_record_batch(
-            rows,
-            columns,
-            Corner(corner.tab, heading_corner.row + 1, corner.column),
-            skip_blank_rows=options.skip_blank_rows,
-        )
-        _check_key(table, columns, batch.to_pylist())
-        batches = [batch] if batch.num_rows else []
-        yield Extraction(
-            batch.schema,
-            (iter(batches),),
-            batch.num_rows,
-            None if options.verify in ("off", "counts") else _checksums(batch),
-        )
+        return _Found(options, columns, rows, replace(corner, row=corner.row + skipped + 1))
 
     def _read(self, options: GoogleSheetOptions) -> list[list[SheetCell]]:
         tab = quote_tab(options.tab)

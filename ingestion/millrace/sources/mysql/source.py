@@ -21,7 +21,7 @@ from millrace.catalog import Cursor, IngestTable
 from millrace.checksums.columns import together
 from millrace.cursor import CursorClock
 from millrace.errors import DeclarationError, SourceMismatch, SourceRefused
-from millrace.sources.base import Closing, Extraction
+from millrace.sources.base import Closing, Extraction, SourceColumn
 from millrace.sources.mysql.client import MySQLError
 from millrace.sources.mysql.counter import Counter
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
@@ -172,6 +172,28 @@ class MySQLSource:
             # Airflow and its logs see the boundaries, so they must hold no personal data.
             key = takewhile(lambda column: column.name not in table.pii, relation.key)
             return split(session, relation.quoted, tuple(key), count)
+
+    def estimated_rows(self, table: IngestTable, interval: Interval) -> int | None:
+        """What the server expects to read, where an index bounds that; see the protocol."""
+        options = _options(table)
+        with self._server.connected() as session:
+            relation = self._relation(session, options)
+            if interval.start is not None and not relation.is_indexed(table.cursor_column):
+                return None
+            where = where_clause(_interval(session, relation, options.cursor, interval))
+            return session.estimated_rows(f"SELECT 1 FROM {relation.quoted}{where[0]}", where[1])
+
+    def columns(
+        self, table: IngestTable, *, without: frozenset[str] = frozenset()
+    ) -> tuple[SourceColumn, ...]:
+        """The columns of the table or view; see ``Source.columns``."""
+        with self._server.connected() as session:
+            relation = self._relation(session, _options(table))
+        read = {column.name: column.type for column in relation.columns(without)}
+        return tuple(
+            SourceColumn(name, str(column_type), read.get(name))
+            for name, (_, column_type, *_) in relation.types.items()
+        )
 
     @contextmanager
     def extract(

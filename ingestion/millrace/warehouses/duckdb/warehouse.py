@@ -78,6 +78,17 @@ class DuckDBWarehouse(SqlWarehouse):
             return {table.key: [] for table in tables}
         return super().ledgers(tables)
 
+    def raw_types(self, table: IngestTable) -> Mapping[str, pa.DataType]:
+        """The raw table's columns; see ``Warehouse.raw_types``."""
+        return super().raw_types(table) if self._path.exists() else {}
+
+    def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
+        """The columns of a relation; see ``Warehouse.columns``."""
+        if not self._path.exists():
+            return {}
+        with self._session() as session:
+            return _described(session, schema, identifier)
+
     def read(
         self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
     ) -> pa.Table:
@@ -164,15 +175,10 @@ class DuckDBWarehouse(SqlWarehouse):
         self._make(session, table, incoming)
 
     def _columns(self, session: DuckDBSession, table: IngestTable) -> dict[str, pa.DataType]:
-        rows = session.run(
-            "SELECT column_name, data_type FROM information_schema.columns "
-            "WHERE table_catalog = current_database() AND table_schema = ? AND table_name = ? "
-            "ORDER BY ordinal_position",
-            [table.schema, table.identifier],
-        )
+        found = _described(session, table.schema, table.identifier)
         return {
             name: _arrow_type(data_type, f"{table.schema}.{table.identifier}.{name}")
-            for name, data_type in rows
+            for name, data_type in found.items()
             if name not in (BATCH_COLUMN, LOADED_COLUMN)
         }
 
@@ -181,10 +187,19 @@ class DuckDBWarehouse(SqlWarehouse):
             return f"DECIMAL({type_.precision},{type_.scale})"
         return _TYPES[type_]
 
-    def _widen(
+    def _retype(
         self, session: DuckDBSession, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
-        session.run(f"ALTER TABLE {raw(table)} ALTER {quote(column)} TYPE {self._type(type_)}")
+        name, sql_type = quote(column), self._type(type_)
+        # DuckDB casts deleted rows too, and these need not fit.
+        session.run(
+            f"ALTER TABLE {raw(table)} ALTER {name} TYPE {sql_type} "
+            f"USING TRY_CAST({name} AS {sql_type})"
+        )
+
+    def _cast_problem(self, error: Exception) -> str | None:
+        is_cast = isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException)
+        return _said(error) if is_cast else None
 
     def _insert(
         self,
@@ -242,6 +257,18 @@ class DuckDBSession:
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement; see ``Session.run``."""
         return self.connection.execute(statement, list(parameters)).fetchall()
+
+
+def _described(session: DuckDBSession, schema: str, identifier: str) -> dict[str, str]:
+    """A relation's columns with DuckDB's types, in order; none where there is no relation."""
+    return dict(
+        session.run(
+            "SELECT column_name, data_type FROM information_schema.columns "
+            "WHERE table_catalog = current_database() AND table_schema = ? AND table_name = ? "
+            "ORDER BY ordinal_position",
+            [schema, identifier],
+        )
+    )
 
 
 def _explain(error: duckdb.Error, path: Path) -> WarehouseError:

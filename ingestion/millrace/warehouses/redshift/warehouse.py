@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -76,12 +76,15 @@ _IN_THE_WAY_STATES = {
 _IN_THE_WAY = re.compile(
     r"1023\b.*|Serializable isolation violation.*|.* conflict with concurrent transaction"
     r"|could not serialize access.*|deadlock detected"
-    # A load that waited for the lock while a key was widened.
+    # A load that waited for the lock while the table was made anew.
     r"|table \S+ dropped by concurrent transaction|(schema|relation|table) \S+ already exists",
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_LET_STATE = "42501"
 _CANCELLED_STATE = "57014"
+_DATA_STATES = "22"
+# Redshift's own errors of values have no state of their own.
+_UNCASTABLE = re.compile(r"(Invalid digit|Numeric data overflow|Overflow)\b.*", re.DOTALL)
 _WRONG_LOGIN_STATES = {"28000", "28P01"}
 _WRONG_LOGIN = re.compile(r"(FATAL: *)?password authentication failed for user .*", re.DOTALL)
 _CONTEXT = re.compile(r"^\s*context:\s*(.*\S)", re.MULTILINE)
@@ -119,6 +122,15 @@ _ARROW_TYPES = {
 _BROKEN = (OSError, redshift_connector.InterfaceError, redshift_connector.OperationalError)
 
 
+_tried_again = retry(
+    # A failed load leaves nothing behind, so it may be retried.
+    retry=retry_if_exception_type(WarehouseBusy),
+    stop=stop_after_attempt(4) | stop_after_delay(_RETRY_SECONDS),
+    wait=wait_random_exponential(multiplier=1, max=30),
+    reraise=True,
+)
+
+
 class RedshiftWarehouse(SqlWarehouse):
     """A Redshift cluster or workgroup.
 
@@ -151,16 +163,27 @@ class RedshiftWarehouse(SqlWarehouse):
         place = f"{self._credentials.host}:{self._credentials.port}/{self._credentials.database}"
         return f"{str(version).split(' on ')[0]} at {place}"
 
-    @retry(
-        # A failed load leaves nothing behind, so it may be retried.
-        retry=retry_if_exception_type(WarehouseBusy),
-        stop=stop_after_attempt(4) | stop_after_delay(_RETRY_SECONDS),
-        wait=wait_random_exponential(multiplier=1, max=30),
-        reraise=True,
-    )
+    def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
+        """The columns of a relation; see ``Warehouse.columns``."""
+        with self._session() as session:
+            # The information schema lacks those of late-binding views.
+            rows = session.run(
+                "SELECT column_name, data_type, character_maximum_length, numeric_precision, "
+                "numeric_scale FROM svv_columns WHERE table_schema = ? AND table_name = ? "
+                "ORDER BY ordinal_position",
+                [schema, identifier],
+            )
+        return {name: _type_name(*described) for name, *described in rows}
+
+    @_tried_again
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
         return super().load(table, manifest, landed)
+
+    @_tried_again
+    def reload(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
+        """Load a landed batch in the place of all others; see ``Warehouse.reload``."""
+        return super().reload(table, manifest, landed)
 
     def read(
         self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
@@ -339,26 +362,26 @@ class RedshiftWarehouse(SqlWarehouse):
         order.insert(0, LOADED_COLUMN)
         return f"{distribution} COMPOUND SORTKEY ({', '.join(order)})"
 
-    def _widen(
+    def _retype(
         self, session: RedshiftSession, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
-        """Widen a column with a new column, or a key with a new table.
+        """Retype a column with a new column, or a key with a new table.
 
-        Redshift widens only texts in place.
+        Redshift changes no type in place, but the length of a text.
         """
         if column.lower() in _key_columns(session, table):
-            self._widen_key(session, table, column.lower(), type_)
+            self._retype_key(session, table, column.lower(), type_)
             return
-        wider = quote(f"{column}__wider")
-        session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {wider} {self._type(type_)}")
-        session.run(f"UPDATE {raw(table)} SET {wider} = {quote(column)}")
+        retyped, sql_type = quote(f"{column}__retyped"), self._type(type_)
+        session.run(f"ALTER TABLE {raw(table)} ADD COLUMN {retyped} {sql_type}")
+        session.run(f"UPDATE {raw(table)} SET {retyped} = CAST({quote(column)} AS {sql_type})")
         session.run(f"ALTER TABLE {raw(table)} DROP COLUMN {quote(column)} CASCADE")
-        session.run(f"ALTER TABLE {raw(table)} RENAME COLUMN {wider} TO {quote(column)}")
+        session.run(f"ALTER TABLE {raw(table)} RENAME COLUMN {retyped} TO {quote(column)}")
 
-    def _widen_key(
+    def _retype_key(
         self, session: RedshiftSession, table: IngestTable, column: str, type_: pa.DataType
     ) -> None:
-        """Widen a key with a new table, which then replaces the old one.
+        """Retype a key with a new table, which then replaces the old one.
 
         A key cannot be dropped, and Redshift does not document whether it can be changed in a
         transaction.
@@ -370,13 +393,34 @@ class RedshiftWarehouse(SqlWarehouse):
             else quote(name)
             for name in names
         )
-        wider = f"{quote(table.schema)}.{quote(f'{table.identifier}__wider')}"
+        retyped = f"{quote(table.schema)}.{quote(f'{table.identifier}__retyped')}"
         session.run(
-            f"CREATE TABLE {wider}{self._table_options(table, names)} "
+            f"CREATE TABLE {retyped}{self._table_options(table, names)} "
             f"AS SELECT {values} FROM {raw(table)}"
         )
         session.run(f"DROP TABLE {raw(table)} CASCADE")
-        session.run(f"ALTER TABLE {wider} RENAME TO {quote(table.identifier)}")
+        session.run(f"ALTER TABLE {retyped} RENAME TO {quote(table.identifier)}")
+
+    def _cast_problem(self, error: Exception) -> str | None:
+        is_cast = isinstance(error, redshift_connector.ProgrammingError) and (
+            str(_state(error)).startswith(_DATA_STATES) or _UNCASTABLE.fullmatch(_message(error))
+        )
+        return _text(error) if is_cast else None
+
+    def _views_on(self, session: RedshiftSession, table: IngestTable) -> list[str]:
+        """The views that depend on the raw table; late-binding ones do not, so they stay."""
+        rows = session.run(
+            "SELECT DISTINCT view_space.nspname, view_class.relname FROM pg_depend "
+            "JOIN pg_rewrite ON pg_rewrite.oid = pg_depend.objid "
+            "JOIN pg_class AS view_class ON view_class.oid = pg_rewrite.ev_class "
+            "JOIN pg_namespace AS view_space ON view_space.oid = view_class.relnamespace "
+            "JOIN pg_class AS raw_class ON raw_class.oid = pg_depend.refobjid "
+            "JOIN pg_namespace AS raw_space ON raw_space.oid = raw_class.relnamespace "
+            "WHERE CAST(raw_space.nspname AS VARCHAR) = ? "
+            "AND CAST(raw_class.relname AS VARCHAR) = ? AND view_class.oid <> raw_class.oid",
+            [table.schema, table.identifier],
+        )
+        return sorted(f"{schema}.{name}" for schema, name in rows)
 
     def _insert(
         self,
@@ -516,6 +560,13 @@ def _described(
                 fix="Let Millrace make its raw tables: rename this one out of the way.",
             )
     return described
+
+
+def _type_name(data_type: str, length: int | None, precision: int | None, scale: int | None) -> str:
+    """A type with its length, or with its precision and scale, as it is written in SQL."""
+    if data_type == "numeric":
+        return f"{data_type}({precision},{scale})"
+    return f"{data_type}({length})" if length else data_type
 
 
 def _key_columns(session: RedshiftSession, table: IngestTable) -> set[str]:
