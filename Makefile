@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-standins test-fast check format docs bench clean
+.PHONY: help setup demo up down status test test-standins test-fast faults check format docs bench clean
 
 # Let Python keep bytecode: scripts/setup and the first import compile it once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,7 +35,7 @@ status: ## say what runs
 
 test: ## run the project's tests; COVERAGE=1 measures which lines they run
 	@scripts/setup redshift mysql
-	@$(PYTEST) tests $(COVER)
+	@$(PYTEST) tests --ignore=tests/faults $(COVER)
 
 test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that they run
 	@scripts/setup redshift
@@ -43,6 +43,10 @@ test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that t
 
 test-fast: setup ## run the tests that start neither Airflow nor a service
 	@.venv/bin/pytest -m "not service and not airflow and not e2e"
+
+faults: ## interrupt the pipeline N=100 times, and see that a retry repairs it; SEED=17 replays one
+	@scripts/setup redshift mysql
+	@FAULTS_N=$(or $(N),100) FAULTS_SEED=$(SEED) .venv/bin/pytest tests/faults
 
 check: ## check style, types, SQL, declarations
 	@scripts/setup redshift

@@ -19,6 +19,7 @@ from millrace_sandbox.mysql import MySQL, MySQLServer
 from millrace_sandbox.paths import SandboxPaths
 from redshift_standin import RedshiftServer
 from redshift_standin.s3 import S3Server
+from sheets_standin import GoogleSheetsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,3 +152,14 @@ def redshift(sandbox_paths: SandboxPaths, s3_server: S3Server) -> Iterator[Redsh
     """A running stand-in; its address and account are `redshift.endpoint`."""
     with RedshiftServer(sandbox_paths.root / "redshift", s3_server.endpoint) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def google_sheets(sandbox_paths: SandboxPaths) -> Iterator[GoogleSheetsServer]:
+    """A running stand-in for the Google Sheets API."""
+    server = GoogleSheetsServer(sandbox_paths.root / "google_sheets")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

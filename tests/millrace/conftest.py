@@ -32,7 +32,6 @@ from millrace.sources.mysql.source import MySQLSource
 from millrace.testing import Place, declared
 from millrace.warehouses.sql import quote
 from millrace_sandbox.mysql import MySQLServer
-from millrace_sandbox.paths import SandboxPaths
 from sheets_standin import GoogleSheetsServer
 from tests.millrace.sheets import Workbook
 
@@ -356,17 +355,6 @@ def workspace(
     made = Workspace(root, mysql, monkeypatch, capsys)
     made.take_manifest()
     return made
-
-
-@pytest.fixture(scope="session")
-def google_sheets(sandbox_paths: SandboxPaths) -> Iterator[GoogleSheetsServer]:
-    """A running stand-in for the Google Sheets API."""
-    server = GoogleSheetsServer(sandbox_paths.root / "google_sheets")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,103 @@
+"""One interruption: a stage, a fault, a moment; then a retry, and a look at everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from tests.faults.child import Strike
+from tests.faults.faults import FAULTS, heal, possible
+from tests.faults.world import PATIENCE, STAGES
+
+if TYPE_CHECKING:
+    from tests.faults.world import World
+
+# Of the moments, those that come by the clock instead of at a passage.
+_BY_THE_CLOCK = 0.2
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """What is done to a stage, and when.
+
+    Attributes:
+        stage: The stage.
+        fault: The fault's name.
+        strike: At which passage; None: after so many seconds.
+        seconds: See ``strike``.
+        seed: Of what else is left to chance.
+    """
+
+    stage: str
+    fault: str
+    strike: Strike | None = None
+    seconds: float = 0
+    seed: int = 0
+
+    @classmethod
+    def drawn(cls, world: World, seed: int) -> Interruption:
+        """The one that a seed stands for, in a world whose passages are known."""
+        random = Random(seed)
+        stage = random.choices(STAGES, (6, 3, 2, 1, 2))[0]
+        fault = random.choice(possible(world, stage))
+        if random.random() < _BY_THE_CLOCK:
+            return cls(stage, fault, seconds=random.uniform(0, 1), seed=seed)
+        passage = random.randrange(len(world.passages[stage]))
+        when = random.choice(("before", "after"))
+        return cls(stage, fault, Strike(passage, when), seed=seed)
+
+    def label(self, world: World) -> str:
+        """What the passage is called where it strikes."""
+        if self.strike is None:
+            return "by the clock"
+        passages = world.passages[self.stage]
+        at = self.strike.passage
+        label = passages[at] if at < len(passages) else "a passage"
+        return f"{self.strike.when} {label}"
+
+    def described(self, world: World) -> str:
+        """For a person."""
+        number = f", passage {self.strike.passage}" if self.strike else f" ({self.seconds:.3f} s)"
+        return f"{self.stage}: {self.fault} {self.label(world)}{number}"
+
+    def strikes(self, world: World) -> str:
+        """Do it, try again, and look at everything.
+
+        Returns:
+            How the interrupted stage ended.
+
+        Raises:
+            AssertionError: it was not as it has to be.
+        """
+        random, fault = Random(self.seed), FAULTS[self.fault]
+        world.change(random)
+        try:
+            with world.start(self.stage, self.strike) as attempt:
+                timeout = self.seconds if self.strike is None else PATIENCE
+                # By the clock nothing waits: the time-out is the moment.
+                waits = attempt.reaches_strike(timeout)
+                if waits or self.strike is None:
+                    if attempt.process.is_alive():
+                        fault.begin(world, attempt, random)
+                    attempt.go_on()
+                outcome = attempt.outcome()
+        finally:
+            heal(world)
+        if outcome is None:
+            assert fault.ends_process, f"it ended without a word: {attempt.process.exitcode}"
+            ended = "ended"
+        elif outcome.kind == "crashed":
+            assert fault.ends_in_error, outcome.said
+            assert "KeyboardInterrupt" in outcome.said, outcome.said
+            ended = "interrupted"
+        elif outcome.kind == "refused":
+            assert outcome.may_pass or fault.is_refusal, (
+                f"Airflow would not try again: {outcome.said}"
+            )
+            ended = f"refused: {outcome.said.partition(':')[0]}"
+        else:
+            ended = "done"
+        world.carry(self.stage)
+        world.check(self.stage)
+        return ended

@@ -1,0 +1,61 @@
+"""Whatever is done to a stage at whatever moment: a retry leaves what no fault would have left.
+
+``make faults N=2000`` tries so many; ``make faults SEED=17`` replays one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.child import BUILD, Strike
+from tests.faults.interruption import Interruption
+from tests.faults.record import keep
+from tests.faults.world import STAGES
+
+if TYPE_CHECKING:
+    from tests.faults.world import World
+
+pytestmark = [pytest.mark.service, pytest.mark.redshift]
+log = logging.getLogger(__name__)
+
+WORLDS = ["duckdb", "redshift"]
+
+RECORD = os.environ.get("FAULTS_RECORD")
+_SEED = os.environ.get("FAULTS_SEED")
+_COUNT = int(os.environ.get("FAULTS_N", "100"))
+SEEDS = [int(_SEED)] if _SEED else range(_COUNT // len(WORLDS))
+
+
+@pytest.mark.parametrize("world", WORLDS, indirect=True)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_is_killed_at_any_passage_is_made_good_by_a_retry(
+    world: World, stage: str
+) -> None:
+    # Every one with DuckDB, where a build has many that are alike; more of them are drawn below.
+    step = 1 if world.warehouse == "duckdb" and stage != BUILD else 8
+    for passage in range(0, len(world.passages[stage]), step):
+        strike(world, Interruption(stage, "SIGKILL", Strike(passage)))
+
+
+@pytest.mark.parametrize("world", WORLDS, indirect=True)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_stage_that_is_interrupted_is_made_good_by_a_retry(world: World, seed: int) -> None:
+    strike(world, Interruption.drawn(world, seed))
+
+
+def strike(world: World, interruption: Interruption) -> None:
+    told = interruption.described(world)
+    log.info("%s", told)
+    try:
+        ended = interruption.strikes(world)
+    except AssertionError as error:
+        error.add_note(told)
+        raise
+    log.info("→ %s", ended)
+    if RECORD:
+        keep(Path(RECORD), world, interruption, ended)

@@ -1,0 +1,523 @@
+"""A small shop whose data go all the way: MySQL and a sheet, landing, warehouse, dbt, a sheet.
+
+Between the pipeline and each service stands a proxy that can do to it what networks do. After
+anything that was done to it, the world can say whether every stage holds what it should.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import duckdb
+
+from millrace.connections import Connection
+from millrace.landing.landing import Landing
+from millrace_sandbox.processes import LOOPBACK, poll
+from redshift_standin.supervisor import connect_superuser
+from sheets_standin import GoogleSheetsServer, TabSpec
+from tests.e2e.small_project import write_project
+from tests.faults.child import BUILD, PUBLISH, STRUCK, Job, Outcome, Strike, run
+from tests.faults.http_faults import HTTPFaults
+from tests.proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from millrace_sandbox.mysql import MySQLServer
+    from redshift_standin import RedshiftServer, S3Endpoint
+    from redshift_standin.s3 import S3Server
+
+ROOT = Path(__file__).parents[2]
+ORDERS, CUSTOMERS, TARGETS = "shop.orders", "shop.customers", "plans.targets"
+INGESTED = (ORDERS, CUSTOMERS, TARGETS)
+STAGES = (*INGESTED, BUILD, PUBLISH)
+
+# Of any stage, with every fault: beyond it something hangs.
+PATIENCE = 90
+_CUSTOMERS = 12
+PLANS = ("free", "team", "business")
+_TARGETS = tuple((plan, Decimal(10 * number)) for number, plan in enumerate(PLANS))
+
+FILES = {
+    "dbt_project.yml": """
+name: shop
+version: "1.0.0"
+profile: millrace
+flags: {send_anonymous_usage_stats: false}
+""",
+    "models/_shop.yml": """
+sources:
+  - name: shop
+    schema: raw_shop
+    config:
+      meta:
+        ingest: {kind: mysql, connection: shop_db}
+    tables:
+      - name: orders
+        config: {meta: {ingest: {table: orders, primary_key: [id], cursor: updated_at}}}
+      - name: customers
+        config: {meta: {ingest: {table: customers, primary_key: [id]}}}
+  - name: plans
+    schema: raw_plans
+    config:
+      meta:
+        ingest: {kind: google_sheet, connection: google_sheets, spreadsheet: SPREADSHEET}
+    tables:
+      - name: targets
+        config:
+          meta:
+            ingest: {tab: targets, columns: {plan: string, target: "decimal(5,2)"}}
+exposures:
+  - name: plans_sheet
+    type: dashboard
+    owner: {name: Data team, email: data@example.com}
+    depends_on: [ref('plans_summary')]
+    config:
+      meta:
+        publish:
+          kind: google_sheet
+          connection: google_sheets
+          spreadsheet: SPREADSHEET
+          tab: summary
+          order_by: [plan]
+""",
+    "models/int_orders.sql": """
+{{ config(materialized='incremental', unique_key='order_id') }}
+with versions as (
+    select id as order_id, customer_id, amount, note, updated_at, _loaded_at
+    from {{ source('shop', 'orders') }}
+    {% if is_incremental() %}
+    where _loaded_at > (select coalesce(max(_loaded_at), '1970-01-01') from {{ this }})
+    union all
+    select * from {{ this }}
+    {% endif %}
+),
+numbered as (
+    select
+        *,
+        row_number() over (
+            partition by order_id order by updated_at desc, _loaded_at desc
+        ) as version
+    from versions
+)
+select order_id, customer_id, amount, note, updated_at, _loaded_at
+from numbered
+where version = 1
+""",
+    "models/plans_summary.sql": """
+{{ config(materialized='table') }}
+select customers.plan, count(*) as orders,
+    cast(coalesce(sum(orders.amount), 0) as decimal(28, 4)) as amount
+from {{ ref('int_orders') }} as orders
+inner join {{ source('shop', 'customers') }} as customers on orders.customer_id = customers.id
+inner join {{ source('plans', 'targets') }} as targets on customers.plan = targets.plan
+group by customers.plan
+""",
+    "snapshots/customers.yml": """
+snapshots:
+  - name: customers_snapshot
+    relation: source('shop', 'customers')
+    config: {unique_key: id, strategy: check, check_cols: [name, plan]}
+""",
+}
+
+TABLES = """
+CREATE TABLE orders (
+    id BIGINT UNSIGNED PRIMARY KEY AUTO_INCREMENT,
+    customer_id INT NOT NULL,
+    amount DECIMAL(18, 4),
+    note TEXT,
+    updated_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
+    KEY (updated_at)
+);
+CREATE TABLE customers (
+    id INT PRIMARY KEY, name VARCHAR(120) NOT NULL, plan VARCHAR(20) NOT NULL
+)
+"""
+
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload([run.__module__])
+
+Row = tuple[Any, ...]
+
+
+class Attempt:
+    """A stage that runs in a process of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self._pipe, theirs = _CONTEXT.Pipe()
+        self.process: BaseProcess = _CONTEXT.Process(target=run, args=(job, theirs))
+        self._outcome: Outcome | None = None
+        self.process.start()
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+        self._pipe.close()
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def reaches_strike(self, timeout: float = PATIENCE) -> bool:
+        """Whether it comes to where it was told to wait; False: it has ended before."""
+        if not self._pipe.poll(timeout):
+            return False
+        try:
+            said = self._pipe.recv()
+        except EOFError:
+            return False
+        if said == STRUCK:
+            return True
+        self._outcome = said
+        return False
+
+    def go_on(self) -> None:
+        """Let it go on, where it still lives."""
+        if self.process.is_alive():
+            self._pipe.send(None)
+
+    def outcome(self) -> Outcome | None:
+        """How it ended; None: it was ended."""
+        try:
+            if self._outcome is None and self._pipe.poll(PATIENCE):
+                self._outcome = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            pass
+        self.process.join(PATIENCE)
+        assert not self.process.is_alive(), f"it still runs after {PATIENCE} s"
+        return self._outcome
+
+
+@dataclass
+class World:
+    """The shop.
+
+    Attributes:
+        folder: Where its project and its files are.
+        server: Its MySQL, by no proxy.
+        database: The database's name.
+        sheets: The Google Sheets stand-in.
+        spreadsheet: The spreadsheet's id.
+        environ: What the pipeline is told.
+        landing: Its landing, by no proxy.
+        query: Asks the warehouse, by no proxy.
+        proxies: The proxies by service: ``mysql``, and ``s3``, ``redshift`` where they are used.
+        s3_answers: What S3 answers; it stands behind the proxy ``s3``.
+        s3: The landing's bucket, where it is one.
+        redshift: The stand-in, where it is the warehouse.
+        passages: Of each stage, what its last whole run passed.
+    """
+
+    folder: Path
+    server: MySQLServer
+    database: str
+    sheets: GoogleSheetsServer
+    spreadsheet: str
+    environ: dict[str, str]
+    landing: Landing
+    query: Callable[[str], list[Row]]
+    proxies: Mapping[str, FaultProxy]
+    s3_answers: HTTPFaults
+    s3: tuple[S3Endpoint, str] | None = None
+    redshift: RedshiftServer | None = None
+    passages: dict[str, list[str]] = field(default_factory=dict)
+    _names: Iterator[int] = field(default_factory=lambda: iter(range(10**9)))
+
+    @classmethod
+    def make(
+        cls,
+        folder: Path,
+        server: MySQLServer,
+        s3: S3Server,
+        sheets: GoogleSheetsServer,
+        redshift: RedshiftServer | None,
+        open_: ExitStack,
+    ) -> World:
+        """Open the shop, with its first customers, and run every stage once.
+
+        Args:
+            folder: An empty folder.
+            server: Its MySQL.
+            s3: Its S3 server.
+            sheets: The Google Sheets stand-in.
+            redshift: The Redshift stand-in; None: DuckDB.
+            open_: Closes what is opened.
+        """
+        name = f"shop_{uuid4().hex[:8]}"
+        bucket = name.replace("_", "-")
+        s3.create_bucket(bucket)
+        account = sheets.service_account_key()["client_email"]
+        targets = TabSpec(
+            "targets", [["plan", "target"], *([plan, float(n)] for plan, n in _TARGETS)]
+        )
+        key = sheets.admin().create("Shop", [targets], share={account: "writer"})
+        files = {name: text.replace("SPREADSHEET", key) for name, text in FILES.items()}
+        write_project(folder, files)
+        answers = open_.enter_context(HTTPFaults(*_address(s3.endpoint.endpoint_url)))
+        proxies = {
+            "mysql": FaultProxy(server.host, server.port),
+            "s3": FaultProxy(answers.host, answers.port),
+        }
+        if redshift:
+            proxies["redshift"] = FaultProxy(redshift.endpoint.host, redshift.endpoint.port)
+        for proxy in proxies.values():
+            open_.enter_context(proxy)
+        by_proxy = replace(server, port=proxies["mysql"].port)
+        aws = s3.endpoint.airflow_connection()
+        far = replace(s3.endpoint, endpoint_url=f"http://{LOOPBACK}:{proxies['s3'].port}")
+        environ = {
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            "AIRFLOW_CONN_SHOP_DB": by_proxy.reader_uri(name),
+            "AIRFLOW_CONN_AWS_LANDING": json.dumps(far.airflow_connection()),
+            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(sheets.airflow_connection()),
+            "LANDING_URL": f"s3://{bucket}/landing",
+            "WAREHOUSE_SCHEMA": name,
+            "DO_NOT_TRACK": "1",
+        }
+        if redshift:
+            endpoint = replace(redshift.endpoint, port=proxies["redshift"].port)
+            environ |= {
+                **endpoint.environment(),
+                "TARGET": "redshift",
+                "REDSHIFT_STATEMENT_TIMEOUT": "5",
+            }
+            query = partial(_ask_redshift, redshift)
+        else:
+            file = folder / "warehouse.duckdb"
+            environ |= {"DUCKDB_PATH": str(file), "TARGET": "dev"}
+            query = partial(_ask_duckdb, file)
+        with server.admin_cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+            cursor.execute(f"GRANT SELECT, LOCK TABLES ON {name}.* TO {server.reader}")
+        landing = Landing(f"s3://{bucket}/landing", Connection("aws_landing", **aws))
+        world = cls(
+            *(folder, server, name, sheets, key, environ, landing, query, proxies),
+            *(answers, (s3.endpoint, bucket), redshift),
+        )
+        with world._admin() as cursor:
+            for statement in TABLES.split(";"):
+                cursor.execute(statement)
+            for number in range(_CUSTOMERS):
+                plan = PLANS[number % len(PLANS)]
+                cursor.execute(
+                    "INSERT INTO customers VALUES (%s, %s, %s)", (number, f"No. {number}", plan)
+                )
+        for _ in range(10):
+            world.change(Random(0))
+        world.carry_all()
+        return world
+
+    def change(self, random: Random) -> None:
+        """Let people work: orders come and are edited, a customer changes plan, a target moves."""
+        with self._admin() as cursor:
+            for _ in range(random.randint(1, 4)):
+                cursor.execute(
+                    "INSERT INTO orders (customer_id, amount, note) VALUES (%s, %s, %s)",
+                    (
+                        random.randrange(_CUSTOMERS),
+                        random.choice([None, Decimal(random.randrange(10**9)) / 10**4]),
+                        random.choice([None, "", "näïve 🙂", "x" * random.randrange(3_000)]),
+                    ),
+                )
+            cursor.execute(
+                "UPDATE orders SET amount = amount + 1 WHERE id %% 7 = %s", (random.randrange(7),)
+            )
+            cursor.execute(
+                "UPDATE customers SET plan = %s, name = %s WHERE id = %s",
+                (
+                    random.choice(PLANS),
+                    f"Customer {next(self._names)}",
+                    random.randrange(_CUSTOMERS),
+                ),
+            )
+            # What has the moment of the batch's end belongs to the next one.
+            cursor.execute("SELECT UTC_TIMESTAMP(6)")
+            ((written,),) = cursor.fetchall()
+            while True:
+                cursor.execute("SELECT UTC_TIMESTAMP(6)")
+                ((now,),) = cursor.fetchall()
+                if now > written:
+                    break
+
+    @property
+    def warehouse(self) -> str:
+        """Its kind."""
+        return "redshift" if self.redshift else "duckdb"
+
+    def start(self, stage: str, strike: Strike | None = None) -> Attempt:
+        """Start a stage."""
+        return Attempt(Job(stage, self.environ, self.folder, strike))
+
+    def carry(self, stage: str) -> Outcome:
+        """Run a stage to its end; its passages are known then."""
+        with self.start(stage) as attempt:
+            outcome = attempt.outcome()
+        assert outcome is not None, f"{stage} ended without a word"
+        assert outcome.kind == "done", f"{stage}: {outcome.said}\n{self._log()}"
+        self.passages[stage] = list(outcome.passages)
+        return outcome
+
+    def carry_all(self) -> None:
+        """Run every stage, one after the other."""
+        for stage in STAGES:
+            self.carry(stage)
+
+    def check(self, stage: str) -> None:
+        """See that what a stage has to leave is there, and that nothing else is left."""
+        if stage in (ORDERS, CUSTOMERS):
+            assert self._raw(stage) == self._source(stage)
+        elif stage == TARGETS:
+            assert self._raw(stage) == sorted(_TARGETS)
+        elif stage == BUILD:
+            self._check_marts()
+        else:
+            published = self.sheets.admin().tab(self.spreadsheet, "summary").values
+            assert [tuple(row) for row in published[1:]] == [
+                (plan, orders, float(amount)) for plan, orders, amount in self._mart()
+            ]
+        if stage in INGESTED:
+            self._check_ledger(stage)
+        self._check_landing()
+        self._check_nothing_is_open()
+
+    def _source(self, stage: str) -> list[Row]:
+        table = stage.partition(".")[2]
+        with self._admin() as cursor:
+            cursor.execute(f"SELECT * FROM {table} ORDER BY id")
+            return list(cursor.fetchall())
+
+    def _raw(self, stage: str) -> list[Row]:
+        if stage == CUSTOMERS:
+            return self.query("SELECT id, name, plan FROM raw_shop.customers ORDER BY id")
+        if stage == TARGETS:
+            return self.query("SELECT plan, target FROM raw_plans.targets ORDER BY plan")
+        return self.query(
+            "SELECT id, customer_id, amount, note, updated_at FROM (SELECT *, ROW_NUMBER() OVER "
+            "(PARTITION BY id ORDER BY updated_at DESC, _loaded_at DESC) AS version "
+            "FROM raw_shop.orders) AS versions WHERE version = 1 ORDER BY id"
+        )
+
+    def _summary(self) -> list[Row]:
+        plans = {id_: plan for id_, _, plan in self._raw(CUSTOMERS)}
+        counts: Counter[str] = Counter()
+        amounts: Counter[str] = Counter()
+        for _, customer, amount, *_rest in self._raw(ORDERS):
+            counts[plans[customer]] += 1
+            amounts[plans[customer]] += amount or 0
+        return [(plan, counts[plan], amounts[plan]) for plan in sorted(counts)]
+
+    def _mart(self) -> list[Row]:
+        schema = self.environ["WAREHOUSE_SCHEMA"]
+        return self.query(f"SELECT plan, orders, amount FROM {schema}.plans_summary ORDER BY plan")
+
+    def _check_marts(self) -> None:
+        """The marts are what a full refresh would make of raw: here, what Python makes of it."""
+        schema = self.environ["WAREHOUSE_SCHEMA"]
+        assert self._raw(ORDERS) == self.query(
+            f"SELECT order_id, customer_id, amount, note, updated_at FROM {schema}.int_orders "
+            "ORDER BY order_id"
+        )
+        assert self._summary() == self._mart()
+        assert self._raw(CUSTOMERS) == self.query(
+            f"SELECT id, name, plan FROM {schema}.customers_snapshot WHERE dbt_valid_to IS NULL "
+            "ORDER BY id"
+        )
+
+    def _check_ledger(self, stage: str) -> None:
+        schema, table = ("raw_shop" if stage in (ORDERS, CUSTOMERS) else "raw_plans"), stage
+        identifier = stage.partition(".")[2]
+        ledger = self.query(
+            "SELECT batch_id, row_count, interval_start, interval_end, manifest_url "
+            f"FROM {schema}._batches WHERE table_name = '{table}' ORDER BY interval_end"
+        )
+        raw = self.query(f"SELECT _batch_id, COUNT(*) FROM {schema}.{identifier} GROUP BY 1")
+        assert {batch: count for batch, count, *_ in ledger if count} == dict(raw)
+        ends = [None, *(end for _, _, _, end, _ in ledger)]
+        assert [start for _, _, start, *_ in ledger] == ends[:-1]
+        for _, count, _, _, url in ledger:
+            assert self.landing.read_manifest(url).rows == count
+
+    def _check_landing(self) -> None:
+        """Nobody's upload is open but that of an attempt which was never committed."""
+        if self.s3 is None:
+            return
+        endpoint, bucket = self.s3
+        client = endpoint.client()
+        open_uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        for upload in open_uploads:
+            prefix = upload["Key"].rpartition("/")[0]
+            found = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest.json")
+            assert not found["KeyCount"]
+
+    def _check_nothing_is_open(self) -> None:
+        user = self.server.reader_user
+
+        def asked(query: str) -> list[Row]:
+            with self._admin() as cursor:
+                cursor.execute(query)
+                return list(cursor.fetchall())
+
+        def left() -> list[Row]:
+            return [
+                *asked(
+                    "SELECT id, command, state FROM information_schema.processlist "
+                    f"WHERE user = '{user}' AND db = '{self.database}'"
+                ),
+                *asked("SELECT trx_id, trx_state FROM information_schema.innodb_trx"),
+            ]
+
+        assert poll(lambda: not left(), 20), f"still open in MySQL: {left()}"
+        if self.redshift is not None:
+            endpoint = self.redshift.endpoint
+            query = (
+                "SELECT pid, state, query FROM pg_stat_activity WHERE datname = current_database() "
+                "AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
+            )
+            with connect_superuser(endpoint) as connection:
+                assert poll(lambda: not connection.execute(query).fetchall(), 20)
+
+    @contextmanager
+    def _admin(self) -> Iterator[Any]:
+        with self.server.admin_cursor(db=self.database, charset="utf8mb4") as cursor:
+            yield cursor
+
+    def _log(self) -> str:
+        log = self.folder / "child.log"
+        return log.read_text()[-3_000:] if log.exists() else ""
+
+
+def _ask_duckdb(file: Path, query: str) -> list[Row]:
+    with closing(duckdb.connect(str(file), read_only=True)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def _ask_redshift(server: RedshiftServer, query: str) -> list[Row]:
+    with closing(server.endpoint.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
