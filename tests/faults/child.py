@@ -204,11 +204,15 @@ def _put_around(passages: Passages) -> None:
     passages.around(obstore, "get", lambda _, path: f"landing: read {_file(path)}")
     passages.around(obstore, "head", lambda _, path: f"landing: look at {_file(path)}")
     begin = obstore.open_writer
-    obstore.open_writer = lambda *args, **kwargs: _Upload(begin(*args, **kwargs), passages)
+    _replace(
+        obstore, "open_writer", lambda *args, **kwargs: _Upload(begin(*args, **kwargs), passages)
+    )
     for session in (DuckDBSession, redshift.RedshiftSession):
         passages.around(session, "run", lambda _, sql, *__: f"warehouse: {_verb(sql)}")
-    connect = DuckDBSession.__init__
-    DuckDBSession.__init__ = lambda self, real: connect(self, _Transaction(real, passages))
+    connect: Any = DuckDBSession.__init__
+    _replace(
+        DuckDBSession, "__init__", lambda self, real: connect(self, _Transaction(real, passages))
+    )
     passages.around(SQLConnectionManager, "add_query", lambda _, sql, *__, **___: _dbt(sql))
     passages.around(
         google._HTTPClient,
@@ -257,15 +261,21 @@ class _Transaction:
 
 
 def _lose_patience() -> None:
-    landing.SILENCE_SECONDS = _SILENCE
-    landing._SLOWEST_BYTES_A_SECOND = 10**9
-    store._RETRIES = 1
-    store._RETRIED = timedelta(seconds=2 * _SILENCE)
-    mysql._READ_SECONDS = _SILENCE
-    mysql._CONNECT_SECONDS = _SILENCE
-    google._TIMEOUT_SECONDS = (_SILENCE, _SILENCE)
-    google._RETRY = google._RETRY.new(total=1, backoff_factor=0, backoff_jitter=0)
-    redshift._CONNECT_SECONDS = _SILENCE
+    _replace(landing, "SILENCE_SECONDS", _SILENCE)
+    _replace(landing, "_SLOWEST_BYTES_A_SECOND", 10**9)
+    _replace(store, "_RETRIES", 1)
+    _replace(store, "_RETRIED", timedelta(seconds=2 * _SILENCE))
+    _replace(mysql, "_READ_SECONDS", _SILENCE)
+    _replace(mysql, "_CONNECT_SECONDS", _SILENCE)
+    _replace(google, "_TIMEOUT_SECONDS", (_SILENCE, _SILENCE))
+    _replace(google, "_RETRY", google._RETRY.new(total=1, backoff_factor=0, backoff_jitter=0))
+    _replace(redshift, "_CONNECT_SECONDS", _SILENCE)
+
+
+def _replace(owner: Any, name: str, value: Any) -> None:
+    """Put something in the place of what a module or class has; it fails where there is nothing."""
+    getattr(owner, name)
+    setattr(owner, name, value)
 
 
 def _verb(statement: str) -> str:

@@ -6,14 +6,14 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
 import MySQLdb
 
 from redshift_standin.supervisor import connect_superuser
-from sheets_standin.admin import Fault as SheetFault
+from sheets_standin.faults import Fault as SheetFault
 from tests.faults.child import BUILD, PUBLISH
 from tests.faults.http_faults import HTTPFault
 from tests.faults.world import CUSTOMERS, INGESTED, ORDERS, STAGES, TARGETS
@@ -97,21 +97,16 @@ def _end_backends(world: World, attempt: Attempt, random: Random) -> None:
         )
 
 
-def _s3(action: str, **options: object) -> Deed:
-    def begin(world: World, attempt: Attempt, random: Random) -> None:
-        times = random.choice((1, 99))
-        world.s3_answers.set(HTTPFault(action=action, times=times, **options))
-
-    return begin
+def _s3(fault: HTTPFault) -> Deed:
+    return lambda world, attempt, random: world.s3_answers.set(
+        replace(fault, times=random.choice((1, 99)))
+    )
 
 
-def _sheet(action: str, **options: object) -> Deed:
-    def begin(world: World, attempt: Attempt, random: Random) -> None:
-        world.sheets.admin().add_fault(
-            SheetFault(action=action, times=random.choice((1, 9)), **options)
-        )
-
-    return begin
+def _sheet(fault: SheetFault) -> Deed:
+    return lambda world, attempt, random: world.sheets.admin().add_fault(
+        fault.model_copy(update={"times": random.choice((1, 9))})
+    )
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -127,23 +122,31 @@ FAULTS: Mapping[str, Fault] = {
     "S3: reset": Fault(_by_proxy("s3", "reset"), LOADS, "s3"),
     "S3: stalled": Fault(_by_proxy("s3", "stall"), LOADS, "s3"),
     "S3: gone": Fault(_refused("s3"), LOADS, "s3"),
-    "S3: 500": Fault(_s3("status", status=500, code="InternalError"), LOADS),
-    "S3: 503": Fault(_s3("status"), LOADS),
-    "S3: 503, applied": Fault(_s3("status", applied=True), LOADS),
-    "S3: 403": Fault(_s3("status", status=403, code="AccessDenied"), LOADS, is_refusal=True),
-    "S3: cut": Fault(_s3("cut"), LOADS),
-    "S3: cut, applied": Fault(_s3("cut", applied=True), LOADS),
-    "S3: half an answer": Fault(_s3("cut_body"), LOADS),
+    "S3: 500": Fault(_s3(HTTPFault("status", status=500, code="InternalError")), LOADS),
+    "S3: 503": Fault(_s3(HTTPFault("status")), LOADS),
+    "S3: 503, applied": Fault(_s3(HTTPFault("status", applied=True)), LOADS),
+    "S3: 403": Fault(
+        _s3(HTTPFault("status", status=403, code="AccessDenied")), LOADS, is_refusal=True
+    ),
+    "S3: cut": Fault(_s3(HTTPFault("cut")), LOADS),
+    "S3: cut, applied": Fault(_s3(HTTPFault("cut", applied=True)), LOADS),
+    "S3: half an answer": Fault(_s3(HTTPFault("cut_body")), LOADS),
     "Redshift: reset": Fault(_by_proxy("redshift", "reset"), LOADS, "redshift"),
     "Redshift: stalled": Fault(_by_proxy("redshift", "stall"), LOADS, "redshift"),
     "Redshift: gone": Fault(_refused("redshift"), LOADS, "redshift"),
     "Redshift: sessions ended": Fault(_end_backends, LOADS, "redshift"),
-    "Google: 503": Fault(_sheet("status", status=503), (TARGETS, PUBLISH)),
-    "Google: 503, applied": Fault(_sheet("status", status=503, applied=True), (TARGETS, PUBLISH)),
-    "Google: 429": Fault(_sheet("status", status=429, retry_after=0), (TARGETS, PUBLISH)),
-    "Google: cut": Fault(_sheet("cut"), (TARGETS, PUBLISH)),
-    "Google: cut, applied": Fault(_sheet("cut", applied=True), (TARGETS, PUBLISH)),
-    "Google: half an answer": Fault(_sheet("cut_body"), (TARGETS, PUBLISH)),
+    "Google: 503": Fault(_sheet(SheetFault(action="status", status=503)), (TARGETS, PUBLISH)),
+    "Google: 503, applied": Fault(
+        _sheet(SheetFault(action="status", status=503, applied=True)), (TARGETS, PUBLISH)
+    ),
+    "Google: 429": Fault(
+        _sheet(SheetFault(action="status", status=429, retry_after=0)), (TARGETS, PUBLISH)
+    ),
+    "Google: cut": Fault(_sheet(SheetFault(action="cut")), (TARGETS, PUBLISH)),
+    "Google: cut, applied": Fault(
+        _sheet(SheetFault(action="cut", applied=True)), (TARGETS, PUBLISH)
+    ),
+    "Google: half an answer": Fault(_sheet(SheetFault(action="cut_body")), (TARGETS, PUBLISH)),
 }
 """By name."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.faults.child import Strike
+from tests.faults.child import Strike, When
 from tests.faults.faults import FAULTS, heal, possible
 from tests.faults.world import PATIENCE, STAGES
 
@@ -44,7 +44,7 @@ class Interruption:
         if random.random() < _BY_THE_CLOCK:
             return cls(stage, fault, seconds=random.uniform(0, 1), seed=seed)
         passage = random.randrange(len(world.passages[stage]))
-        when = random.choice(("before", "after"))
+        when: When = random.choice(("before", "after"))
         return cls(stage, fault, Strike(passage, when), seed=seed)
 
     def label(self, world: World) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from millrace_sandbox.mysql import MySQLServer
     from redshift_standin import RedshiftServer, S3Endpoint
     from redshift_standin.s3 import S3Server
+    from sheets_standin.admin import CellValue
 
 ROOT = Path(__file__).parents[2]
 ORDERS, CUSTOMERS, TARGETS = "shop.orders", "shop.customers", "plans.targets"
@@ -266,9 +267,9 @@ class World:
         bucket = name.replace("_", "-")
         s3.create_bucket(bucket)
         account = sheets.service_account_key()["client_email"]
-        targets = TabSpec(
-            "targets", [["plan", "target"], *([plan, float(n)] for plan, n in _TARGETS)]
-        )
+        rows: list[list[CellValue]] = [["plan", "target"]]
+        rows += ([plan, number] for plan, number in _TARGETS)
+        targets = TabSpec("targets", rows)
         key = sheets.admin().create("Shop", [targets], share={account: "writer"})
         files = {name: text.replace("SPREADSHEET", key) for name, text in FILES.items()}
         write_project(folder, files)
