@@ -42,6 +42,15 @@ class _Time(click.ParamType[datetime]):
         return parsed
 
 
+class _OneLine(logging.Formatter):
+    """Writes each message in one line, whatever names and messages of others it holds."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        from millrace.terminal import visible
+
+        return visible(super().formatMessage(record))
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The project that the options name; it is opened by the command that needs it."""
@@ -96,11 +105,11 @@ def cli(
       millrace ingest mysql.nps      load what is new
       millrace publish               carry the marts to their readers
     """  # noqa: D301 click wants the backspace
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s",
-        stream=sys.stderr,
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _OneLine("%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s")
     )
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     ctx.obj = Chosen(project_dir, profiles_dir, target)
 
 
@@ -108,7 +117,7 @@ def cli(
 @click.pass_obj
 def list_tables(chosen: Chosen) -> None:
     """Show every declared source table with its last batch, and every publication."""
-    from millrace.terminal import out, print_table
+    from millrace.terminal import print_plain, print_table
 
     pipeline = chosen.pipeline
     tables = pipeline.catalog.tables
@@ -130,9 +139,7 @@ def list_tables(chosen: Chosen) -> None:
     )
     for table in tables:
         for gap in gaps(row.covers for row in ledgers[table.key]):
-            out.print(
-                f"{table.key}: {gap} is missing; the next ingestion reads it.", soft_wrap=True
-            )
+            print_plain(f"{table.key}: {gap} is missing; the next ingestion reads it.")
     if pipeline.catalog.publications:
         print_table(
             ["PUBLICATION", "KIND", "MART", "PUBLISHED TO"],
@@ -147,7 +154,7 @@ def list_tables(chosen: Chosen) -> None:
 @click.pass_obj
 def check(chosen: Chosen) -> None:
     """Try each connection, the landing and the warehouse; say what fails, and why."""
-    from millrace.terminal import out, print_error
+    from millrace.terminal import out, print_done, print_error, print_failed
 
     pipeline = chosen.pipeline
     # A connection is checked once, however many tables or publications use it.
@@ -170,10 +177,10 @@ def check(chosen: Chosen) -> None:
             reached = run()
         except MillraceError as error:
             failed = True
-            out.print(f"[red]✗[/red] {name}")
+            print_failed(name, out)
             print_error(error, out)
         else:
-            out.print(f"[green]✓[/green] {name}: {reached}", soft_wrap=True)
+            print_done(f"{name}: {reached}")
     if failed:
         sys.exit(1)
 
@@ -209,7 +216,7 @@ def ingest(
         raise click.UsageError("--from must be before --to")
     from millrace.landing.memory import keep_no_freed_memory
     from millrace.progress import in_bytes
-    from millrace.terminal import out, rows_landed
+    from millrace.terminal import print_done, rows_landed
 
     keep_no_freed_memory()
     pipeline = chosen.pipeline
@@ -222,12 +229,11 @@ def ingest(
             row = pipeline.ingest(table, interval, landed)
         took = time.monotonic() - began
         if row is None:
-            out.print(f"[green]✓[/green] {table.key}: up to date", soft_wrap=True)
+            print_done(f"{table.key}: up to date")
             return
-        out.print(
-            f"[green]✓[/green] {table.key}: {row.rows:,} rows ({in_bytes(row.size)}), "
-            f"{Interval(row.start, row.end)}, {took:.1f} s",
-            soft_wrap=True,
+        print_done(
+            f"{table.key}: {row.rows:,} rows ({in_bytes(row.size)}), "
+            f"{Interval(row.start, row.end)}, {took:.1f} s"
         )
 
     _run_each({table.key: partial(ingest_one, table) for table in named})
@@ -246,7 +252,7 @@ def publish(chosen: Chosen, publications: tuple[str, ...]) -> None:
     \b
       millrace publish nps_summary_sheet
     """  # noqa: D301 click wants the backspace
-    from millrace.terminal import out, working
+    from millrace.terminal import print_done, working
 
     pipeline = chosen.pipeline
     named = [pipeline.catalog.publication(name) for name in publications]
@@ -256,10 +262,9 @@ def publish(chosen: Chosen, publications: tuple[str, ...]) -> None:
         with working(f"publishing {publication.name}"):
             published = pipeline.publish(publication, run="millrace publish")
         took = time.monotonic() - began
-        out.print(
-            f"[green]✓[/green] {publication.name}: {published.rows:,} rows of {publication.mart} "
-            f"in {published.tab}, {took:.1f} s",
-            soft_wrap=True,
+        print_done(
+            f"{publication.name}: {published.rows:,} rows of {publication.mart} "
+            f"in {published.tab}, {took:.1f} s"
         )
 
     _run_each(
@@ -283,7 +288,7 @@ def main() -> None:
 
 def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
     """Run each, even if others fail; name the failed ones at the end."""
-    from millrace.terminal import err, print_error
+    from millrace.terminal import err, print_error, print_failed, print_plain
 
     failed = []
     for name, run in runs.items():
@@ -293,10 +298,10 @@ def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
             if len(runs) == 1:
                 raise
             failed.append(name)
-            err.print(f"[red]✗[/red] {name}")
+            print_failed(name, err)
             print_error(error, err)
     if failed:
-        err.print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", soft_wrap=True)
+        print_plain(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", err)
         sys.exit(1)
 
 

@@ -43,7 +43,8 @@ class IngestTable:
         schema: The raw table's schema.
         identifier: The raw table's name there.
         options: The validated ``ingest`` block.
-        pii: Policy by column name.
+        pii: Policy by name of the columns with personal data.
+        not_personal: Columns that are declared to have none: ``pii: none``.
         not_ingested: Columns whose meta says ``ingest: false``.
         of_warehouse: The validated block of each kind of warehouse that the ingest block names.
         file: Where it is declared, relative to the dbt project.
@@ -55,6 +56,7 @@ class IngestTable:
     identifier: str
     options: IngestOptions
     pii: Mapping[str, Pii] = field(default_factory=dict)
+    not_personal: frozenset[str] = frozenset()
     not_ingested: frozenset[str] = frozenset()
     of_warehouse: Mapping[str, BaseModel] = field(default_factory=dict)
     file: str = ""
