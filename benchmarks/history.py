@@ -1,7 +1,7 @@
 """Raw tables as ingestion leaves them, of any size, made inside the warehouse by SQL alone.
 
-    fill(connection, rows)         raw_mysql.nps with `rows` responses, raw_mysql.users,
-                                   raw_google_sheets.nps_targets and both ledgers
+    fill(connection, rows)         in analytics_raw_mysql nps with `rows` responses, and users, in
+                                   analytics_raw_google_sheets nps_targets; both ledgers
     add_day(connection, rows)      the loads of the next day: 90 % new responses, 9.5 % edits of the
                                    last fortnight, 0.5 % edits of any age; the users are replaced,
                                    one in 2,500 of them with another plan
@@ -98,7 +98,7 @@ class _Warehouse:
         """The number of the next load, and where the history is."""
         with closing(connection.cursor()) as cursor:
             cursor.execute(
-                "select count(*), max(loaded_at) from raw_mysql._batches "
+                "select count(*), max(loaded_at) from analytics_raw_mysql._batches "
                 "where table_name = 'mysql.nps'"
             )
             loads, last = cursor.fetchone()
@@ -125,21 +125,23 @@ class _Warehouse:
                 return ""
             return f" distkey ({key}) compound sortkey ({', '.join(('_loaded_at', *sort))})"
 
-        for schema in ("raw_mysql", "raw_google_sheets"):
+        for schema in ("analytics_raw_mysql", "analytics_raw_google_sheets"):
             self.run(f"create schema {schema}")
             self.run(f"create table {schema}._batches {_LEDGER}")
         self.run(
-            "create table raw_mysql.nps (id {key}, user_id {key}, score {small}, comment {text}, "
-            "channel {text}, created_at timestamp, updated_at timestamp, deleted_at timestamp, "
-            "{loaded}){options}".format(loaded=loaded, options=options("id", "updated_at"), **types)
+            "create table analytics_raw_mysql.nps (id {key}, user_id {key}, score {small}, "
+            "comment {text}, channel {text}, created_at timestamp, updated_at timestamp, "
+            "deleted_at timestamp, {loaded}){options}".format(
+                loaded=loaded, options=options("id", "updated_at"), **types
+            )
         )
         self.run(
-            "create table raw_mysql.users (id {key}, email {text}, country {text}, plan {text}, "
-            "is_active smallint, signed_up_at timestamp, updated_at timestamp, "
+            "create table analytics_raw_mysql.users (id {key}, email {text}, country {text}, "
+            "plan {text}, is_active smallint, signed_up_at timestamp, updated_at timestamp, "
             "{loaded}){options}".format(loaded=loaded, options=options("id"), **types)
         )
         self.run(
-            "create table raw_google_sheets.nps_targets (month date, segment {text}, "
+            "create table analytics_raw_google_sheets.nps_targets (month date, segment {text}, "
             "target_nps decimal(5, 2), owner {text}, {loaded}){options}".format(
                 loaded=loaded, options=options("month"), **types
             )
@@ -158,8 +160,8 @@ class _Warehouse:
 
     def insert_day(self, load: int, rows: int) -> None:
         [[known]] = self.run(
-            "select max(id) from raw_mysql.nps where _loaded_at = ("
-            "select max(loaded_at) from raw_mysql._batches where table_name = 'mysql.nps')"
+            "select max(id) from analytics_raw_mysql.nps where _loaded_at = (select max(loaded_at) "
+            "from analytics_raw_mysql._batches where table_name = 'mysql.nps')"
         )
         known = int(known)
         edits, old_edits = rows * 95 // 1000, rows * 5 // 1000
@@ -177,7 +179,7 @@ class _Warehouse:
                 f"from ({self.numbers(1, count)}) as n"
             )
             self.run(self.responses(edited, loads, is_edit=True))
-        self.write_ledger("raw_mysql", "mysql.nps", load, rows)
+        self.write_ledger("analytics_raw_mysql", "mysql.nps", load, rows)
 
     def responses(self, responses: str, loads: str, is_edit: bool = False) -> str:
         """An INSERT of a version of each response: its first, or an edit on the load's day."""
@@ -191,7 +193,7 @@ class _Warehouse:
             score = f"({mixed} / 65 + load) % 11"
             deleted = f"case when responses.id % 397 = 0 then {updated} end"
         return f"""
-            insert into raw_mysql.nps
+            insert into analytics_raw_mysql.nps
             select
                 responses.id, 1 + {mixed} % {USERS}, {score},
                 case {mixed} % 7
@@ -217,10 +219,10 @@ class _Warehouse:
         """Every user is chosen once in 2,500 loads and then changes plan."""
         turns = f"({load} - id % 2500 + 2500) / 2500"
         changed = f"case when {turns} > 0 then ({turns} - 1) * 2500 + id % 2500 else 0 end"
-        self.run("delete from raw_mysql.users")
+        self.run("delete from analytics_raw_mysql.users")
         self.run(
             f"""
-            insert into raw_mysql.users
+            insert into analytics_raw_mysql.users
             select
                 id, 'hash of ' || cast(id as varchar(20)),
                 case id % 4 when 0 then 'KR' when 1 then 'DE' when 2 then 'US' else 'BR' end,
@@ -230,26 +232,26 @@ class _Warehouse:
             from ({self.numbers(1, USERS)}) as n
             """
         )
-        self.run("delete from raw_mysql._batches where table_name = 'mysql.users'")
-        self.write_ledger("raw_mysql", "mysql.users", load, USERS)
+        self.run("delete from analytics_raw_mysql._batches where table_name = 'mysql.users'")
+        self.write_ledger("analytics_raw_mysql", "mysql.users", load, USERS)
 
     def replace_targets(self, load: int) -> None:
-        self.run("delete from raw_google_sheets.nps_targets")
+        self.run("delete from analytics_raw_google_sheets.nps_targets")
         loaded_at = self.time(f"({load} + 1) * {_DAY} + {_LOADED}")
         month = f"cast(date_trunc('month', {self._origin}) as date)"
         for segment in ("free", "team", "business"):
             self.run(
-                "insert into raw_google_sheets.nps_targets "
+                "insert into analytics_raw_google_sheets.nps_targets "
                 f"select {month}, '{segment}', 12.5, 'Ada', "
                 f"'targets {load}', {loaded_at}"
             )
-        self.run("delete from raw_google_sheets._batches")
-        self.write_ledger("raw_google_sheets", "google_sheets.nps_targets", load, 3)
+        self.run("delete from analytics_raw_google_sheets._batches")
+        self.write_ledger("analytics_raw_google_sheets", "google_sheets.nps_targets", load, 3)
 
     def write_history_ledger(self, final_load: int) -> None:
         self.run(
             f"""
-            insert into raw_mysql._batches
+            insert into analytics_raw_mysql._batches
             select
                 'mysql.nps', 'nps ' || cast(load as varchar(20)),
                 {self.time(f"load * {_DAY}")}, {self.time(f"(load + 1) * {_DAY}")},

@@ -13,8 +13,8 @@
 -- the sources as declared, and WAREHOUSE_SCHEMA (here: analytics) with its layers.
 --
 --   role                  owns                                    reads
---   millrace_loader       raw_… schemas with the ledger           –
---   millrace_transformer  analytics and analytics_… schemas       raw_… schemas
+--   millrace_loader       …_raw_… schemas with the ledger         –
+--   millrace_transformer  analytics and its layers' schemas       …_raw_… schemas
 --   millrace_reader       –                                       the marts in analytics
 --
 -- In Redshift objects belong to users, never to roles: schemas and default privileges name users.
@@ -29,14 +29,16 @@ grant role millrace_reader to <reader>;
 
 -- The loader makes the schema of a new source, and a temporary table in every load.
 grant create, temporary on database <database> to role millrace_loader;
-create schema if not exists raw_mysql authorization <loader>;
-create schema if not exists raw_google_sheets authorization <loader>;
+create schema if not exists analytics_raw_mysql authorization <loader>;
+create schema if not exists analytics_raw_google_sheets authorization <loader>;
 
 -- The transformer reads the tables that the loader has made and will make.
 grant create, temporary on database <database> to role millrace_transformer;
-grant usage on schema raw_mysql, raw_google_sheets to role millrace_transformer;
-grant select on all tables in schema raw_mysql, raw_google_sheets to role millrace_transformer;
-alter default privileges for user <loader> in schema raw_mysql, raw_google_sheets
+grant usage on schema analytics_raw_mysql, analytics_raw_google_sheets
+    to role millrace_transformer;
+grant select on all tables in schema analytics_raw_mysql, analytics_raw_google_sheets
+    to role millrace_transformer;
+alter default privileges for user <loader> in schema analytics_raw_mysql, analytics_raw_google_sheets
     grant select on tables to role millrace_transformer;
 
 -- Readers see the marts only, not staging, intermediate and snapshots. dbt recreates its tables, so

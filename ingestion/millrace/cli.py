@@ -42,6 +42,15 @@ class _Time(click.ParamType[datetime]):
         return parsed
 
 
+class _OneLine(logging.Formatter):
+    """Writes each message in one line, whatever names and messages of others it holds."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        from millrace.terminal import visible
+
+        return visible(super().formatMessage(record))
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The project that the options name; it is opened by the command that needs it."""
@@ -97,11 +106,11 @@ def cli(
       millrace ingest mysql.nps      load what is new
       millrace publish               carry the marts to their readers
     """  # noqa: D301 click wants the backspace
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s",
-        stream=sys.stderr,
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _OneLine("%(levelname)s %(name)s: %(message)s" if verbose else "Note: %(message)s")
     )
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     ctx.obj = Chosen(project_dir, profiles_dir, target)
 
 
@@ -109,7 +118,7 @@ def cli(
 @click.pass_obj
 def list_tables(chosen: Chosen) -> None:
     """Show every declared source table with its last batch, and every publication."""
-    from millrace.terminal import out, print_table
+    from millrace.terminal import print_plain, print_table
 
     pipeline = chosen.pipeline
     tables = pipeline.catalog.tables
@@ -131,9 +140,7 @@ def list_tables(chosen: Chosen) -> None:
     )
     for table in tables:
         for gap in gaps(row.covers for row in ledgers[table.key]):
-            out.print(
-                f"{table.key}: {gap} is missing; the next ingestion reads it.", soft_wrap=True
-            )
+            print_plain(f"{table.key}: {gap} is missing; the next ingestion reads it.")
     if pipeline.catalog.publications:
         print_table(
             ["PUBLICATION", "KIND", "MART", "PUBLISHED TO"],
@@ -148,7 +155,7 @@ def list_tables(chosen: Chosen) -> None:
 @click.pass_obj
 def check(chosen: Chosen) -> None:
     """Try each connection, the landing and the warehouse; say what fails, and why."""
-    from millrace.terminal import out, print_error
+    from millrace.terminal import out, print_done, print_error, print_failed
 
     pipeline = chosen.pipeline
     # A connection is checked once, however many tables or publications use it.
@@ -171,10 +178,10 @@ def check(chosen: Chosen) -> None:
             reached = run()
         except MillraceError as error:
             failed = True
-            out.print(f"[red]✗[/red] {name}")
+            print_failed(name, out)
             print_error(error, out)
         else:
-            out.print(f"[green]✓[/green] {name}: {reached}", soft_wrap=True)
+            print_done(f"{name}: {reached}")
     if failed:
         sys.exit(1)
 
@@ -209,7 +216,7 @@ def ingest(
     if start and end and start >= end:
         raise click.UsageError("--from must be before --to")
     from millrace.landing.memory import keep_no_freed_memory
-    from millrace.terminal import out, rows_landed
+    from millrace.terminal import print_done, rows_landed
 
     keep_no_freed_memory()
     pipeline = chosen.pipeline
@@ -220,8 +227,7 @@ def ingest(
         began = time.monotonic()
         with rows_landed(table.key) as landed:
             row = pipeline.ingest(table, interval, landed)
-        done = f"[green]✓[/green] {table.key}: up to date" if row is None else _loaded(row, began)
-        out.print(done, soft_wrap=True)
+        print_done(f"{table.key}: up to date" if row is None else _loaded(row, began))
 
     _run_each({table.key: partial(ingest_one, table) for table in named})
 
@@ -245,7 +251,7 @@ def reload(chosen: Chosen, tables: tuple[str, ...]) -> None:
     Snapshots are never made anew.
     """  # noqa: D301 click wants the backspace
     from millrace.landing.memory import keep_no_freed_memory
-    from millrace.terminal import out, rows_landed
+    from millrace.terminal import rows_landed
 
     keep_no_freed_memory()
     pipeline = chosen.pipeline
@@ -255,7 +261,7 @@ def reload(chosen: Chosen, tables: tuple[str, ...]) -> None:
         began = time.monotonic()
         with rows_landed(table.key) as landed:
             row = pipeline.reload(table, landed)
-        out.print(f"{_loaded(row, began)}, in the place of the old table", soft_wrap=True)
+        print_done(f"{_loaded(row, began)}, in the place of the old table")
 
     _run_each({table.key: partial(reload_one, table) for table in named})
 
@@ -336,7 +342,7 @@ def publish(chosen: Chosen, publications: tuple[str, ...]) -> None:
     \b
       millrace publish nps_summary_sheet
     """  # noqa: D301 click wants the backspace
-    from millrace.terminal import out, working
+    from millrace.terminal import print_done, working
 
     pipeline = chosen.pipeline
     named = [pipeline.catalog.publication(name) for name in publications]
@@ -346,10 +352,9 @@ def publish(chosen: Chosen, publications: tuple[str, ...]) -> None:
         with working(f"publishing {publication.name}"):
             published = pipeline.publish(publication, run="millrace publish")
         took = time.monotonic() - began
-        out.print(
-            f"[green]✓[/green] {publication.name}: {published.rows:,} rows of {publication.mart} "
-            f"in {published.tab}, {took:.1f} s",
-            soft_wrap=True,
+        print_done(
+            f"{publication.name}: {published.rows:,} rows of {publication.mart} "
+            f"in {published.tab}, {took:.1f} s"
         )
 
     _run_each(
@@ -373,7 +378,7 @@ def main() -> None:
 
 def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
     """Run each, even if others fail; name the failed ones at the end."""
-    from millrace.terminal import err, print_error
+    from millrace.terminal import err, print_error, print_failed, print_plain
 
     failed = []
     for name, run in runs.items():
@@ -383,10 +388,10 @@ def _run_each(runs: Mapping[str, Callable[[], None]]) -> None:
             if len(runs) == 1:
                 raise
             failed.append(name)
-            err.print(f"[red]✗[/red] {name}")
+            print_failed(name, err)
             print_error(error, err)
     if failed:
-        err.print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", soft_wrap=True)
+        print_plain(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", err)
         sys.exit(1)
 
 
@@ -409,7 +414,7 @@ def _loaded(row: LedgerRow, began: float) -> str:
     from millrace.progress import in_bytes
 
     return (
-        f"[green]✓[/green] {row.table}: {row.rows:,} rows ({in_bytes(row.size)}), "
+        f"{row.table}: {row.rows:,} rows ({in_bytes(row.size)}), "
         f"{row.interval}, {time.monotonic() - began:.1f} s"
     )
 

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -34,6 +33,9 @@ class Connection:
 
 
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ENDPOINT = re.compile(
+    r"https?://([\w.-]+|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?(/[\w.~/-]*)?", re.ASCII | re.IGNORECASE
+)
 _USER_INFO = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@|(?<=://)[^\s/@:]*@")
 
 Resolver = Callable[[str], Connection]
@@ -42,7 +44,12 @@ Resolver = Callable[[str], Connection]
 
 def in_environment(environ: Mapping[str, str]) -> Resolver:
     """Finds connections in the ``AIRFLOW_CONN_<ID>`` variables of an environment."""
-    return partial(from_environment, environ)
+
+    # No partial: its repr would show the environment.
+    def find(conn_id: str) -> Connection:
+        return from_environment(environ, conn_id)
+
+    return find
 
 
 def from_environment(environ: Mapping[str, str], conn_id: str) -> Connection:
@@ -77,6 +84,27 @@ def from_environment(environ: Mapping[str, str], conn_id: str) -> Connection:
         "user name and the password are percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40, "
         "% is %25.",
     )
+
+
+def endpoint_of(connection: Connection) -> str | None:
+    """The address in the extra ``endpoint_url``, without a slash at its end; None if there is none.
+
+    Raises:
+        ConnectionNotFound: it is no plain address. If a user name or a password were in it, the
+            errors of every library on the way would tell it.
+    """
+    url = connection.extra.get("endpoint_url")
+    if not url:
+        return None
+    found = _ENDPOINT.fullmatch(str(url))
+    if not found or int(found["port"] or 1) not in range(1, 65_536):
+        raise ConnectionNotFound(
+            f"The connection '{connection.conn_id}' cannot be read: its extra `endpoint_url` is no "
+            "plain address.",
+            fix="Write one such as https://s3.example.com:9000. A user name and a password have "
+            "fields of their own.",
+        )
+    return str(url).rstrip("/")
 
 
 def masked(text: str) -> str:

@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -34,6 +35,8 @@ _REDSHIFT_BASE_TYPES = {
     pa.timestamp("us"): "timestamp without time zone",
     pa.timestamp("us", "UTC"): "timestamp with time zone",
 }
+# What the names of sources, tables, intervals, attempts and parts are made of.
+_PLAIN_NAME = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ class Manifest:
         folder = self.url.rpartition("/")[0]
         seen = set()
         for part in self.parts:
-            if not _is_below(part.url, folder):
+            if path_below(part.url, folder) is None:
                 raise self._changed(f"names the part {part.url}, which is not below {folder}/")
             if part.url in seen:
                 raise self._changed(f"names the part {part.url} more than once")
@@ -201,9 +204,16 @@ class Manifest:
         )
 
 
-def _is_below(url: str, folder: str) -> bool:
-    below = url.removeprefix(f"{folder}/")
-    return below != url and not {"", ".", ".."} & set(below.split("/"))
+def path_below(url: str, folder: str) -> str | None:
+    """The path of a file below a folder of a landing.
+
+    Returns:
+        None if it is not below it, or not by plain names: ``..``, a percent sign, a backslash or a
+        control character could lead elsewhere for one of those who read it.
+    """
+    path = url.removeprefix(f"{folder}/")
+    is_plain = all(_PLAIN_NAME.fullmatch(name) and name.strip(".") for name in path.split("/"))
+    return path if path != url and is_plain else None
 
 
 def _element(field: pa.Field) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
@@ -33,6 +33,7 @@ from millrace.errors import (
     RowsMissing,
     SettingError,
     SourceError,
+    SourceMismatch,
     TooFewRows,
 )
 from millrace.landing.landing import Landing
@@ -42,6 +43,9 @@ from millrace.settings import Settings
 from millrace.sources.base import Source, SourceColumn, open_source
 from millrace.warehouses.base import LedgerRow, Warehouse, open_warehouse
 from millrace.warehouses.evolution import plan_evolution
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +77,7 @@ class Pipeline:
 
     project: Project
     settings: Settings
-    connection: Resolver
+    connection: Resolver = field(repr=False)
 
     @classmethod
     def find(cls, settings: Settings, start: Path | None = None, **options: str | None) -> Pipeline:
@@ -223,12 +227,14 @@ class Pipeline:
             ranges=partition.ranges,
         ) as extraction:
             schema = pii.protected_schema(extraction.schema, table)
+            _refuse_odd_names(table, schema)
             salt = self.settings.pii_salt
             protected = table.pii.keys() - table.left_out
             witness = Witness(table.key, extraction.checksums, extraction.schema, protected)
+            first, *others = extraction.streams
             streams = [
                 witness.landing(pii.protect(witness.reading(stream), table, salt), schema)
-                for stream in extraction.streams
+                for stream in (pii.watched(first, table), *others)
             ]
             counted = extraction.counted_rows
             manifest = self.landing.write(
@@ -476,6 +482,18 @@ def _without_a_gap(table: IngestTable, asked: Interval, loaded: datetime | None)
     start = min(asked.start, loaded)
     lookback = table.options.cursor and table.options.cursor.lookback
     return start - lookback.span if lookback else start
+
+
+def _refuse_odd_names(table: IngestTable, schema: pa.Schema) -> None:
+    """Refuse names of columns that Redshift cannot have, wherever the landing is loaded."""
+    for name in schema.names:
+        if not name.isprintable():
+            raise SourceMismatch(
+                f"{table.key} has the column {name!r}, whose name has a line break or another sign "
+                "that cannot be printed.",
+                fix="Leave it out (`ingest: false`), or read the table through a view that renames "
+                "it.",
+            )
 
 
 def _refuse_rows(

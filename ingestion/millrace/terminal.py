@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress as ProgressLine
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from millrace.errors import MillraceError
 from millrace.progress import Progress, describe
@@ -20,6 +21,13 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 _FILE_COLUMNS = 500
+# A line break is written out too, so that a name cannot look like a line of Millrace's own.
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    r"""A text of somebody else's, in one line: ``\n`` and what else steers a terminal spelt out."""
+    return _INVISIBLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def print_table(
@@ -40,8 +48,8 @@ def print_table(
             no_wrap=heading == headings[0],
         )
     for row in rows:
-        # Markup would swallow square brackets of a cell.
-        table.add_row(*map(escape, row))
+        # As texts, because a name may hold what rich takes for markup.
+        table.add_row(*(Text(visible(cell)) for cell in row))
     # One line for each row where another program reads it; a person's terminal may wrap the cells.
     console = out if out.is_terminal else Console(highlight=False, width=_FILE_COLUMNS)
     console.print(table)
@@ -49,10 +57,28 @@ def print_table(
 
 def print_error(error: MillraceError, console: Console) -> None:
     """Say what happened and what to do."""
-    # Markup would swallow square brackets of a message.
     console.print("Error:", style="bold red", end=" ")
-    console.print(error.message, markup=False, soft_wrap=True)
-    console.print(f"  → {error.fix}", markup=False, soft_wrap=True)
+    print_plain(error.message, console)
+    print_plain(f"  → {error.fix}", console)
+
+
+def print_plain(text: str, console: Console = out) -> None:
+    """Print lines that may hold names and messages of others."""
+    for line in text.split("\n"):
+        # Markup would swallow square brackets.
+        console.print(visible(line), markup=False, soft_wrap=True)
+
+
+def print_done(text: str) -> None:
+    """Say that something went well."""
+    out.print("[green]✓[/green]", end=" ")
+    print_plain(text)
+
+
+def print_failed(what: str, console: Console) -> None:
+    """Say that something failed; ``print_error`` says why."""
+    console.print("[red]✗[/red]", end=" ")
+    print_plain(what, console)
 
 
 @contextmanager

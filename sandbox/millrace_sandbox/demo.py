@@ -138,7 +138,7 @@ class Demo:
     def _figures(self) -> dict[str, int]:
         """What the increment changes, as counts."""
         queries = {
-            "rows in raw_mysql.nps": "select count(*) from raw_mysql.nps",
+            "rows in analytics_raw_mysql.nps": "select count(*) from analytics_raw_mysql.nps",
             "responses, live": "select count(*) from analytics.fct_nps_responses",
             "days in nps_summary": "select count(*) from analytics.nps_summary",
             "versions in the snapshot": (

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from millrace.airflow import AirflowProject
+from millrace.catalog import Catalog
+from millrace.testing import declared
 from tests.e2e.small_project import write_project
 
 ROOT = Path(__file__).parents[2]
@@ -135,3 +138,12 @@ def test_usage_data_is_sent_only_where_somebody_has_asked_for_it(
         check=True,
     )
     assert done.stdout.splitlines()[-1] == f"sends usage data: {sends}"
+
+
+def test_raw_tables_of_odd_names_are_assets_of_their_own() -> None:
+    project = AirflowProject(Path("shop"))
+    project.__dict__["catalog"] = Catalog((), project="shop")
+    names = ("a", "a?b", "a?c", "a#b", "a#c", "ä", "{{ a }}", "%61")
+    tables = [replace(declared(), identifier=name) for name in names]
+    assert len({project.raw_asset(table).uri for table in tables}) == len(names)
+    assert project.raw_asset(declared()).uri == "millrace://shop/raw_mysql/nps"

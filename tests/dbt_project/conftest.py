@@ -15,18 +15,18 @@ from dbt_common.events.base_types import EventMsg
 ROOT = Path(__file__).parents[2]
 
 RAW_TABLES = """
-create schema raw_mysql;
-create table raw_mysql.nps (
+create schema analytics_raw_mysql;
+create table analytics_raw_mysql.nps (
     id decimal(20, 0), user_id decimal(20, 0), score smallint, comment varchar, channel varchar,
     created_at timestamp, updated_at timestamp, deleted_at timestamp,
     _batch_id varchar, _loaded_at timestamp
 );
-create table raw_mysql.users (
+create table analytics_raw_mysql.users (
     id decimal(20, 0), email varchar, country varchar, plan varchar, is_active smallint,
     signed_up_at timestamp, updated_at timestamp, _batch_id varchar, _loaded_at timestamp
 );
-create schema raw_google_sheets;
-create table raw_google_sheets.nps_targets (
+create schema analytics_raw_google_sheets;
+create table analytics_raw_google_sheets.nps_targets (
     month date, segment varchar, target_nps decimal(5, 2), owner varchar,
     _batch_id varchar, _loaded_at timestamp
 );

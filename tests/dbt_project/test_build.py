@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 at = datetime.fromisoformat
 
 USERS = """
-insert into raw_mysql.users values
+insert into analytics_raw_mysql.users values
     (10, repeat('a', 64), 'KR', 'free', 1, '2025-01-01', '2025-01-01', 'u1', '2026-03-03 01:00'),
     (11, repeat('b', 64), 'DE', 'team', 0, '2025-01-01', '2025-01-01', 'u1', '2026-03-03 01:00')
 """
 
 # User 10, who gave February's only response, moves to the plan `team` on 3 March, 16:00.
 UPGRADE = """
-update raw_mysql.users
+update analytics_raw_mysql.users
 set plan = 'team', updated_at = '2026-03-03 16:00', _loaded_at = '2026-03-04 01:00'
 where id = 10
 """
 
 TARGETS = """
-insert into raw_google_sheets.nps_targets
+insert into analytics_raw_google_sheets.nps_targets
 select *, 't1', '2026-03-03 01:00' from (values
     ('2026-02-01', 'free',     100,    'Ada'),
     ('2026-03-01', 'team',     -12.5,  null),
@@ -36,7 +36,7 @@ select *, 't1', '2026-03-03 01:00' from (values
 
 # Response 5 is of an unknown user; 6 was deleted before it was ever extracted.
 FIRST_DAYS = """
-insert into raw_mysql.nps
+insert into analytics_raw_mysql.nps
 select *, 'b1', '2026-03-03 01:00' from (values
     (1, 10, 10, '최고예요 🎉', 'email', '2026-02-02 08:00', '2026-02-02 08:00', null),
     (2, 11,  6, null, 'in_app', '2026-03-01 09:00', '2026-03-01 09:00', null),
@@ -50,14 +50,14 @@ select *, 'b1', '2026-03-03 01:00' from (values
 # Response 2 is edited, 3 is deleted, 7 and 8 are new, 8 after the upgrade. Older versions of 2 and
 # 4 arrive late.
 NEXT_DAY = """
-insert into raw_mysql.nps
+insert into analytics_raw_mysql.nps
 select *, 'b2', '2026-03-04 01:00' from (values
     (2, 11,  7, 'better now', 'in_app', '2026-03-01 09:00', '2026-03-03 09:00', null),
     (3, 10,  9, '',   'email', '2026-03-02 10:00', '2026-03-03 10:00', '2026-03-03 10:00'),
     (7, 11, 10, null, 'sms',   '2026-03-03 11:00', '2026-03-03 11:00', null),
     (8, 10,  8, null, 'email', '2026-03-03 17:00', '2026-03-03 17:00', null)
 );
-insert into raw_mysql.nps
+insert into analytics_raw_mysql.nps
 select *, 'b0', '2026-03-04 02:00' from (values
     (2, 11,  0, 'too late', 'in_app', '2026-03-01 09:00', '2026-02-28 09:00', null),
     (4, 11,  0, 'too late', 'sms',    '2026-03-02 23:59', '2026-03-02 23:59', null)
@@ -159,7 +159,7 @@ def test_increment_moves_the_month_against_its_target(next_day: "Warehouse") -> 
 def test_month_that_met_its_target_does_not_miss_it_when_somebody_upgrades(
     next_day: "Warehouse",
 ) -> None:
-    assert next_day.query("select plan from raw_mysql.users where id = 10") == [("team",)]
+    assert next_day.query("select plan from analytics_raw_mysql.users where id = 10") == [("team",)]
     february = (
         "select segment, responses, is_target_met from analytics.nps_monthly_vs_target "
         "where month = '2026-02-01'"
@@ -212,9 +212,9 @@ def test_snapshot_leaves_an_unchanged_response_alone(next_day: "Warehouse") -> N
 
 def test_snapshot_of_targets_ends_what_the_sheet_no_longer_says(next_day: "Warehouse") -> None:
     next_day.execute(
-        "update raw_google_sheets.nps_targets set target_nps = 45, _loaded_at = '2026-03-05 01:00' "
+        "update analytics_raw_google_sheets.nps_targets set target_nps = 45, _loaded_at = '2026-03-05 01:00' "
         "where segment = 'business';"
-        "delete from raw_google_sheets.nps_targets where month = '2026-04-01'"
+        "delete from analytics_raw_google_sheets.nps_targets where month = '2026-04-01'"
     )
     next_day.dbt("build", "--select", "+nps_targets_snapshot")
     loaded, changed = at("2026-03-03 01:00"), at("2026-03-05 01:00")
@@ -256,14 +256,14 @@ def test_every_column_of_every_relation_is_described(next_day: "Warehouse") -> N
     }
     built = next_day.query(
         "select table_schema, table_name, column_name from information_schema.columns"
-        " where table_schema like 'analytics%'"
+        " where table_schema like 'analytics%' and table_schema not like 'analytics_raw%'"
     )
     assert set(built) == described
 
 
 def test_freshness_tells_the_table_that_fell_behind(next_day: "Warehouse") -> None:
     now = datetime.now(UTC).replace(tzinfo=None)
-    next_day.execute(f"update raw_mysql.users set _loaded_at = '{now}'")
+    next_day.execute(f"update analytics_raw_mysql.users set _loaded_at = '{now}'")
     next_day.dbt("source", "freshness")
     statuses = {
         result["unique_id"].split(".", 2)[2]: result["status"]

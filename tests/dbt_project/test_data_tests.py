@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 OLD, NEW = "2026-03-01 01:00", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
 USERS = f"""
-insert into raw_mysql.users
+insert into analytics_raw_mysql.users
 select i, repeat('a', 64), 'KR', 'free', 1, '2025-01-01', '2025-01-01', 'u', '{NEW}'
 from range(1, 4) as t(i)
 """
@@ -58,13 +58,13 @@ GOOD_ROW = f"{{}}, {{}}, 9, null, 'email', '{NEW}', '{NEW}', null"
 
 def load(warehouse: "Warehouse", rows: list[str], loaded_at: str) -> None:
     for row in rows:
-        warehouse.execute(f"insert into raw_mysql.nps values ({row}, 'b', '{loaded_at}')")
+        warehouse.execute(f"insert into analytics_raw_mysql.nps values ({row}, 'b', '{loaded_at}')")
 
 
 @pytest.fixture
 def built(warehouse: "Warehouse") -> "Warehouse":
     """Good responses of long ago and of now; response 20 came twice."""
-    warehouse.execute("delete from raw_mysql.nps; delete from raw_mysql.users")
+    warehouse.execute("delete from analytics_raw_mysql.nps; delete from analytics_raw_mysql.users")
     # A full refresh leaves a snapshot as it is.
     warehouse.execute("drop schema if exists analytics_snapshots cascade")
     warehouse.execute(USERS)

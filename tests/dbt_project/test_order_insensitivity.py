@@ -109,11 +109,11 @@ class Raw:
     def load(self, batch: int, versions: Sequence[Version]) -> None:
         self.loads += 1
         self.batches[batch] = [Row(version, self.loads) for version in versions]
-        self.database.execute(f"delete from raw_mysql.nps where _batch_id = '{batch}'")
+        self.database.execute(f"delete from analytics_raw_mysql.nps where _batch_id = '{batch}'")
         for v in versions:
             deleted_at = f"'{at(v.updated_at)}'" if v.is_deleted else "null"
             self.database.execute(
-                f"insert into raw_mysql.nps values ({v.id}, {v.user}, {v.score}, null, 'email',"
+                f"insert into analytics_raw_mysql.nps values ({v.id}, {v.user}, {v.score}, null, 'email',"
                 f" '{START + timedelta(days=v.day)}', '{at(v.updated_at)}', {deleted_at},"
                 f" '{batch}', '{at(self.loads)}')"
             )
@@ -125,11 +125,11 @@ class Raw:
             user: self.plans[user] if self.plans.get(user, ("", 0))[0] == plan else (plan, day)
             for user, plan in plans.items()
         }
-        self.database.execute("delete from raw_mysql.users")
+        self.database.execute("delete from analytics_raw_mysql.users")
         for user, (plan, since) in self.plans.items():
             quoted = f"'{plan}'" if plan else "null"
             self.database.execute(
-                "insert into raw_mysql.users (id, plan, is_active, updated_at, _loaded_at)"
+                "insert into analytics_raw_mysql.users (id, plan, is_active, updated_at, _loaded_at)"
                 f" values ({user}, {quoted}, 1, '{START + timedelta(days=since)}',"
                 f" '{at(self.loads)}')"
             )
@@ -190,7 +190,7 @@ class Replay:
         self.execute("attach ':memory:' as millrace; use millrace")
         for layer in ("", "_staging", "_intermediate", "_snapshots"):
             self.execute(f"create schema analytics{layer}")
-        self.execute("create schema raw_mysql")
+        self.execute("create schema analytics_raw_mysql")
         for statement in statements.raw:
             self.execute(statement)
         self.replay(statements.build, STAGING)
@@ -237,7 +237,7 @@ class Replay:
 
 @pytest.fixture(scope="module")
 def statements(warehouse: "Warehouse") -> Statements:
-    tables = warehouse.query("select sql from duckdb_tables() where schema_name = 'raw_mysql'")
+    tables = warehouse.query("select sql from duckdb_tables() where schema_name = 'analytics_raw_mysql'")
     first, second = recorded_run(warehouse), recorded_run(warehouse)
     return Statements([sql for [sql] in tables], build=first, increment=second)
 
@@ -449,7 +449,7 @@ def test_dbt_itself_ends_as_its_full_refresh(
         [Version(1, 4, 5), Version(2, 5, 3, is_deleted=True), Version(4, 2, 10)],
     ]
     warehouse.execute(
-        "delete from raw_mysql.nps; drop schema if exists analytics_snapshots cascade;"
+        "delete from analytics_raw_mysql.nps; drop schema if exists analytics_snapshots cascade;"
         f"drop table if exists analytics_intermediate.{CURRENT}"
     )
     raw = Raw(warehouse)

@@ -19,11 +19,11 @@ SELECTION = ("--select", "source:mysql.tickets+")
 
 # The table as `millrace ingest mysql.tickets` leaves it; the column subject never leaves MySQL.
 RAW_TICKETS = """
-create table raw_mysql.tickets (
+create table analytics_raw_mysql.tickets (
     id decimal(20, 0), opened_at timestamp, closed_at timestamp, _batch_id varchar,
     _loaded_at timestamp
 );
-insert into raw_mysql.tickets values
+insert into analytics_raw_mysql.tickets values
     (1, '2026-11-01 10:00', null, 't', '2026-11-03'),
     (2, '2026-11-01 11:00', '2026-11-02 09:30', 't', '2026-11-03'),
     (3, '2026-11-02 08:15', null, 't', '2026-11-03')

@@ -155,7 +155,7 @@ def test_the_targets_came_from_their_sheet(demo, stack):
 def test_the_history_came_first_and_then_just_the_day(demo, stack):
     batches = query(
         stack,
-        "select interval_start, interval_end, row_count from raw_mysql._batches "
+        "select interval_start, interval_end, row_count from analytics_raw_mysql._batches "
         "where table_name = 'mysql.nps' order by loaded_at",
     )
     (first_start, _, first_rows), (day_start, day_end, day_rows) = batches
@@ -178,10 +178,11 @@ def test_no_plain_personal_data_reached_the_warehouse(demo, stack):
     columns = query(
         stack,
         "select column_name from information_schema.columns "
-        "where table_schema = 'raw_mysql' and table_name = 'users'",
+        "where table_schema = 'analytics_raw_mysql' and table_name = 'users'",
     )
     assert ("name",) not in columns
-    assert query(stack, "select count(*) from raw_mysql.users where email like '%@%'") == [(0,)]
+    with_an_at = "select count(*) from analytics_raw_mysql.users where email like '%@%'"
+    assert query(stack, with_an_at) == [(0,)]
 
 
 def test_transform_was_started_by_the_assets(demo, stack):
@@ -253,7 +254,7 @@ def test_a_dag_that_is_triggered_by_hand_takes_what_is_new(env, stack):
     assert done.interval_end is None
     (_, loaded), (start, end) = query(
         stack,
-        "select interval_start, interval_end from raw_mysql._batches "
+        "select interval_start, interval_end from analytics_raw_mysql._batches "
         "where table_name = 'mysql.nps' order by interval_end desc limit 2",
     )[::-1]
     assert start == loaded < end

@@ -88,8 +88,10 @@ RELATIONS = {
     "analytics_snapshots.nps_summary_snapshot": (
         "response_date, nps, nps_28d, dbt_valid_to is null as is_open"
     ),
-    "raw_mysql.nps": "id, user_id, score, comment, channel, created_at, updated_at, deleted_at",
-    "raw_google_sheets.nps_targets": "month, segment, target_nps, owner",
+    "analytics_raw_mysql.nps": (
+        "id, user_id, score, comment, channel, created_at, updated_at, deleted_at"
+    ),
+    "analytics_raw_google_sheets.nps_targets": "month, segment, target_nps, owner",
 }
 
 
@@ -117,7 +119,7 @@ def test_publishing_from_redshift_shows_what_duckdb_showed(built):
 @pytest.mark.parametrize(
     ("schema", "table", "shape"),
     [
-        ("raw_mysql", "nps", ("KEY(id)", "_loaded_at")),
+        ("analytics_raw_mysql", "nps", ("KEY(id)", "_loaded_at")),
         (
             "analytics_intermediate",
             "int_nps_responses_deduplicated",

@@ -95,6 +95,12 @@ def test_a_table_without_a_block_is_not_ours(catalog_of):
     assert catalog_of(source_node(ingest=None, defaults=None)).tables == ()
 
 
+def test_a_column_that_only_looks_personal_has_no_policy(catalog_of):
+    (table,) = catalog_of(source_node(columns={"name": "none", "email": "hash"})).tables
+    assert table.not_personal == {"name"}
+    assert table.pii == {"email": Pii.HASH}
+
+
 def test_pii_policies_are_read(catalog_of):
     table = catalog_of(source_node(columns={"email": "hash", "name": "drop"})).tables[0]
     assert table.pii == {"email": Pii.HASH, "name": Pii.DROP}
@@ -292,13 +298,26 @@ def test_the_manifest_of_another_dbt_is_refused(catalog_of):
 
 
 @pytest.mark.parametrize(
-    "name", ["..", "../x", "a/b", "a\\b", ".hidden", "", "a b", "a\nb", "x" * 101]
+    "name", ["..", "../x", "a/b", "a\\b", ".hidden", "", "a b", "a\nb", "{{ x }}", "%2e", "x" * 101]
 )
 @pytest.mark.parametrize("key", ["name", "source_name"])
 def test_a_name_that_can_be_no_folder_is_refused(catalog_of, key, name):
     with pytest.raises(DeclarationError, match="cannot name a folder and a DAG") as refused:
         catalog_of(source_node() | {key: name})
     assert "`identifier`" in refused.value.fix
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\nb", "a\x1b[2J", "a\0", "a\u2028b"])
+@pytest.mark.parametrize("key", ["schema", "identifier"])
+def test_a_raw_table_that_dbt_cannot_quote_is_refused(catalog_of, key, name):
+    with pytest.raises(DeclarationError, match=rf"{key} is .*, which dbt cannot quote") as refused:
+        catalog_of(source_node() | {key: name})
+    assert repr(name) in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["{{ x }}", "it's", "50 %", "../up", "größe", "☃"])
+def test_a_raw_table_may_have_any_name_that_dbt_can_quote(catalog_of, name):
+    assert catalog_of(source_node() | {"identifier": name}).tables[0].identifier == name
 
 
 def test_names_are_told_apart_by_their_first_dot(catalog_of):

@@ -276,3 +276,17 @@ def test_the_other_marts_are_published_though_one_fails(
     assert "✓ users: 2 rows" in outcome.out
     assert outcome.errors == 1
     assert outcome.err.rstrip().endswith("1 of 2 failed: gone")
+
+
+def test_a_new_column_that_looks_personal_is_told_until_it_is_declared(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.mysql.execute("ALTER TABLE users ADD phone VARCHAR(20)")
+    workspace.succeeds("ingest", "mysql.users")
+    assert "mysql.users: no `pii` is declared for columns that look personal: phone" in caplog.text
+    caplog.clear()
+    policies = {"name": "drop", "email": "hash", "phone": "none"}
+    columns = {name: {"meta": {"pii": policy}} for name, policy in policies.items()}
+    workspace.change_manifest({"columns": columns}, "users")
+    workspace.succeeds("ingest", "mysql.users")
+    assert "look personal" not in caplog.text

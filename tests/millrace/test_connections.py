@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from millrace.connections import from_environment, masked
+from millrace.connections import Connection, endpoint_of, from_environment, masked
 from millrace.errors import ConnectionNotFound
 
 
@@ -150,6 +150,38 @@ def test_the_secrets_of_urls_are_masked(text):
     assert "hunter2" not in masked(text)
     assert "ter2" not in masked(text)
     assert "://***@" in masked(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://s3.example.com", "http://127.0.0.1:9000/", "HTTP://[::1]:9000"),
+        *("https://gateway.example.com/s3/v1", "http://minio_1:9000"),
+    ],
+)
+def test_an_endpoint_is_a_plain_address(url):
+    assert endpoint_of(Connection("x", "aws", extra={"endpoint_url": url})) == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("s3.example.com:9000", "http://", "http://key:hunter2@host", "http://hunter2@host/x"),
+        *(
+            "http://h ost",
+            "http://host\n",
+            "http://host:port",
+            "http://host:70000",
+            "http://host:0",
+        ),
+        *("http://%2Fhunter2", "http://host/?key=hunter2", "http://host#hunter2", 9000),
+    ],
+    ids=str,
+)
+def test_an_endpoint_that_is_no_plain_address_is_refused_unseen(url):
+    with pytest.raises(ConnectionNotFound, match="`endpoint_url` is no plain address") as caught:
+        endpoint_of(Connection("x", "aws", extra={"endpoint_url": url}))
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["http://host:1/x", "an address a@b, and s3://bucket/x"])

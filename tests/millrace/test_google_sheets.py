@@ -28,7 +28,7 @@ def test_a_spreadsheet_is_named_by_its_url_or_its_key():
     key = "1aB_-cdefghijklmnopqrstuvwxyz0123456789ABCDEF"
     assert spreadsheet_key(key) == key
     assert spreadsheet_key(f"https://docs.google.com/spreadsheets/d/{key}/edit#gid=0") == key
-    with pytest.raises(SpreadsheetNotFound, match="is not the URL of a spreadsheet"):
+    with pytest.raises(SpreadsheetNotFound, match="neither the URL of a spreadsheet nor its key"):
         spreadsheet_key("https://example.com/nothing")
 
 

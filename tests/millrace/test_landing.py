@@ -20,6 +20,7 @@ from obstore.store import S3Store
 from millrace.batch import Batch, Interval
 from millrace.connections import Connection
 from millrace.errors import (
+    ConnectionNotFound,
     LandingError,
     LandingRefused,
     LandingUnavailable,
@@ -257,6 +258,13 @@ FORGERIES = {
     "another bucket": (with_part("s3://elsewhere/part-00000.parquet"), "not below"),
     "another table's part": (with_part("file:///landing/mysql/users/full/x/part"), "not below"),
     "a way out of the folder": (with_part("{0}/../../../part"), "not below"),
+    "an encoded way out": (with_part("{0}/%2e%2e/%2e%2e/part"), "not below"),
+    "a way out by backslashes": (with_part("{0}/..\\..\\part"), "not below"),
+    "an absolute path": (with_part("/etc/passwd"), "not below"),
+    "a query": (with_part("{0}?versionId=1"), "not below"),
+    "a zero byte": (with_part("{0}\0.parquet"), "not below"),
+    "a line break": (with_part("{0}\n"), "not below"),
+    "the folder itself": (with_part("{0}/"), "not below"),
 }
 
 
@@ -269,6 +277,39 @@ def test_a_manifest_that_was_changed_is_refused(landing, change, what):
     with pytest.raises(ManifestCorrupt, match=what) as refused:
         landing.read_manifest(manifest.url)
     assert manifest.url in refused.value.message
+
+
+@pytest.mark.parametrize("what", ["manifest", "part", "attempt"])
+def test_a_link_in_a_folder_is_not_followed(landing, tmp_path, what):
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    (part,) = manifest.parts
+    paths = {"manifest": manifest.url, "part": part.url, "attempt": manifest.url.rpartition("/")[0]}
+    path = local_path(paths[what])
+    path.symlink_to(path.rename(tmp_path / "elsewhere"))
+    with pytest.raises(LandingError, match="is reached by a link") as refused:
+        landing.verify(manifest)
+    assert "Remove the link" in refused.value.fix
+    if what != "manifest":
+        with pytest.raises(LandingError, match="link"), landing.local_copy(part):
+            pytest.fail("a part behind a link was handed out")
+
+
+def test_the_landing_itself_may_be_reached_by_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "landing").symlink_to(tmp_path / "disk")
+    landing = Landing((tmp_path / "landing").as_uri())
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    landing.verify(manifest)
+    with landing.local_copy(manifest.parts[0]) as path:
+        assert pq.read_table(path) == ROWS
+
+
+@pytest.mark.parametrize(
+    "below", ["../manifest.json", "mysql/../../manifest.json", "%2e%2e/manifest.json", "", "a//b"]
+)
+def test_a_manifest_outside_the_landing_is_refused(landing, below):
+    with pytest.raises(LandingError, match="is not under the landing"):
+        landing.read_manifest(f"{landing.url}/{below}")
 
 
 def test_a_worker_is_merged_once_and_into_its_own_attempt_alone(landing, tmp_path):
@@ -572,12 +613,11 @@ def test_what_lies_nowhere_is_a_manifest_that_was_never_committed():
         read(landing)
 
 
-def test_the_secrets_of_an_endpoint_are_not_told(monkeypatch):
-    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
-    extra = {"endpoint_url": f"http://key:s3cret@{LOOPBACK}:{free_port(0)}"}
+def test_an_endpoint_with_secrets_is_refused():
+    extra = {"endpoint_url": f"http://key:s3cret@{LOOPBACK}:9000"}
     connection = Connection("aws_landing", "aws", login="a", password="b", extra=extra)
-    with pytest.raises(LandingUnavailable) as caught:
-        Landing("s3://bucket", connection).check()
+    with pytest.raises(ConnectionNotFound, match="no plain address") as caught:
+        Landing("s3://bucket", connection)
     assert "s3cret" not in str(caught.value)
 
 

@@ -2,6 +2,7 @@ import datetime
 import hashlib
 import hmac
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from millrace.catalog import Pii
 from millrace.errors import DeclarationError, SettingError
-from millrace.pii import protect, protected_schema
+from millrace.pii import protect, protected_schema, watched
 from millrace.pii.hashing import Hasher
 from millrace.testing import declared
 
@@ -128,3 +129,83 @@ def test_hashing_without_a_salt_is_refused():
 def test_a_policy_for_a_column_that_does_not_come_is_refused():
     with pytest.raises(DeclarationError, match=r"column emial has a pii policy"):
         protected_schema(ROWS.schema, declared(pii={"emial": Pii.HASH}))
+
+
+# Columns that look personal
+
+
+def warned(caplog, batches, table=None):
+    """What is said of the record batches, which are passed on as they are."""
+    caplog.clear()
+    assert list(watched(iter(batches), table or declared())) == list(batches)
+    return [record.getMessage() for record in caplog.records]
+
+
+def column(name, values=("x",)):
+    return [pa.record_batch({name: pa.array(values)})]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("email", "E-Mail", "e_mail", "user_email", "emailAddress", "contact-mail", "phone"),
+        *("mobile", "tel", "fax_number", "name", "first_name", "lastName", "full_name", "surname"),
+        *("customer_name", "birth", "date_of_birth", "birthday", "address", "address_line_1"),
+        *("ip", "ip_address", "remoteIp", "ssn", "iban", "passport_no", "zip", "postcode"),
+    ],
+)
+def test_a_column_with_a_personal_name_is_told(caplog, name):
+    (said,) = warned(caplog, column(name))
+    assert f"mysql.nps: no `pii` is declared for columns that look personal: {name} (by" in said
+    assert "`pii: none` if it is not personal" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plan_name", "product_name", "filename", "channel", "score", "zipper", "shipped"),
+        *("email_count", "is_email", "has_phone", "email_sent_at", "address_id", "phone_verified"),
+        *("description", "recipe", "hotel", "mailbox", "_batch_id", "☃"),
+    ],
+)
+def test_a_column_with_another_name_is_not(caplog, name):
+    assert warned(caplog, column(name)) == []
+
+
+def test_a_column_of_e_mail_addresses_is_told_whatever_its_name(caplog):
+    (said,) = warned(caplog, column("login", ["ann@example.com", None, "bob@example.org"]))
+    assert "login (its values are e-mail addresses)" in said
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["write to ann@example.com", "or to bob@example.com"],
+        ["ann@example.com", "x", "y"],
+        ["a@b", "@", "a@@b.cc"],
+        [None],
+        [1, 2],
+        [b"ann@example.com"],
+    ],
+    ids=str,
+)
+def test_a_column_of_other_values_is_not(caplog, values):
+    assert warned(caplog, column("login", values)) == []
+
+
+def test_the_first_record_batch_is_looked_at_and_no_other(caplog):
+    first, later = column("login", ["x"]), column("login", ["ann@example.com"])
+    assert warned(caplog, [*first, *later]) == []
+    assert len(warned(caplog, [*later, *later])) == 1
+    assert warned(caplog, []) == []
+
+
+@pytest.mark.parametrize("policy", [Pii.HASH, Pii.MASK, Pii.DROP])
+def test_a_column_with_a_policy_is_answered_for(caplog, policy):
+    assert warned(caplog, column("email"), declared(pii={"email": policy})) == []
+
+
+def test_a_column_that_is_declared_to_hold_nothing_personal_is_answered_for(caplog):
+    table = replace(declared(), not_personal=frozenset({"email"}))
+    assert warned(caplog, column("email"), table) == []
+    assert protected_schema(ROWS.schema, table) == ROWS.schema

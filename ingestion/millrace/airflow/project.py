@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk import Asset, get_parsing_context
 
@@ -109,7 +110,9 @@ class AirflowProject:
 
     def _asset(self, name: str) -> Asset:
         project = f"{self.prefix}{self.catalog.project}"
-        return Asset(name=f"{project}.{name}", uri=f"millrace://{project}/{name.replace('.', '/')}")
+        # In a URI, a # or ? of a name would begin something else.
+        path = quote(name.replace(".", "/"))
+        return Asset(name=f"{project}.{name}", uri=f"millrace://{project}/{path}")
 
 
 def is_wanted(dag_id: str) -> bool:

@@ -77,6 +77,8 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
         where = f"{node['original_file_path']}: source table {node['source_name']}.{node['name']}"
         _refuse_name(_SOURCE_NAME, node["source_name"], f"{where}: the source's name")
         _refuse_name(_TABLE_NAME, node["name"], f"{where}: the table's name")
+        for what in ("schema", "identifier"):
+            _refuse_relation_name(node[what], f"{where}: {what}")
         for block in (of_source, of_table):
             if not isinstance(block, Mapping):
                 raise DeclarationError(
@@ -90,6 +92,7 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
             for kind in WAREHOUSES.names()
             if kind in block
         }
+        policies = _pii(node["columns"], where)
         yield IngestTable(
             source=node["source_name"],
             name=node["name"],
@@ -98,7 +101,8 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
             options=_options(block, SOURCES, f"{where}: meta.ingest"),
             columns=tuple(node["columns"]),
             of_warehouse=of_warehouse,
-            pii=_pii(node["columns"], where),
+            pii={name: policy for name, policy in policies.items() if policy is not Pii.NONE},
+            not_personal=frozenset(name for name, policy in policies.items() if policy is Pii.NONE),
             not_ingested=_not_ingested(node["columns"], where),
             file=node["original_file_path"],
         )
@@ -115,6 +119,15 @@ def _refuse_name(pattern: re.Pattern[str], name: str, where: str) -> None:
             f"{where} is {name!r}, which cannot name a folder and a DAG.",
             fix="Use letters, digits, _ and -, at most 100 of them, and in a table's name dots "
             "inside; `identifier` and `schema` keep the warehouse's own names.",
+        )
+
+
+def _refuse_relation_name(name: str, where: str) -> None:
+    """Refuse what dbt cannot quote: it does not double a quotation mark inside a name."""
+    if '"' in name or not name.isprintable():
+        raise DeclarationError(
+            f"{where} is {name!r}, which dbt cannot quote.",
+            fix="Use a name without quotation marks, line breaks and other control characters.",
         )
 
 

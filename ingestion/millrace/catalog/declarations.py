@@ -61,7 +61,8 @@ class IngestTable:
         identifier: The raw table's name there.
         options: The validated ``ingest`` block.
         columns: The columns that the source's YAML describes, in its order.
-        pii: Policy by column name.
+        pii: Policy by name of the columns with personal data.
+        not_personal: Columns that are declared to have none: ``pii: none``.
         not_ingested: Columns whose meta says ``ingest: false``.
         of_warehouse: The validated block of each kind of warehouse that the ingest block names.
         file: Where it is declared, relative to the dbt project.
@@ -74,6 +75,7 @@ class IngestTable:
     options: IngestOptions
     columns: tuple[str, ...] = ()
     pii: Mapping[str, Pii] = field(default_factory=dict)
+    not_personal: frozenset[str] = frozenset()
     not_ingested: frozenset[str] = frozenset()
     of_warehouse: Mapping[str, BaseModel] = field(default_factory=dict)
     file: str = ""

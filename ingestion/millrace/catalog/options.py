@@ -13,11 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Pii(StrEnum):
-    """What happens to a column with personal data before it is landed."""
+    """What happens to a column with personal data before it is landed.
+
+    ``NONE`` says that a column holds none, although it may look so.
+    """
 
     HASH = "hash"
     DROP = "drop"
     MASK = "mask"
+    NONE = "none"
 
 
 class SchemaPolicy(StrEnum):

@@ -32,6 +32,7 @@ _GENERATED = {"target", "logs", "dbt_packages"}
 _FINGERPRINT = "millrace_parsed.json"
 _PROJECT_FILE = "dbt_project.yml"
 _PROFILES_FILE = "profiles.yml"
+_SECRET_PREFIX = "DBT_ENV_SECRET"  # noqa: S105 of the names of variables
 _VARIABLE = re.compile(rb"""\benv_var\(\s*(?:["'](\w+)["']\s*[,)])?""")
 
 
@@ -171,6 +172,8 @@ class Project:
                 f"\n{said}",
                 fix="Correct what dbt names, then try again (`dbt parse` shows the same).",
             )
+        # For its owner alone: who knows all the rest could try passwords against a digest.
+        self._fingerprint_path.touch(mode=0o600)
         self._fingerprint_path.write_text(json.dumps(self._fingerprint(read)))
 
     def credentials(self) -> Any:
@@ -226,7 +229,8 @@ class Project:
     def _inputs_digest(self) -> str:
         """The digest of everything that dbt makes a manifest from.
 
-        The values of variables, some of them secret, are written to no file except in this digest.
+        The values of variables are written to no file except in this digest, and those that dbt
+        itself holds for secret not even there: they never reach a manifest.
         """
         digest = hashlib.sha256()
         names: set[str] = set()
@@ -241,7 +245,8 @@ class Project:
         environment = {
             name: value
             for name, value in sorted(os.environ.items())
-            if name in names or name.startswith("DBT_") or not names_are_literal
+            if (name in names or name.startswith("DBT_") or not names_are_literal)
+            and not name.startswith(_SECRET_PREFIX)
         }
         choices = [version("dbt-core"), self.target, self.profile, environment]
         digest.update(json.dumps(choices).encode())

@@ -8,9 +8,10 @@ https://developers.google.com/workspace/sheets/api/reference/rest
 from __future__ import annotations
 
 import json
+import re
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError
 from urllib3.util import Retry
 
-from millrace.connections import masked
+from millrace.connections import endpoint_of, masked
 from millrace.errors import ConnectionNotFound, SheetRefused, SheetUnavailable, SpreadsheetNotFound
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ _GOOGLE = "https://sheets.googleapis.com"
 _READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
 _WRITE = "https://www.googleapis.com/auth/spreadsheets"
 _TIMEOUT_SECONDS = (10, 180)
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 # Every request of Millrace may be repeated: the second is refused, or adds blank rows at most.
 _RETRY = Retry(
@@ -110,7 +112,7 @@ class GoogleSheets:
         may_write: Ask for the right to write too; otherwise only to read.
 
     Raises:
-        ConnectionNotFound: the connection holds no service account's key.
+        ConnectionNotFound: the connection holds no service account's key, or no plain address.
         SheetRefused: the key is damaged.
     """
 
@@ -118,7 +120,7 @@ class GoogleSheets:
         key = _service_account_key(connection)
         self.email: str = key["client_email"]
         self._conn_id = connection.conn_id
-        endpoint = str(connection.extra.get("endpoint_url") or _GOOGLE).rstrip("/")
+        endpoint = endpoint_of(connection) or _GOOGLE
         scopes = [_WRITE if may_write else _READ]
         with self._explained(""):
             self._http = _HTTPClient(_Credentials.from_service_account_info(key, scopes=scopes))
@@ -265,14 +267,22 @@ class GoogleSheets:
 
 
 def spreadsheet_key(spreadsheet: str) -> str:
-    """The key of a spreadsheet that is named by its URL or by its key."""
-    try:
-        return str(extract_id_from_url(spreadsheet)) if "/" in spreadsheet else spreadsheet
-    except NoValidUrlKeyFound:
+    """The key of a spreadsheet that is named by its URL or by its key.
+
+    Raises:
+        SpreadsheetNotFound: the text is neither.
+    """
+    key = spreadsheet
+    if "/" in spreadsheet:
+        with suppress(NoValidUrlKeyFound):
+            key = str(extract_id_from_url(spreadsheet))
+    # The key becomes a part of the address of every request.
+    if not _KEY.fullmatch(key):
         raise SpreadsheetNotFound(
-            f"{spreadsheet} is not the URL of a spreadsheet.",
+            f"{spreadsheet!r} is neither the URL of a spreadsheet nor its key.",
             fix="Copy the URL from the browser: https://docs.google.com/spreadsheets/d/<key>/…",
-        ) from None
+        )
+    return key
 
 
 def quote_tab(tab: str) -> str:

@@ -43,7 +43,7 @@ from millrace.landing.writer import (
     refuse_other_size,
     run_all,
 )
-from millrace.manifest import Manifest, Part
+from millrace.manifest import Manifest, Part, path_below
 from millrace.progress import Progress
 
 if TYPE_CHECKING:
@@ -66,11 +66,13 @@ class Landing:
         url: ``s3://bucket/prefix`` or ``file:///folder``.
         connection: Credentials for S3 (``aws_landing``): login and password are a key pair, or
             the extra has ``role_arn`` and perhaps ``external_id``; further extras:
-            ``region_name``, ``endpoint_url``. Default: boto3's own credential chain.
+            ``region_name``, ``endpoint_url``, and ``verify``, a file with the authorities whose
+            certificates are trusted. Default: boto3's own credential chain.
 
     Raises:
         SettingError: the URL is of no known kind.
-        LandingRefused: the folder cannot be made, or there are no credentials.
+        LandingRefused: the folder cannot be made, there are no credentials, or the file of the
+            trusted authorities cannot be read.
     """
 
     def __init__(self, url: str, connection: Connection | None = None) -> None:
@@ -282,12 +284,24 @@ class Landing:
             yield Path(copy.name)
 
     def _path(self, url: str) -> str:
-        if not url.startswith(f"{self.url}/"):
+        path = path_below(url, self.url)
+        if path is None:
             raise LandingError(
                 f"{url} is not under the landing {self.url}.",
                 fix="Set LANDING_URL to the landing that the batch was written to.",
             )
-        return url.removeprefix(f"{self.url}/")
+        if isinstance(self._store, LocalStore):
+            _refuse_link(folder_of(self.url).resolve() / path)
+        return path
+
+
+def _refuse_link(file: Path) -> None:
+    """Check that a file of a folder landing is there itself: a link may lead out of the landing."""
+    if file.resolve() != file:
+        raise LandingError(
+            f"{file} is reached by a link, and Millrace makes none in a landing.",
+            fix="Remove the link, and ingest the batch again: a new attempt lands.",
+        )
 
 
 def _together(manifests: Sequence[Manifest]) -> Checksums | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
@@ -42,27 +43,39 @@ class _OfChain(_Explained, Boto3CredentialProvider):
 
 def open_provider(
     login: str | None, password: str | None, extra: Mapping[str, Any], default_region: str
-) -> tuple[Any, str]:
-    """The provider that obstore asks for credentials, and the region.
+) -> tuple[Any, str, bool | str | None]:
+    """The provider that obstore asks for credentials, the region, and whom to trust.
 
     Args:
         login: An access key to begin with; default: boto3 looks for one in its own way.
         password: Its secret.
-        extra: ``role_arn`` and perhaps ``external_id``, ``aws_session_token``, ``region_name``.
+        extra: ``role_arn`` and perhaps ``external_id``, ``aws_session_token``, ``region_name``,
+            ``verify``.
         default_region: The region if neither the extra nor boto3 has one.
+
+    Returns:
+        The last is boto3's ``verify``: of the extra, of ``AWS_CA_BUNDLE``, or of AWS's own files.
 
     Raises:
         ValueError: boto3 finds no credentials.
     """
     region = extra.get("region_name") or boto3.Session().region_name or default_region
+    core = botocore.session.Session()
+    if extra.get("verify") is not None:
+        core.set_config_variable("ca_bundle", extra["verify"])
     session = boto3.Session(
+        botocore_session=core,
         aws_access_key_id=login,
         aws_secret_access_key=password,
         aws_session_token=extra.get("aws_session_token"),
         region_name=region,
     )
+    return _provider(session, extra), region, core.get_config_variable("ca_bundle")
+
+
+def _provider(session: Any, extra: Mapping[str, Any]) -> Any:
     role = extra.get("role_arn")
     if not role:
-        return _OfChain(session), region
+        return _OfChain(session)
     external = {"ExternalId": extra["external_id"]} if extra.get("external_id") else {}
-    return _OfRole(session, RoleArn=role, RoleSessionName="millrace", **external), region
+    return _OfRole(session, RoleArn=role, RoleSessionName="millrace", **external)

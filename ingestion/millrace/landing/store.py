@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,10 +16,12 @@ from urllib.request import url2pathname
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
-from millrace.connections import masked
+from millrace.connections import endpoint_of, masked
 from millrace.errors import LandingRefused, LandingUnavailable, SettingError
 
 if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
     from millrace.connections import Connection
 
 SILENCE_SECONDS = 60
@@ -31,6 +35,7 @@ _RETRIES = 5
 _RETRIED = timedelta(minutes=3)
 _STATUS = re.compile(r" - Server returned non-2xx status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_UNTRUSTED = re.compile(r"\bInvalidCertificate\(\s*(\w+)")
 _CREDENTIALS_OUTAGE = "for path External AWS credential provider: CredentialsOutage: "
 _REDIRECTED = " - Received redirect without LOCATION"
 _REFUSALS = (PermissionDeniedError, UnauthenticatedError, PermissionError)
@@ -46,12 +51,16 @@ def opener(url: str, connection: Connection | None) -> Opener:
 
     Raises:
         SettingError: the URL is of no known kind.
-        LandingRefused: the folder cannot be made, or there are no credentials.
+        LandingRefused: the folder cannot be made, there are no credentials, or the file of the
+            trusted authorities cannot be read.
+        ConnectionNotFound: the connection's ``endpoint_url`` is no plain address.
     """
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.path:
         try:
-            folder = LocalStore(folder_of(url), mkdir=True)
+            # It may hold personal data. For others to read it, make it before with other rights.
+            folder_of(url).mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = LocalStore(folder_of(url))
         except (OSError, BaseError) as error:
             raise LandingRefused(
                 f"The landing folder {folder_of(url)} cannot be made: {_said(error)}.",
@@ -60,25 +69,30 @@ def opener(url: str, connection: Connection | None) -> Opener:
         return lambda _: folder
     if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
         return _s3_opener(parts.netloc, parts.path.strip("/"), connection)
+    # What is before an @ may be a password, and a password may hold another @.
+    shown = repr(url) if "@" not in url else "with an @ (so it is not shown)"
     raise SettingError(
-        f"The landing {masked(url)!r} is neither s3://bucket/prefix nor file:///folder.",
+        f"The landing {shown} is neither s3://bucket/prefix nor file:///folder.",
         fix="Set LANDING_URL to one of them.",
     )
 
 
 def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opener:
     extra = dict(connection.extra) if connection else {}
-    endpoint = extra.get("endpoint_url")
-    credentials = _s3_credentials(bucket, connection, extra)
+    endpoint = endpoint_of(connection) if connection else None
+    credentials, verify = _s3_credentials(bucket, connection, extra)
+    trust = _trust(verify)
+    if endpoint:
+        # obstore does not accept None for Amazon's own.
+        credentials["endpoint"] = endpoint
 
     def open_store(silence_seconds: float) -> ObjectStore:
         return S3Store(
             bucket,
             prefix=prefix or None,
-            # obstore does not accept None for Amazon's own endpoint.
-            **({"endpoint": endpoint} if endpoint else {}),
             virtual_hosted_style_request=endpoint is None,
-            client_options={
+            client_options=trust
+            | {
                 "allow_http": bool(endpoint and endpoint.startswith("http://")),
                 "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
                 # It starts with the request, and starts again with every read of the answer.
@@ -94,7 +108,8 @@ def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opene
 
 def _s3_credentials(
     bucket: str, connection: Connection | None, extra: dict[str, Any]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool | str | None]:
+    """Obstore's options for the credentials, and boto3's ``verify``."""
     role = extra.get("role_arn")
     if connection and connection.login and not role:
         keys = {
@@ -103,20 +118,47 @@ def _s3_credentials(
             "session_token": extra.get("aws_session_token"),
         }
         region = extra.get("region_name") or _DEFAULT_REGION
-        return {"region": region} | {name: key for name, key in keys.items() if key}
+        verify = extra.get("verify")
+        return (
+            {"region": region} | {name: key for name, key in keys.items() if key},
+            # Like boto3, which is not asked here.
+            (os.environ.get("AWS_CA_BUNDLE") or None) if verify is None else verify,
+        )
     # Imported here: a key pair does not need boto3, whose import takes time and memory.
     from millrace.landing.roles import open_provider
 
     login, password = (connection.login, connection.password) if connection else (None, None)
     try:
-        provider, region = open_provider(login, password, extra, _DEFAULT_REGION)
+        provider, region, verify = open_provider(login, password, extra, _DEFAULT_REGION)
     except ValueError as error:
         raise LandingRefused(
             f"There are no AWS credentials for the landing s3://{bucket}.",
             fix="Set the connection aws_landing (AIRFLOW_CONN_AWS_LANDING), "
             "or what boto3 looks for (AWS_PROFILE, an instance role, …).",
         ) from error
-    return {"credential_provider": provider, "region": region}
+    return {"credential_provider": provider, "region": region}, verify
+
+
+def _trust(verify: bool | str | None) -> ClientConfig:
+    """Obstore's options for what boto3 calls ``verify``.
+
+    Args:
+        verify: A file with trusted authorities, in addition to the system's; False: nothing is
+            verified; True or None: as the system does.
+    """
+    if not isinstance(verify, str):
+        return {"allow_invalid_certificates": True} if verify is False else {}
+    try:
+        # obstore would not say what is wrong with the file.
+        ssl.create_default_context(cafile=verify)
+        return {"root_certificate": Path(verify).read_bytes()}
+    except OSError as error:
+        raise LandingRefused(
+            f"The certificates in {verify}, which the landing is to trust, cannot be read: "
+            f"{error.strerror or error}.",
+            fix="Correct `verify` in the extra of the connection aws_landing, or AWS_CA_BUNDLE: it "
+            "is the path of a PEM file.",
+        ) from None
 
 
 def folder_of(url: str) -> Path:
@@ -140,7 +182,8 @@ def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        # obstore's writers raise OSError where its other calls raise obstore's own errors.
+        # obstore's writers raise OSError where its other calls raise obstore's own errors. They are
+        # not chained: their text is not masked, and is S3's whole answer.
         said = _said(error)
         status, code = _answer(error)
         if code == "NoSuchBucket":
@@ -162,17 +205,23 @@ def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
                 f"The landing {url} refuses these credentials: {said}.",
                 fix="Check the connection aws_landing: it needs to get, put, list and delete "
                 "objects under that prefix (deploy/ has the policy).",
-            ) from error
+            ) from None
+        if untrusted := _UNTRUSTED.search(str(error)):
+            raise LandingRefused(
+                f"The certificate of the landing {url} is not trusted: {untrusted[1]}.",
+                fix="Name a file with its authority: `verify` in the extra of the connection "
+                "aws_landing, or AWS_CA_BUNDLE.",
+            ) from None
         if (status in range(400, 500) and status not in {404, *_PASSING}) or _REDIRECTED in said:
             raise LandingRefused(
                 f"The landing {url} refuses: {said}.",
                 fix="Check LANDING_URL, and the endpoint, region and keys of the connection "
                 "aws_landing.",
-            ) from error
+            ) from None
         raise LandingUnavailable(
             f"The landing {url} cannot be used: {said}.",
             fix="Check LANDING_URL, the endpoint of the connection aws_landing, and the network.",
-        ) from error
+        ) from None
 
 
 def _answer(error: Exception) -> tuple[int | None, str | None]:

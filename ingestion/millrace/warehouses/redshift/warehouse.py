@@ -87,6 +87,7 @@ _DATA_STATES = "22"
 _UNCASTABLE = re.compile(r"(Invalid digit|Numeric data overflow|Overflow)\b.*", re.DOTALL)
 _WRONG_LOGIN_STATES = {"28000", "28P01"}
 _WRONG_LOGIN = re.compile(r"(FATAL: *)?password authentication failed for user .*", re.DOTALL)
+_UNTRUSTED = "certificate verify failed"
 _CONTEXT = re.compile(r"^\s*context:\s*(.*\S)", re.MULTILINE)
 
 _TYPES = {
@@ -261,7 +262,9 @@ class RedshiftWarehouse(SqlWarehouse):
                 ) from None
             raise WarehouseUnavailable(
                 f"Redshift at {place} cannot be reached: {text}.",
-                fix="Check that the cluster runs, is not paused, and lets this machine in.",
+                fix="Name a file with the authority of its certificate: SSL_CERT_FILE."
+                if _UNTRUSTED in text
+                else "Check that the cluster runs, is not paused, and lets this machine in.",
             ) from error
 
     @contextmanager
@@ -639,8 +642,9 @@ def _text(error: Exception) -> str:
 
 
 def _message(error: Exception) -> str:
-    first = error.args[0] if error.args else ""
-    return str(_fields(error).get("M") or first or error)
+    # What was in the driver's way follows its own words.
+    said = ": ".join(map(str, error.args))
+    return str(_fields(error).get("M") or said or error)
 
 
 def _state(error: Exception) -> str | None:
