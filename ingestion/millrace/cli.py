@@ -251,7 +251,7 @@ def reload(chosen: Chosen, tables: tuple[str, ...]) -> None:
     Snapshots are never made anew.
     """  # noqa: D301 click wants the backspace
     from millrace.landing.memory import keep_no_freed_memory
-    from millrace.terminal import rows_landed
+    from millrace.terminal import print_done, rows_landed
 
     keep_no_freed_memory()
     pipeline = chosen.pipeline
