@@ -123,7 +123,7 @@ class MySQLService(ABC):
         """
         try:
             return MySQLServer(**json.loads(self._server_file.read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, TypeError):  # or a file of another version
             raise SandboxError(
                 f"{self.title} was never started in this sandbox. Start it."
             ) from None

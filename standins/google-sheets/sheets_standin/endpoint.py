@@ -42,7 +42,8 @@ class SheetsEndpoint:
         """
         try:
             return cls(**json.loads((folder / ENDPOINT_FILE).read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, TypeError):
+            # A file of another version has other keys: nothing of this version runs there.
             raise StandinError(f"No Google Sheets stand-in runs on {folder}. Start it.") from None
 
     @classmethod

@@ -12,7 +12,8 @@ import pytest
 import requests
 from gspread.utils import ValueRenderOption
 
-from sheets_standin import SheetsEndpoint, gspread_client
+from sheets_standin import SheetsEndpoint, StandinError, gspread_client
+from sheets_standin.endpoint import ENDPOINT_FILE
 
 pytestmark = pytest.mark.service
 
@@ -113,3 +114,10 @@ def test_a_csv_that_cannot_be_read_is_one_clear_error_and_makes_nothing(
 def test_help_teaches(tmp_path: Path):
     assert "sheets-standin serve" in ask(tmp_path, "--help").stdout
     assert "--port" in ask(tmp_path, "serve", "--help").stdout
+
+
+def test_on_a_folder_of_another_version_nothing_runs(tmp_path: Path) -> None:
+    (tmp_path / ENDPOINT_FILE).write_text('{"address": "of another version"}')
+    assert not SheetsEndpoint.is_ready(tmp_path, 1)
+    with pytest.raises(StandinError, match="Start it"):
+        SheetsEndpoint.read(tmp_path)

@@ -50,9 +50,10 @@ class RedshiftEndpoint:
         """
         try:
             value = json.loads((folder / ENDPOINT_FILE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            return cls(**value | {"s3": S3Endpoint(**value["s3"]) if value["s3"] else None})
+        except (FileNotFoundError, KeyError, TypeError):
+            # A file of another version has other keys: nothing of this version runs there.
             raise StandinError(f"No Redshift stand-in runs on {folder}. Start it.") from None
-        return cls(**value | {"s3": S3Endpoint(**value["s3"]) if value["s3"] else None})
 
     @classmethod
     def is_ready(cls, folder: Path, pid: int | None) -> bool:

@@ -88,7 +88,7 @@ class S3Server:
         """
         try:
             return S3Endpoint(**json.loads(self._endpoint_file.read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, TypeError):  # or a file of another version
             raise StandinError(f"S3 was never started on {self.folder}. Start it.") from None
 
     @property

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from redshift_standin import RedshiftEndpoint
+from redshift_standin import RedshiftEndpoint, StandinError
+from redshift_standin.endpoint import ENDPOINT_FILE
 from redshift_standin.s3 import S3Server
 from standins.redshift.tests.conftest import poll, run
 
@@ -192,3 +193,10 @@ def test_help_teaches(tmp_path: Path):
     said = ask("--help", folder=tmp_path).stdout
     for word in ("--folder", "--port", "--iam-role", "--tls", "AWS_ENDPOINT_URL_S3", "Ctrl-C"):
         assert word in said
+
+
+def test_on_a_folder_of_another_version_nothing_runs(tmp_path: Path) -> None:
+    (tmp_path / ENDPOINT_FILE).write_text('{"address": "of another version"}')
+    assert not RedshiftEndpoint.is_ready(tmp_path, 1)
+    with pytest.raises(StandinError, match="Start it"):
+        RedshiftEndpoint.read(tmp_path)
