@@ -355,8 +355,8 @@ def test_a_dropped_column_is_never_asked_for(mysql: Database) -> None:
     ]
     assert rows.to_pylist() == [{"id": 1, "v": 2}]
     query = f"SELECT `id`, `v` FROM `{mysql.name}`.`t`"
-    # A prepared statement is logged twice.
-    assert list(dict.fromkeys(queries)) == [f"SELECT COUNT(*) FROM `{mysql.name}`.`t`", query]
+    assert query in queries
+    assert not [query for query in queries if "secret" in query and "INSERT" not in query]
 
 
 def test_a_misspelt_column_to_drop_is_refused_rather_than_read(mysql: Database) -> None:
