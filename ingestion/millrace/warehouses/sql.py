@@ -38,8 +38,9 @@ _LEDGER_COLUMNS = (
     "byte_count BIGINT NOT NULL",
     "extracted_at TIMESTAMP NOT NULL",
     "loaded_at TIMESTAMP NOT NULL",
-    "verified VARCHAR(16)",
 )
+# What later versions keep, too: a ledger gets such a column with its next load.
+_LATER_LEDGER_COLUMNS = {"verified": "VARCHAR(16)"}
 
 
 class Session(Protocol):
@@ -98,7 +99,7 @@ class SqlWarehouse(ABC):
             self._stage(session, table, manifest, landed)
             with self._transaction(session):
                 self._claim(session, table, manifest.schema)
-                earlier = _ledger(session, {table.schema: True}, [table.key])
+                earlier = self._ledger(session, table)
                 interval = manifest.batch.interval
                 replaced = [row.batch_id for row in earlier if interval.contains(row.interval)]
                 if replaced:
@@ -124,7 +125,7 @@ class SqlWarehouse(ABC):
             with self._transaction(session):
                 self._claim(session, table, manifest.schema)
                 self._refuse_foreign(session, table)
-                earlier = _ledger(session, {table.schema: True}, [table.key])
+                earlier = self._ledger(session, table)
                 row = _row(table, manifest, _stamp(earlier))
                 self._create(session, beside, manifest.schema)
                 names = manifest.schema.names
@@ -137,6 +138,11 @@ class SqlWarehouse(ABC):
         if views:
             log.warning("%s", _told_dropped(table, views))
         return row
+
+    @staticmethod
+    def _ledger(session: Session, table: IngestTable) -> list[LedgerRow]:
+        """A table's rows in its ledger, which ``_make`` has brought up to date."""
+        return _ledger(session, {table.schema: set(_LATER_LEDGER_COLUMNS)}, [table.key])
 
     def _refuse_foreign(self, session: Session, table: IngestTable) -> None:
         """Refuse to replace a table that Millrace did not make."""
@@ -332,12 +338,12 @@ class SqlWarehouse(ABC):
     def _make(self, session: Session, table: IngestTable, incoming: pa.Schema) -> None:
         """Make what is missing: the schema, its ledger, the raw table."""
         session.run(f"CREATE SCHEMA IF NOT EXISTS {quote(table.schema)}")
-        session.run(
-            f"CREATE TABLE IF NOT EXISTS {_ledger_of(table)} ({', '.join(_LEDGER_COLUMNS)})"
-        )
-        if not _ledgers(session, [table.schema])[table.schema]:
-            # It was made by a version that compared no values.
-            session.run(f"ALTER TABLE {_ledger_of(table)} ADD COLUMN verified VARCHAR(16)")
+        columns = [*_LEDGER_COLUMNS, *map(" ".join, _LATER_LEDGER_COLUMNS.items())]
+        session.run(f"CREATE TABLE IF NOT EXISTS {_ledger_of(table)} ({', '.join(columns)})")
+        there = _ledgers(session, [table.schema])[table.schema]
+        for name, type_ in _LATER_LEDGER_COLUMNS.items():
+            if name not in there:
+                session.run(f"ALTER TABLE {_ledger_of(table)} ADD COLUMN {name} {type_}")
         if not self._columns(session, table):
             self._create(session, table, incoming)
 
@@ -412,29 +418,37 @@ def _told_dropped(table: IngestTable, views: Sequence[str]) -> str:
     )
 
 
-def _ledgers(session: Session, schemas: Collection[str]) -> dict[str, bool]:
-    """The schemas that have a ledger, and whether it has the column ``verified``."""
+def _ledgers(session: Session, schemas: Collection[str]) -> dict[str, set[str]]:
+    """The schemas that have a ledger, and which of the later columns it has."""
     places = ", ".join("?" * len(schemas))
     rows = session.run(
-        "SELECT table_schema, MAX(CASE WHEN column_name = 'verified' THEN 1 ELSE 0 END) "
-        "FROM information_schema.columns "
-        f"WHERE table_name = ? AND table_schema IN ({places}) GROUP BY table_schema",
+        "SELECT table_schema, column_name FROM information_schema.columns "
+        f"WHERE table_name = ? AND table_schema IN ({places})",
         [LEDGER, *schemas],
     )
-    return {schema: bool(is_there) for schema, is_there in sorted(rows)}
+    found: dict[str, set[str]] = {
+        schema: set() for schema in sorted({schema for schema, _ in rows})
+    }
+    for schema, column in rows:
+        found[schema] |= {column} & _LATER_LEDGER_COLUMNS.keys()
+    return found
 
 
-def _ledger(session: Session, schemas: Mapping[str, bool], keys: Sequence[str]) -> list[LedgerRow]:
+def _ledger(
+    session: Session, schemas: Mapping[str, Collection[str]], keys: Sequence[str]
+) -> list[LedgerRow]:
     """The rows of tables in the ledgers of schemas, oldest load first."""
     if not schemas:
         return []
     places = ", ".join("?" * len(keys))
-    selects = [
-        "SELECT table_name, batch_id, interval_start, interval_end, manifest_url, row_count, "
-        f"byte_count, extracted_at, loaded_at, {'' if has_verified else 'NULL AS '}verified "
-        f"FROM {quote(schema)}.{LEDGER} WHERE table_name IN ({places})"
-        for schema, has_verified in schemas.items()
-    ]
+    selects = []
+    for schema, there in schemas.items():
+        later = [name if name in there else f"NULL AS {name}" for name in _LATER_LEDGER_COLUMNS]
+        selects.append(
+            "SELECT table_name, batch_id, interval_start, interval_end, manifest_url, row_count, "
+            f"byte_count, extracted_at, loaded_at, {', '.join(later)} "
+            f"FROM {quote(schema)}.{LEDGER} WHERE table_name IN ({places})"
+        )
     rows = session.run(f"{' UNION ALL '.join(selects)} ORDER BY loaded_at", [*keys] * len(schemas))
     return [LedgerRow(*map(_aware, row)) for row in rows]
 
@@ -450,12 +464,22 @@ def _forget(session: Session, table: IngestTable, batch_ids: Sequence[str]) -> N
 
 
 def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
+    values = {
+        "table_name": row.table,
+        "batch_id": row.batch_id,
+        "interval_start": naive(row.start),
+        "interval_end": naive(row.end),
+        "manifest_url": row.manifest_url,
+        "row_count": row.rows,
+        "byte_count": row.size,
+        "extracted_at": naive(row.extracted_at),
+        "loaded_at": naive(row.loaded_at),
+        "verified": row.verified,
+    }
     session.run(
-        f"INSERT INTO {_ledger_of(table)} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            *(row.table, row.batch_id, naive(row.start), naive(row.end), row.manifest_url),
-            *(row.rows, row.size, naive(row.extracted_at), naive(row.loaded_at), row.verified),
-        ],
+        f"INSERT INTO {_ledger_of(table)} ({', '.join(values)}) "
+        f"VALUES ({', '.join('?' * len(values))})",
+        list(values.values()),
     )
 
 
