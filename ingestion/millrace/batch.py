@@ -93,27 +93,36 @@ class Batch:
     Attributes:
         table: ``<source>.<table>`` as dbt declares it, e.g. ``mysql.nps``.
         interval: The interval of the table's cursor; ``WHOLE_TABLE`` for a full refresh.
+        corrected_at: When loaded rows were found to differ from the source's, in UTC; None: the
+            batch is no correction, but holds every row of its interval.
     """
 
     table: str
     interval: Interval = WHOLE_TABLE
+    corrected_at: datetime | None = None
 
     @property
     def id(self) -> str:
         """Names the batch's rows in the raw table and in the ledger."""
+        if self.corrected_at is not None:
+            return f"correction_{_slug(self.corrected_at)}"
         return self.interval.slug
 
     def __str__(self) -> str:
-        return f"{self.table}, {self.interval}"
+        what = "a correction" if self.corrected_at else self.interval
+        return f"{self.table}, {what}"
 
     def to_json(self) -> dict[str, str | None]:
         """The batch as plain JSON: what Airflow's tasks hand each other."""
         start, end = self.interval.start, self.interval.end
-        return {
+        value = {
             "table": self.table,
             "start": start.isoformat() if start else None,
             "end": end.isoformat() if end else None,
         }
+        return value | (
+            {"corrected_at": self.corrected_at.isoformat()} if self.corrected_at else {}
+        )
 
     @classmethod
     def from_json(cls, value: dict[str, str | None]) -> Batch:
@@ -121,6 +130,7 @@ class Batch:
         return cls(
             table=str(value["table"]),
             interval=Interval(parse_time(value["start"]), parse_time(value["end"])),
+            corrected_at=parse_time(value.get("corrected_at")),
         )
 
 

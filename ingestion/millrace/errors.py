@@ -35,7 +35,8 @@
         ├── WarehouseRefused     it refuses our account
         ├── RelationNotFound     a mart or a column of it is not there
         ├── SchemaConflict       the batch does not fit the raw table
-        └── CountMismatch        loaded rows and the manifest differ
+        ├── CountMismatch        loaded rows and the manifest differ
+        └── TooManyDifferences   more rows differ from the source than are mended one by one
 
 ↻ marks a ``MayPass``: trying again later may help without anybody fixing anything.
 
@@ -215,3 +216,7 @@ class SchemaConflict(WarehouseError):
 
 class CountMismatch(WarehouseError):
     """The rows loaded are not the rows that the manifest promises."""
+
+
+class TooManyDifferences(WarehouseError):
+    """More loaded rows differ from their source than are mended one by one."""

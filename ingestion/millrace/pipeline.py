@@ -24,6 +24,7 @@ from millrace.checksums.witness import Witness
 from millrace.comparison import ComparedColumn, Sides, side_by_side
 from millrace.connections import Connection, Resolver, in_environment
 from millrace.dbt.project import Project
+from millrace.deletes import marked_as_deleted
 from millrace.destinations.base import Destination, Published, open_destination
 from millrace.errors import (
     ConnectionNotFound,
@@ -236,6 +237,7 @@ class Pipeline:
                 witness.landing(pii.protect(witness.reading(stream), table, salt), schema)
                 for stream in (pii.watched(first, table), *others)
             ]
+            schema, streams = marked_as_deleted(table, schema, streams)
             counted = extraction.counted_rows
             manifest = self.landing.write(
                 batch,
@@ -462,7 +464,9 @@ class Pipeline:
         return {}
 
     def _ledger(self, table: IngestTable) -> Sequence[LedgerRow]:
-        return self.warehouse.ledgers([table])[table.key]
+        """A table's batches without corrections, which cover no interval."""
+        rows = self.warehouse.ledgers([table])[table.key]
+        return [row for row in rows if not row.is_correction]
 
     def _landing_connection(self) -> Connection | None:
         """None where none is declared: boto3 then looks for credentials in its own way."""

@@ -53,12 +53,12 @@ def test_every_file_is_imported(dagbag):
 
 def test_airflow_reads_only_the_files_that_make_dags():
     found = {Path(file).name for file in list_py_file_paths(DAGS)}
-    assert found == {"ingest.py", "transform.py"}
+    assert found == {"audit.py", "ingest.py", "transform.py"}
 
 
 def test_every_declared_table_has_a_dag_and_nothing_else_has(dagbag, catalog):
     ingest = {f"ingest__{table.source}__{table.name}" for table in catalog.tables}
-    assert set(dagbag.dags) == ingest | {"transform"}
+    assert set(dagbag.dags) == ingest | {"audit", "transform"}
 
 
 def test_an_ingest_dag_plans_extracts_and_loads(dagbag, catalog):
@@ -178,7 +178,7 @@ def test_a_task_of_one_dag_makes_no_other(catalog, monkeypatch):
     assert [dag.dag_id for dag in ingest.ingest_dags(PROJECT)] == ["ingest__mysql__nps"]
 
 
-@pytest.mark.parametrize("file", ["ingest.py", "transform.py"])
+@pytest.mark.parametrize("file", ["audit.py", "ingest.py", "transform.py"])
 def test_parsing_imports_no_heavy_library(catalog, file):
     heavy = {"pandas", "pyarrow", "duckdb", "MySQLdb", "dbt", "obstore", "gspread"}
     code = (
@@ -289,6 +289,24 @@ def load(monkeypatch, catalog):
     )
     monkeypatch.setattr(AirflowProject, "pipeline", lambda _: carrier)
     return ingest.ingest_dag(PROJECT, catalog.tables[0]).get_task("load"), asked
+
+
+def test_where_keys_are_compared_a_task_does_it_even_if_nothing_is_new(catalog, dagbag):
+    nps = catalog.table("mysql.nps")
+    options = nps.options.model_copy(update={"deletes": "keys"})
+    dag = ingest.ingest_dag(PROJECT, dataclasses.replace(nps, options=options))
+    task = dag.get_task("mark_deletes")
+    assert task.upstream_task_ids == {"load"}
+    assert (task.trigger_rule, task.pool) == ("none_failed", "warehouse")
+    assert task.outlets == [PROJECT.raw_asset(nps)]
+
+
+def test_every_table_is_audited(dagbag, catalog):
+    tasks = dagbag.dags["audit"].tasks
+    assert {task.task_id for task in tasks} == {
+        f"{table.source}__{table.name}" for table in catalog.tables
+    }
+    assert {task.pool for task in tasks} == {"warehouse"}
 
 
 @pytest.mark.parametrize(

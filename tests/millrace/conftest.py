@@ -21,6 +21,7 @@ import pytest
 from millrace import cli
 from millrace.batch import WHOLE_TABLE, Interval
 from millrace.catalog import IngestTable
+from millrace.checksums.digests import KeyedDigest
 from millrace.checksums.witness import Witness
 from millrace.connections import Connection
 from millrace.dbt.project import Project
@@ -29,8 +30,8 @@ from millrace.pipeline import Pipeline
 from millrace.settings import Settings
 from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.source import MySQLSource
-from millrace.testing import Place, declared
-from millrace.warehouses.sql import quote
+from millrace.testing import Place, comparable, declared
+from millrace.warehouses.expressions import quote
 from millrace_sandbox.mysql import MySQLServer
 from sheets_standin import GoogleSheetsServer
 from tests.millrace.sheets import Workbook
@@ -124,6 +125,12 @@ class Database:
             rows = pa.Table.from_batches(batches, schema=extraction.schema)
             witness.refuse_differences()
         return rows
+
+    def digests(self, table: IngestTable, rows: pa.Table) -> list[KeyedDigest]:
+        """The digests that the server itself computes of the rows that were read."""
+        compared = comparable(rows.schema, *table.options.primary_key)
+        with self.source().by_key(table, compared, WHOLE_TABLE) as found:
+            return sorted(found.keyed(None), key=repr)
 
 
 @cache

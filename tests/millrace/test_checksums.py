@@ -22,7 +22,7 @@ from millrace.landing.landing import Landing
 from millrace.sources.mysql.types import to_array
 from millrace.testing import Place, ids
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
-from millrace.warehouses.sql import raw
+from millrace.warehouses.expressions import raw
 from tests.millrace.conftest import Database, Workspace
 
 TEXTS = st.lists(st.none() | st.text(max_size=20))

@@ -18,6 +18,7 @@ from millrace.batch import WHOLE_TABLE, Batch
 from millrace.errors import SourceMismatch, ValueDoesNotFit
 from millrace.landing.landing import Landing
 from millrace.sources.mysql.types import column_of
+from millrace.testing import digests_of
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
 from tests.millrace.test_mysql_client import connect
 
@@ -184,6 +185,7 @@ def test_every_type_arrives_exactly_and_so_does_its_null(
 
     assert rows.schema.field("v").type == arrow_type
     assert rows["v"].to_pylist() == [value for _, value in values] + [None]
+    assert mysql.digests(mysql.table("t"), rows) == digests_of(rows)
 
 
 EXPRESSIONS = (

@@ -15,7 +15,7 @@ from millrace.batch import WHOLE_TABLE, Interval
 from millrace.errors import MillraceError, SpreadsheetNotFound
 from millrace.google_sheets.client import spreadsheet_key
 from millrace.terminal import print_error, visible
-from millrace.warehouses.sql import quote
+from millrace.warehouses.expressions import quote
 from sheets_standin import GoogleSheetsServer, TabSpec
 from tests.millrace.sheets import Workbook
 from tests.millrace.shop import TARGETS, Shop, open_shop

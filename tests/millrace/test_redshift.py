@@ -30,8 +30,8 @@ from millrace.errors import (
 )
 from millrace.manifest import Manifest
 from millrace.testing import DAY, INTERVAL, Place, ids, ledger
+from millrace.warehouses.expressions import raw
 from millrace.warehouses.redshift.warehouse import RedshiftWarehouse
-from millrace.warehouses.sql import raw
 from millrace_sandbox.processes import LOOPBACK, poll
 from redshift_standin import RedshiftServer
 

@@ -1,6 +1,6 @@
 """The DAGs of a project: the one place that imports Airflow and Cosmos.
 
-Each of the two kinds of DAG needs one file, which only names the project:
+Each kind of DAG needs one file, which only names the project:
 
     from pathlib import Path
 
@@ -15,14 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from millrace.airflow.audit import audit_dag
     from millrace.airflow.ingest import ingest_dags
     from millrace.airflow.project import AirflowProject
     from millrace.airflow.transform import transform_dag
 
-__all__ = ["AirflowProject", "ingest_dags", "transform_dag"]
+__all__ = ["AirflowProject", "audit_dag", "ingest_dags", "transform_dag"]
 
 _MODULES = {
     "AirflowProject": "millrace.airflow.project",
+    "audit_dag": "millrace.airflow.audit",
     "ingest_dags": "millrace.airflow.ingest",
     "transform_dag": "millrace.airflow.transform",
 }

@@ -8,7 +8,15 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, Param, task
+from airflow.sdk import (
+    DAG,
+    BaseOperator,
+    CronDataIntervalTimetable,
+    Param,
+    TriggerRule,
+    XComArg,
+    task,
+)
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.outcomes import explained, look_again, refuse, unfold
@@ -100,8 +108,31 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
                 return take(table, manifest).rows
 
         # Airflow passes what these tasks return.
-        load(plan.output, extract.expand(partition=plan.output))  # type: ignore[arg-type]
+        loaded = load(plan.output, extract.expand(partition=plan.output))  # type: ignore[arg-type]
+        if table.options.deletes == "keys":
+            loaded >> _mark_deletes(project, table)
     return dag
+
+
+def _mark_deletes(project: AirflowProject, table: IngestTable) -> XComArg:
+    # Rows vanish when nothing is new, too.
+    @task(
+        pool=project.warehouse_pool,
+        outlets=[project.raw_asset(table)],
+        trigger_rule=TriggerRule.NONE_FAILED,
+    )
+    def mark_deletes() -> int:
+        """Compare the keys with the source's; returns how many rows were corrected."""
+        from millrace.audit.auditor import Auditor
+
+        with explained():
+            row = Auditor(project.pipeline()).mark_deletes(table)
+            if row is None:
+                log.info("No key differs.")
+                raise AirflowSkipException
+            return row.rows
+
+    return mark_deletes()
 
 
 class PlanBatch(BaseOperator):

@@ -9,6 +9,7 @@ from millrace.catalog.options import (
     Pii,
     PublishOptions,
     SchemaPolicy,
+    SoftDeletes,
 )
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Publication",
     "PublishOptions",
     "SchemaPolicy",
+    "SoftDeletes",
     "load_catalog",
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Pii(StrEnum):
@@ -78,6 +78,18 @@ class Cursor(BaseModel):
         return value
 
 
+class SoftDeletes(BaseModel):
+    """How a source marks the rows that it deletes.
+
+    Attributes:
+        soft: The column that is set in such a row: a time, or a flag that is neither 0 nor NULL.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    soft: str
+
+
 class IngestOptions(BaseModel):
     """The options of an ``ingest`` block that every kind of source has.
 
@@ -99,6 +111,10 @@ class IngestOptions(BaseModel):
             the raw column, and a column that the source no longer has stays. ``evolve``: a type
             that changed in another way also rewrites the raw column, if every value fits.
             ``freeze``: any difference refuses the batch.
+        deletes: What happens to loaded rows whose keys vanish at the source. ``ignore``: they stay.
+            ``keys``: after each batch the keys of both are compared, and such a row gets a version
+            with ``_deleted_at``. A block ``{soft: column}`` names the column with which the source
+            marks deleted rows; ``_deleted_at`` is set by it. Default: ``ignore``.
     """
 
     # A field cannot be called `schema`, which is a method of pydantic's models.
@@ -113,6 +129,7 @@ class IngestOptions(BaseModel):
     min_rows: int | None = Field(default=None, ge=0)
     min_row_ratio: float | None = Field(default=None, gt=0, le=1)
     verify: Literal["off", "counts", "values"] | None = None
+    deletes: Literal["ignore", "keys"] | SoftDeletes = "ignore"
     schema_policy: SchemaPolicy = Field(default=SchemaPolicy.ADDITIVE, alias="schema")
 
     @field_validator("schedule")
@@ -121,6 +138,15 @@ class IngestOptions(BaseModel):
         if not croniter.is_valid(value):
             raise ValueError("not a cron expression such as '0 6 * * *', nor a preset like @daily")
         return value
+
+    @model_validator(mode="after")
+    def _keys_need_a_key(self) -> Self:
+        if self.deletes == "keys" and (not self.primary_key or self.cursor is None):
+            raise ValueError(
+                "`deletes: keys` needs a primary_key and a cursor; a table without a cursor is "
+                "replaced as a whole"
+            )
+        return self
 
     @field_validator("verify", mode="before")
     @classmethod

@@ -98,7 +98,7 @@ class Landing:
 
     def new_attempt(self, batch: Batch) -> str:
         """The prefix of a new attempt at a batch; nothing is written yet."""
-        return f"{batch.table.replace('.', '/', 1)}/{batch.interval.slug}/{_token()}"
+        return f"{batch.table.replace('.', '/', 1)}/{batch.id}/{_token()}"
 
     def write(
         self,

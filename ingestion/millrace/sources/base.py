@@ -7,17 +7,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
 from millrace.connections import Connection
+from millrace.keyed_rows import KeyedRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from millrace.checksums.columns import Checksums
+    from millrace.checksums.digests import Compared, Key
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,51 @@ class Source(Protocol):
             SourceMismatch: a declared table, column or key is not there.
             ValueDoesNotFit: a value that its column's type cannot hold.
         """
+
+
+@runtime_checkable
+class KeyedSource(Source, Protocol):
+    """A source that computes by itself what its rows are, and finds rows by their keys."""
+
+    def by_key(
+        self, table: IngestTable, compared: Compared, interval: Interval
+    ) -> AbstractContextManager[SourceRows]:
+        """A table's rows by their keys, as they are now.
+
+        Args:
+            table: The declared table.
+            compared: Which columns are compared.
+            interval: The interval of the cursor that is compared.
+
+        Raises:
+            As ``extract``.
+        """
+
+    def rows_of(
+        self,
+        table: IngestTable,
+        compared: Compared,
+        keys: Sequence[Key],
+        interval: Interval,
+    ) -> AbstractContextManager[Extraction]:
+        """Read the rows with these keys whose cursor lies in an interval.
+
+        Args:
+            table: The declared table; what it leaves out is not read.
+            compared: Its key, with the types whose texts the keys are.
+            keys: The keys; a key that is not there brings no row.
+            interval: The interval of its cursor.
+
+        Raises:
+            As ``extract``.
+        """
+
+
+class SourceRows(KeyedRows, Protocol):
+    """A source's rows by their keys."""
+
+    def pieces(self) -> Sequence[KeyRange]:
+        """Ranges of the key, none of which takes long to read."""
 
 
 @dataclass(frozen=True)

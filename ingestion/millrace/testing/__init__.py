@@ -15,7 +15,17 @@ import pytest
 # Before they are imported, so that a failing assertion shows what it compared.
 pytest.register_assert_rewrite("millrace.testing.source", "millrace.testing.warehouse")
 
-from millrace.testing.place import DAY, INTERVAL, Place, batches_of, declared, ids, ledger
+from millrace.testing.place import (
+    DAY,
+    INTERVAL,
+    Place,
+    batches_of,
+    comparable,
+    declared,
+    digests_of,
+    ids,
+    ledger,
+)
 from millrace.testing.source import CursorContract, Served, SourceContract
 from millrace.testing.warehouse import WarehouseContract
 
@@ -28,7 +38,9 @@ __all__ = [
     "SourceContract",
     "WarehouseContract",
     "batches_of",
+    "comparable",
     "declared",
+    "digests_of",
     "ids",
     "ledger",
 ]

@@ -12,10 +12,12 @@ import pyarrow as pa
 
 from millrace.batch import Batch, Interval
 from millrace.catalog import Cursor, IngestOptions, IngestTable, Pii
+from millrace.checksums.digests import Compared, KeyedDigest, of_rows
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest, Part
 from millrace.warehouses.base import LedgerRow, Warehouse
-from millrace.warehouses.sql import SqlWarehouse, quote, raw
+from millrace.warehouses.expressions import quote, raw
+from millrace.warehouses.sql import SqlWarehouse
 
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
 NEXT_DAY = DAY + timedelta(days=1)
@@ -145,6 +147,18 @@ def declared(
         pii=pii or {},
         file="models/staging/mysql/_mysql__sources.yml",
     )
+
+
+def comparable(schema: pa.Schema, *key: str) -> Compared:
+    """All columns that have a text, to be compared by a key."""
+    return Compared(key, pa.schema([one for one in schema if not pa.types.is_floating(one.type)]))
+
+
+def digests_of(rows: pa.Table, *key: str) -> list[KeyedDigest]:
+    """The digests of rows, by their key (default: ``id``), in order."""
+    compared = comparable(rows.schema, *key or ("id",))
+    found = [one for batch in batches_of(rows) for one in of_rows(batch, compared)]
+    return sorted(found, key=repr)
 
 
 def ledger(warehouse: Warehouse, table: IngestTable) -> Sequence[LedgerRow]:

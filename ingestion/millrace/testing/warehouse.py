@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,8 +13,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
-from millrace.batch import WHOLE_TABLE, Batch, Interval
+from millrace.audit.read_rows import ReadRows
+from millrace.batch import EVERY_KEY, WHOLE_TABLE, Batch, Interval, KeyRange
 from millrace.catalog import SchemaPolicy
+from millrace.checksums.columns import Tally
+from millrace.checksums.digests import in_block, keys_of_block
 from millrace.errors import (
     CountMismatch,
     PartCorrupt,
@@ -20,9 +25,18 @@ from millrace.errors import (
     SchemaConflict,
     WarehouseError,
 )
-from millrace.testing.place import DAY, INTERVAL, NEXT_DAY, Place, ids, ledger
-from millrace.warehouses.base import LEDGER
-from millrace.warehouses.sql import quote, raw
+from millrace.testing.place import (
+    DAY,
+    INTERVAL,
+    NEXT_DAY,
+    Place,
+    batches_of,
+    comparable,
+    ids,
+    ledger,
+)
+from millrace.warehouses.base import LEDGER, LedgerRow
+from millrace.warehouses.expressions import quote, raw
 
 SECOND = Interval(NEXT_DAY, NEXT_DAY + timedelta(days=1))
 THIRD = Interval(NEXT_DAY + timedelta(days=1), NEXT_DAY + timedelta(days=2))
@@ -35,6 +49,62 @@ SEEN = {
         lambda moment: moment.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None),
     ),
 }
+
+
+VALUES = pa.table(
+    {
+        "id": pa.array([-(2**63), 0, 2**63 - 1], pa.int64()),
+        "whole": pa.array([Decimal(2**64 - 1), Decimal(0), Decimal(7)], pa.decimal128(20, 0)),
+        "decimal": pa.array(
+            [Decimal("0.0000000001"), Decimal("-0.5"), Decimal(0)], pa.decimal128(38, 10)
+        ),
+        "text": pa.array(["좋아요 🎉 '\"\\|", "", "a|b"], pa.string()),
+        "date": pa.array([date(1000, 1, 1), date(9999, 12, 31), date(2026, 1, 1)], pa.date32()),
+        "aware": pa.array(
+            [datetime(1000, 1, 1, 1, tzinfo=UTC), DAY, NEXT_DAY], pa.timestamp("us", "UTC")
+        ),
+        "naive": pa.array([datetime(9999, 12, 31, 23, 59, 59, 9), None, None], pa.timestamp("us")),
+        "bool": pa.array([True, False, None], pa.bool_()),
+        "int16": pa.array([-32768, 0, None], pa.int16()),
+        "nothing": pa.array([None, "", "x"], pa.string()),
+    }
+)
+ONLY_ID = comparable(pa.schema([("id", pa.int32())]), "id")
+
+
+def edited(
+    hours: Mapping[int, int], *, score: int = 0, deleted: datetime | None = None
+) -> pa.Table:
+    """Rows with these ids, each edited so many hours after ``DAY``."""
+    moments = [DAY.replace(tzinfo=None) + timedelta(hours=hour) for hour in hours.values()]
+    columns = {
+        "score": pa.array([score] * len(hours), pa.int32()),
+        "updated_at": pa.array(moments, pa.timestamp("us")),
+    }
+    if deleted is not None:
+        mark = deleted.replace(tzinfo=None)
+        columns["_deleted_at"] = pa.array([mark] * len(hours), pa.timestamp("us"))
+    return ids(*hours, **columns)
+
+
+def correct(place: Place, rows: pa.Table, at: datetime = DAY) -> LedgerRow:
+    """Land and load a correction."""
+    batch = Batch("mysql.nps", corrected_at=at)
+    return place.load_manifest(place.land(rows, batch=batch))
+
+
+def current(place: Place) -> dict[int, int]:
+    """The score of each row that is there now."""
+    keys = [(str(key),) for (key,) in place.rows()]
+    with place.warehouse.by_key(place.table, ONLY_ID, WHOLE_TABLE) as loaded:
+        rows = loaded.current(sorted(set(keys)))
+    return dict(zip(rows["id"].to_pylist(), rows["score"].to_pylist(), strict=True))
+
+
+def keys_of(place: Place, interval: Interval = WHOLE_TABLE) -> set[str]:
+    """The keys that are compared of an interval."""
+    with place.warehouse.by_key(place.table, ONLY_ID, interval) as loaded:
+        return {key for row in loaded.keyed(None) for key in row.key}
 
 
 class WarehouseContract:
@@ -79,6 +149,98 @@ class WarehouseContract:
             f"WHERE {quote('bool')} IS NULL"
         )
         assert nulls == [(None,) * len(values)]
+
+    @pytest.mark.parametrize(
+        "key", [("id",), ("whole",), ("text", "id"), ("date", "decimal", "aware")]
+    )
+    def test_a_row_has_the_same_digest_and_bucket_as_at_its_source(
+        self, place: Place, key: str
+    ) -> None:
+        place = place.with_options(cursor=None)
+        place.load(VALUES, WHOLE_TABLE)
+        assert place.warehouse.comparable(place.table, VALUES.schema) == VALUES.schema
+        compared = comparable(VALUES.schema, *key.split())
+        read = ReadRows(lambda: nullcontext(batches_of(VALUES)), compared)
+        with place.warehouse.by_key(place.table, compared, WHOLE_TABLE) as loaded:
+            assert set(loaded.keyed(None)) == set(read.keyed(None))
+            assert loaded.fingerprints() == read.fingerprints()
+            for bucket in read.fingerprints():
+                assert set(loaded.keyed([bucket])) == set(read.keyed([bucket]))
+
+    def test_only_the_current_versions_inside_the_interval_are_compared(self, place: Place) -> None:
+        place.load(edited({1: 1, 2: 2}))
+        place.load(edited({2: 30, 3: 31}), SECOND)
+        assert keys_of(place) == {"1", "2", "3"}
+        assert keys_of(place, INTERVAL) == {"1"}
+        assert keys_of(place, SECOND) == {"2", "3"}
+
+    def test_whole_numbers_are_bits_of_blocks(self, place: Place) -> None:
+        keys = [-(2**63), -64, -32, -31, -1, 0, 1, 31, 32, 2**62]
+        place = place.with_options(cursor=None)
+        place.load(pa.table({"id": pa.array(keys, pa.int64())}), WHOLE_TABLE)
+        compared = comparable(pa.schema([("id", pa.int64())]), "id")
+        for after, through in ((None, None), (("-32",), ("31",))):
+            with place.warehouse.by_key(place.table, compared, WHOLE_TABLE) as loaded:
+                blocks = loaded.blocks(KeyRange(after, through))
+            found = [int(key) for item in blocks.items() for (key,) in keys_of_block(*item)]
+            assert sorted(found) == (keys if after is None else [-31, -1, 0, 1, 31])
+
+    def test_a_correction_replaces_nothing_but_itself(self, place: Place) -> None:
+        place.load(edited({1: 1, 2: 2}))
+        for _ in range(2):
+            correct(place, edited({1: 1}, score=7))
+        assert len(place.rows()) == 3
+        _, correction = ledger(place.warehouse, place.table)
+        assert (correction.is_correction, correction.rows) == (True, 1)
+        assert current(place) == {1: 7, 2: 0}
+        # What is read again as a whole takes the place of corrections, too.
+        place.reload(edited({1: 1}), Interval(None, NEXT_DAY))
+        assert len(ledger(place.warehouse, place.table)) == 1
+
+    def test_a_row_that_is_marked_as_deleted_is_gone_until_it_is_there_again(
+        self, place: Place, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        place = place.with_options(deletes="keys")
+        place.load(edited({1: 1, 2: 20, 3: 3}))
+        correct(place, edited({2: 20, 3: 3}, deleted=DAY))
+        assert current(place) == {1: 0}
+        with place.warehouse.by_key(place.table, ONLY_ID, WHOLE_TABLE) as loaded:
+            assert loaded.blocks(EVERY_KEY) == {0: in_block(1)[1]}
+            assert loaded.batch_rows()["correction_20261001T000000Z"] == 2
+        # One comes again with a later batch, the other as it was long before.
+        place.load(edited({3: 40}), SECOND)
+        assert current(place) == {1: 0, 3: 0}
+        # Nobody is told of a column that is Millrace's own.
+        assert not caplog.records
+        correct(place, edited({2: 5}, score=7), NEXT_DAY)
+        assert current(place) == {1: 0, 2: 7, 3: 0}
+        counts = {row.batch_id: row.rows for row in ledger(place.warehouse, place.table)}
+        with place.warehouse.by_key(place.table, ONLY_ID, WHOLE_TABLE) as loaded:
+            assert loaded.batch_rows() == counts
+        assert "2 later versions are gone" in caplog.text
+
+    def test_what_somebody_changed_in_a_raw_table_is_found_and_undone(self, place: Place) -> None:
+        rows = edited({1: 1, 2: 2, 3: 3})
+        tally = Tally(rows.schema)
+        for batch in batches_of(rows):
+            tally.add(batch)
+        manifest = place.land(rows, checksums=lambda: tally.checksums)
+        row = place.load_manifest(manifest)
+
+        def differing() -> Sequence[str]:
+            return place.warehouse.differing_columns(place.table, manifest, row, place.landing)
+
+        assert differing() == []
+        place.query(f"UPDATE {raw(place.table)} SET score = 9 WHERE id = 2")
+        assert differing() == ["score"]
+        place.query(f"DELETE FROM {raw(place.table)} WHERE id = 1")
+        place.query(f"INSERT INTO {raw(place.table)} SELECT * FROM {raw(place.table)} WHERE id = 3")
+        with place.warehouse.by_key(place.table, ONLY_ID, WHOLE_TABLE) as loaded:
+            assert loaded.doubled() == [(row.batch_id, ("3",))]
+            assert loaded.batch_rows() == {row.batch_id: 3}
+        place.warehouse.discard(place.table, row.batch_id)
+        assert place.rows() == []
+        assert ledger(place.warehouse, place.table) == []
 
     def test_a_batch_without_rows_makes_the_table_and_is_remembered(self, place: Place) -> None:
         assert place.load(ids()).rows == 0

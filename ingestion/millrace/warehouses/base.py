@@ -15,11 +15,14 @@ from millrace.batch import WHOLE_TABLE, Interval
 from millrace.catalog import IngestTable
 from millrace.catalog.kinds import WAREHOUSES, needing
 from millrace.errors import ProjectError
+from millrace.keyed_rows import KeyedRows
 from millrace.manifest import Manifest, Part
 from millrace.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from millrace.checksums.digests import Compared, Key
 
 BATCH_COLUMN = "_batch_id"
 LOADED_COLUMN = "_loaded_at"
@@ -65,6 +68,8 @@ class LedgerRow:
         loaded_at: When the load committed, in UTC; grows from load to load of one table.
         verified: How source, landing and raw table were compared: ``values`` or ``counts``; None:
             not at all, or by a version that did not say.
+        is_correction: Whether the batch holds single rows that were found to differ from the
+            source's, and no interval.
     """
 
     table: str
@@ -77,6 +82,7 @@ class LedgerRow:
     extracted_at: datetime
     loaded_at: datetime
     verified: str | None = None
+    is_correction: bool | None = None
 
     @property
     def interval(self) -> Interval:
@@ -91,6 +97,19 @@ class LedgerRow:
         read_until = self.extracted_at - _CLOCKS_DIFFER
         is_nothing = self.start is not None and self.start >= read_until
         return WHOLE_TABLE if is_nothing else Interval(self.start, read_until)
+
+
+class LoadedRows(KeyedRows, Protocol):
+    """The current version of each row of a raw table, by its key."""
+
+    def current(self, keys: Sequence[Key]) -> pa.Table:
+        """The rows with these keys, without Millrace's own columns."""
+
+    def doubled(self) -> Sequence[tuple[str, Key]]:
+        """The keys that one batch has loaded more than once, each with the batch's id."""
+
+    def batch_rows(self) -> Mapping[str, int]:
+        """How many rows each batch has in the raw table, by the batch's id."""
 
 
 class Warehouse(Protocol):
@@ -171,6 +190,57 @@ class Warehouse(Protocol):
         Raises:
             As ``load``; a ``SchemaConflict`` is then a raw table that Millrace did not make, or
             a column that no raw table can have.
+        """
+
+    def comparable(self, table: IngestTable, schema: pa.Schema) -> pa.Schema:
+        """Which of a source's columns can be compared with the raw table's.
+
+        Args:
+            table: The table.
+            schema: The source's columns.
+
+        Returns:
+            Those that the raw table has with a type that writes the same texts.
+
+        Raises:
+            As ``raw_types``.
+        """
+
+    def by_key(
+        self, table: IngestTable, compared: Compared, interval: Interval
+    ) -> AbstractContextManager[LoadedRows]:
+        """The current version of each loaded row, by its key.
+
+        Args:
+            table: The table, which has been loaded.
+            compared: Which columns are compared.
+            interval: The interval of the cursor that is compared.
+
+        Raises:
+            As ``raw_types``.
+        """
+
+    def differing_columns(
+        self, table: IngestTable, manifest: Manifest, row: LedgerRow, landed: Landed
+    ) -> Sequence[str]:
+        """The columns in which a loaded batch has other values than were landed.
+
+        Args:
+            table: The table.
+            manifest: What was landed, with its checksums.
+            row: The batch's row in the ledger.
+            landed: Where its parts are.
+
+        Raises:
+            As ``load``.
+        """
+
+    def discard(self, table: IngestTable, batch_id: str) -> None:
+        """Delete a batch from the raw table and from the ledger.
+
+        Raises:
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
         """
 
     def read(

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from millrace.arrow_types import common_type, is_castable
 from millrace.catalog import IngestTable, SchemaPolicy
+from millrace.deletes import DELETED_COLUMN
 from millrace.errors import SchemaConflict
 
 
@@ -120,6 +121,11 @@ class _Changes:
     missing: Mapping[str, pa.DataType]
     retyped: Mapping[str, tuple[pa.DataType, pa.DataType]]
 
+    @property
+    def added_by_source(self) -> Mapping[str, pa.DataType]:
+        """The new columns without Millrace's own."""
+        return {name: type_ for name, type_ in self.new.items() if name != DELETED_COLUMN}
+
     @classmethod
     def between(
         cls, table: IngestTable, existing: Mapping[str, pa.DataType], incoming: pa.Schema
@@ -127,6 +133,8 @@ class _Changes:
         # Warehouses fold case: a column whose name only changed its case is the same column.
         known = {name.lower(): type_ for name, type_ in existing.items()}
         coming = {name.lower() for name in (*incoming.names, *table.left_out)}
+        # Only corrections bring the mark of rows that have vanished at the source.
+        coming.add(DELETED_COLUMN)
         missing = {name: type_ for name, type_ in existing.items() if name.lower() not in coming}
         new, retyped = {}, {}
         for column in incoming:
@@ -160,7 +168,7 @@ def _new_types(
 def _refuse_any(table: IngestTable, changes: _Changes) -> None:
     """Refuse every difference: the raw table's columns are frozen."""
     found = [
-        *(f"{name} ({type_}) is new" for name, type_ in changes.new.items()),
+        *(f"{name} ({type_}) is new" for name, type_ in changes.added_by_source.items()),
         *(f"{name} is gone" for name in changes.missing),
         *([_retypings(table, changes.retyped)] if changes.retyped else []),
     ]
@@ -180,7 +188,7 @@ def _told(
     widen: Mapping[str, pa.DataType],
     rewrite: Mapping[str, tuple[pa.DataType, pa.DataType]],
 ) -> Iterator[str]:
-    for name, type_ in changes.new.items():
+    for name, type_ in changes.added_by_source.items():
         yield (
             f"{table.key} has the new column {name} ({type_}): {_raw(table)} gets it, with NULL in "
             "the rows that are loaded already."

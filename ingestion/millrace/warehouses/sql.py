@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from millrace.batch import Interval
+from millrace.batch import Batch, Interval
 from millrace.catalog import IngestTable
 from millrace.checksums.columns import Checksums, differing
-from millrace.cursor import CursorClock
+from millrace.checksums.digests import Compared
 from millrace.errors import CountMismatch, SchemaConflict
 from millrace.manifest import Manifest
-from millrace.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.base import (
+    BATCH_COLUMN,
+    LEDGER,
+    LOADED_COLUMN,
+    Landed,
+    LedgerRow,
+)
 from millrace.warehouses.evolution import conflict, plan_evolution, refuse_ambiguous_names
+from millrace.warehouses.expressions import cursor_bounds, naive, quote, raw
+from millrace.warehouses.raw_rows import Dialect, RawRows
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +47,7 @@ _LEDGER_COLUMNS = (
     "loaded_at TIMESTAMP NOT NULL",
 )
 # What later versions keep, too: a ledger gets such a column with its next load.
-_LATER_LEDGER_COLUMNS = {"verified": "VARCHAR(16)"}
+_LATER_LEDGER_COLUMNS = {"verified": "VARCHAR(16)", "is_correction": "BOOLEAN"}
 
 
 class Session(Protocol):
@@ -52,6 +59,11 @@ class Session(Protocol):
         Returns:
             Its rows; none for a statement that has no result.
         """
+
+    def table(
+        self, query: str, parameters: Sequence[Any], types: Mapping[str, pa.DataType]
+    ) -> pa.Table:
+        """The rows of a query, with these columns."""
 
 
 class SqlWarehouse(ABC):
@@ -88,6 +100,33 @@ class SqlWarehouse(ABC):
         with self._session() as session:
             return self._columns(session, table)
 
+    def comparable(self, table: IngestTable, schema: pa.Schema) -> pa.Schema:
+        """Which columns can be compared; see ``Warehouse.comparable``."""
+        types = {name.lower(): type_ for name, type_ in self.raw_types(table).items()}
+        dialect = self._dialect(table)
+        return pa.schema(
+            [
+                field
+                for field in schema
+                if _writes_alike(types.get(field.name.lower()), field.type)
+                and dialect.text(field) is not None
+            ]
+        )
+
+    @contextmanager
+    def by_key(
+        self, table: IngestTable, compared: Compared, interval: Interval
+    ) -> Iterator[RawRows]:
+        """The current rows by key; see ``Warehouse.by_key``."""
+        with self._session() as session:
+            types = self._columns(session, table)
+            dialect = self._dialect(table)
+            yield RawRows(session, dialect, table, types, compared, interval)
+
+    @abstractmethod
+    def _dialect(self, table: IngestTable) -> Dialect:
+        """How the warehouse writes what SQL leaves open."""
+
     @abstractmethod
     def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
         """The columns of a relation; see ``Warehouse.columns``."""
@@ -101,7 +140,7 @@ class SqlWarehouse(ABC):
                 self._claim(session, table, manifest.schema)
                 earlier = self._ledger(session, table)
                 interval = manifest.batch.interval
-                replaced = [row.batch_id for row in earlier if interval.contains(row.interval)]
+                replaced = [row.batch_id for row in earlier if _replaces(manifest.batch, row)]
                 if replaced:
                     # First, because what is replaced need not fit the new columns.
                     _forget(session, table, replaced)
@@ -111,7 +150,10 @@ class SqlWarehouse(ABC):
                         self._trim(session, table, row, manifest)
                 row = _row(table, manifest, _stamp(earlier))
                 self._fill(session, table, manifest, columns, row.loaded_at, landed)
+                taken_back = self._take_back(session, table, row)
                 _write_ledger(session, table, row)
+        if taken_back:
+            log.warning("%s", _told_older(table, taken_back))
         for text in told:
             log.warning("%s", text)
         return row
@@ -143,6 +185,21 @@ class SqlWarehouse(ABC):
     def _ledger(session: Session, table: IngestTable) -> list[LedgerRow]:
         """A table's rows in its ledger, which ``_make`` has brought up to date."""
         return _ledger(session, {table.schema: set(_LATER_LEDGER_COLUMNS)}, [table.key])
+
+    def differing_columns(
+        self, table: IngestTable, manifest: Manifest, row: LedgerRow, landed: Landed
+    ) -> list[str]:
+        """Compare a loaded batch with what was landed; see ``Warehouse.differing_columns``."""
+        with self._session() as session:
+            there = {name.lower() for name in self._columns(session, table)}
+            columns = [name for name in manifest.schema.names if name.lower() in there]
+            checksums = self._checksums(session, table, manifest, columns, row.loaded_at, landed)
+        return differing(*checksums)
+
+    def discard(self, table: IngestTable, batch_id: str) -> None:
+        """Delete a batch; see ``Warehouse.discard``."""
+        with self._session() as session, self._transaction(session):
+            _forget(session, table, [batch_id])
 
     def _refuse_foreign(self, session: Session, table: IngestTable) -> None:
         """Refuse to replace a table that Millrace did not make."""
@@ -265,22 +322,14 @@ class SqlWarehouse(ABC):
         self, session: Session, table: IngestTable, row: LedgerRow, manifest: Manifest
     ) -> None:
         """Delete from an earlier batch the rows that a batch with a lookback has read again."""
-        cursor, start = table.options.cursor, manifest.batch.interval.start
-        if cursor is None or cursor.column not in manifest.schema.names:
-            return
-        type_ = manifest.schema.field(cursor.column).type
-        if not pa.types.is_temporal(type_):
+        start = manifest.batch.interval.start
+        types = dict(zip(manifest.schema.names, manifest.schema.types, strict=True))
+        bounds = cursor_bounds(table, types, Interval(start))
+        if not bounds:
             # The cursor is hashed: older versions of rows stay, and dbt takes the newest.
             return
-        if pa.types.is_timestamp(type_) and type_.tz:
-            clock, sql_type = CursorClock(), "TIMESTAMP WITH TIME ZONE"
-        else:
-            clock, sql_type = CursorClock(ZoneInfo(cursor.time_zone or "UTC")), "TIMESTAMP"
-        # The same bound as in the query to the source.
-        bound, _ = clock.bounds(Interval(start))
-        zone = "+00:00" if sql_type != "TIMESTAMP" else ""
-        condition = f"{BATCH_COLUMN} = ? AND {quote(cursor.column)} >= CAST(? AS {sql_type})"
-        values = [row.batch_id, f"{bound}{zone}"]
+        [(since, bound)] = bounds
+        condition, values = f"{BATCH_COLUMN} = ? AND {since}", [row.batch_id, bound]
         ((count,),) = session.run(f"SELECT COUNT(*) FROM {raw(table)} WHERE {condition}", values)
         session.run(f"DELETE FROM {raw(table)} WHERE {condition}", values)
         session.run(
@@ -288,6 +337,39 @@ class SqlWarehouse(ABC):
             "WHERE table_name = ? AND batch_id = ?",
             [naive(start), count, table.key, row.batch_id],
         )
+
+    def _take_back(self, session: Session, table: IngestTable, row: LedgerRow) -> int:
+        """Delete the versions that come after those of a correction, which is what the source has.
+
+        Returns:
+            How many there were: a row that was restored at its source may be older than it was.
+        """
+        if not row.is_correction or table.cursor_column is None:
+            return 0
+        same = " AND ".join(
+            f"again.{quote(name)} = {raw(table)}.{quote(name)}"
+            for name in table.options.primary_key
+        )
+        cursor = quote(table.cursor_column)
+        where = (
+            f"{BATCH_COLUMN} <> ? AND EXISTS (SELECT 1 FROM {raw(table)} AS again WHERE {same} "
+            f"AND again.{BATCH_COLUMN} = ? AND again.{LOADED_COLUMN} = ? "
+            f"AND again.{cursor} < {raw(table)}.{cursor})"
+        )
+        values = [row.batch_id, row.batch_id, naive(row.loaded_at)]
+        later = session.run(
+            f"SELECT {BATCH_COLUMN}, COUNT(*) FROM {raw(table)} WHERE {where} "
+            f"GROUP BY {BATCH_COLUMN}",
+            values,
+        )
+        session.run(f"DELETE FROM {raw(table)} WHERE {where}", values)
+        for batch_id, count in later:
+            session.run(
+                f"UPDATE {_ledger_of(table)} SET row_count = row_count - ? "
+                "WHERE table_name = ? AND batch_id = ?",
+                [count, table.key, batch_id],
+            )
+        return sum(count for _, count in later)
 
     def _evolve(
         self, session: Session, table: IngestTable, incoming: pa.Schema
@@ -356,23 +438,26 @@ class SqlWarehouse(ABC):
         session.run(f"CREATE TABLE {raw(table)} ({', '.join(columns)}){options}")
 
 
-def raw(table: IngestTable) -> str:
-    """The raw table's quoted name."""
-    return f"{quote(table.schema)}.{quote(table.identifier)}"
-
-
-def quote(identifier: str) -> str:
-    """An identifier in double quotes."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def naive(time: datetime | None) -> datetime | None:
-    """A time as the warehouse keeps it: in UTC, without a zone."""
-    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
-
-
 def _ledger_of(table: IngestTable) -> str:
     return f"{quote(table.schema)}.{LEDGER}"
+
+
+def _writes_alike(loaded: pa.DataType | None, read: pa.DataType) -> bool:
+    """Whether the raw table's type writes a value's text as the source's does."""
+    if loaded is None or loaded == read:
+        return loaded is not None
+    scales = [
+        0 if pa.types.is_integer(one) else one.scale if pa.types.is_decimal(one) else None
+        for one in (loaded, read)
+    ]
+    return scales[0] is not None and scales[0] == scales[1]
+
+
+def _replaces(batch: Batch, row: LedgerRow) -> bool:
+    """Whether a batch takes the place of one that was loaded earlier."""
+    if batch.corrected_at is not None:
+        return batch.id == row.batch_id
+    return batch.interval.contains(row.interval)
 
 
 def _is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bool:
@@ -402,6 +487,7 @@ def _row(table: IngestTable, manifest: Manifest, loaded_at: datetime) -> LedgerR
         extracted_at=manifest.extracted_at,
         loaded_at=loaded_at,
         verified=manifest.verified,
+        is_correction=manifest.batch.corrected_at is not None,
     )
 
 
@@ -415,6 +501,14 @@ def _told_dropped(table: IngestTable, views: Sequence[str]) -> str:
     return (
         f"The new shape of {table.schema}.{table.identifier} has dropped the views that read it "
         f"({', '.join(views)}), and those that read them: `dbt build` makes dbt's own again."
+    )
+
+
+def _told_older(table: IngestTable, versions: int) -> str:
+    return (
+        f"{table.key}: rows are at their source as they were before, so {versions:,} later "
+        f"versions are gone from {table.schema}.{table.identifier}. Incremental models keep them "
+        f"until `dbt build --full-refresh --select source:{table.key}+`."
     )
 
 
@@ -475,6 +569,7 @@ def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
         "extracted_at": naive(row.extracted_at),
         "loaded_at": naive(row.loaded_at),
         "verified": row.verified,
+        "is_correction": row.is_correction,
     }
     session.run(
         f"INSERT INTO {_ledger_of(table)} ({', '.join(values)}) "

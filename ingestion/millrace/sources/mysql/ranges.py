@@ -191,18 +191,18 @@ def _compare(key: Sequence[Column], operator: str, values: Key) -> Condition:
     """Compare a key with values, by column: for a row comparison, MySQL uses no index range."""
     column, *others = key
     value, *other_values = values
-    name, literal = quote(column.name), _literal(column, value)
+    name, bound = quote(column.name), literal(column, value)
     if not others:
-        return Condition(f"{name} {operator} {literal.sql}", literal.arguments)
-    strict = Condition(f"{name} {operator[0]} {literal.sql}", literal.arguments)
+        return Condition(f"{name} {operator} {bound.sql}", bound.arguments)
+    strict = Condition(f"{name} {operator[0]} {bound.sql}", bound.arguments)
     rest = _compare(others, operator, tuple(other_values))
     return Condition(
-        f"{strict.sql} OR ({name} = {literal.sql} AND ({rest.sql}))",
-        (*literal.arguments, *literal.arguments, *rest.arguments),
+        f"{strict.sql} OR ({name} = {bound.sql} AND ({rest.sql}))",
+        (*bound.arguments, *bound.arguments, *rest.arguments),
     )
 
 
-def _literal(column: Column, value: str) -> Condition:
+def literal(column: Column, value: str) -> Condition:
     """A value as MySQL compares it exactly: a number as a number, not as text."""
     if pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
         return Condition(str(Decimal(value)))

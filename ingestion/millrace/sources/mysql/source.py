@@ -25,14 +25,18 @@ from millrace.sources.base import Closing, Extraction, SourceColumn
 from millrace.sources.mysql.client import MySQLError
 from millrace.sources.mysql.counter import Counter
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
+from millrace.sources.mysql.keyed import KeyedTable
 from millrace.sources.mysql.options import MySQLOptions
 from millrace.sources.mysql.ranges import Condition, in_range, split, where_clause
 from millrace.sources.mysql.relation import Relation
 from millrace.sources.mysql.rows import record_batches, schema_of
 from millrace.sources.mysql.session import Server, Session
-from millrace.sources.mysql.types import quote
+from millrace.sources.mysql.types import Column, quote
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from millrace.checksums.digests import Compared, Key
     from millrace.connections import Connection
 
 log = logging.getLogger(__name__)
@@ -243,6 +247,38 @@ class MySQLSource:
                 sum(rows) if is_counted else None,
                 together(checksums) if checksums and len(checksums) == len(ranges) else None,
             )
+
+    @contextmanager
+    def by_key(
+        self, table: IngestTable, compared: Compared, interval: Interval
+    ) -> Iterator[KeyedTable]:
+        """A table's rows by their keys; see ``KeyedSource.by_key``."""
+        options = _options(table)
+        with self._server.connected() as session:
+            relation = self._relation(session, options)
+            scope = _interval(session, relation, options.cursor, interval)
+            yield KeyedTable(session, relation, compared, scope)
+
+    @contextmanager
+    def rows_of(
+        self, table: IngestTable, compared: Compared, keys: Sequence[Key], interval: Interval
+    ) -> Iterator[Extraction]:
+        """Read rows by their keys; see ``KeyedSource.rows_of``."""
+        with self.by_key(table, compared, interval) as rows:
+            columns = rows.relation.columns(table.left_out)
+            schema = schema_of(columns)
+            yield Extraction(schema, (self._chosen(rows, keys, columns, schema),))
+
+    def _chosen(
+        self, rows: KeyedTable, keys: Sequence[Key], columns: Sequence[Column], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        names = ", ".join(column.expression for column in columns)
+        for conditions in rows.chosen(keys):
+            where, arguments = where_clause(conditions)
+            result = rows.session.stream(
+                f"SELECT {names} FROM {rows.relation.quoted}{where}", arguments, schema.types
+            )
+            yield from record_batches(result, columns, schema, str(rows.relation))
 
     def _see_one_moment(
         self, sessions: Sequence[Session], relation: Relation, *, is_interval: bool

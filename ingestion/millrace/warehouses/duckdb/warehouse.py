@@ -28,7 +28,10 @@ from millrace.errors import (
 )
 from millrace.manifest import Manifest
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
-from millrace.warehouses.sql import SqlWarehouse, naive, quote, raw
+from millrace.warehouses.duckdb.dialect import DuckDBDialect
+from millrace.warehouses.expressions import naive, quote, raw
+from millrace.warehouses.raw_rows import Dialect
+from millrace.warehouses.sql import SqlWarehouse
 
 _TYPES = {
     pa.bool_(): "BOOLEAN",
@@ -182,6 +185,9 @@ class DuckDBWarehouse(SqlWarehouse):
             if name not in (BATCH_COLUMN, LOADED_COLUMN)
         }
 
+    def _dialect(self, table: IngestTable) -> Dialect:
+        return DuckDBDialect()
+
     def _type(self, type_: pa.DataType) -> str:
         if pa.types.is_decimal(type_):
             return f"DECIMAL({type_.precision},{type_.scale})"
@@ -257,6 +263,13 @@ class DuckDBSession:
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement; see ``Session.run``."""
         return self.connection.execute(statement, list(parameters)).fetchall()
+
+    def table(
+        self, query: str, parameters: Sequence[Any], types: Mapping[str, pa.DataType]
+    ) -> pa.Table:
+        """The rows of a query; see ``Session.table``."""
+        found = self.connection.sql(query, params=list(parameters))
+        return found.to_arrow_table().cast(pa.schema(types.items()))
 
 
 def _described(session: DuckDBSession, schema: str, identifier: str) -> dict[str, str]:

@@ -47,8 +47,11 @@ from millrace.errors import (
 from millrace.manifest import Manifest
 from millrace.settings import Settings
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.expressions import naive, quote, raw
+from millrace.warehouses.raw_rows import Dialect
+from millrace.warehouses.redshift.dialect import MAX_VARCHAR, RedshiftDialect, sql_type
 from millrace.warehouses.redshift.options import RedshiftOptions
-from millrace.warehouses.sql import SqlWarehouse, naive, quote, raw
+from millrace.warehouses.sql import SqlWarehouse
 
 # The cluster's timeout for a statement comes this much earlier than the client's.
 _GRACE_SECONDS = 30
@@ -63,8 +66,6 @@ _PROBES = {
 }
 _RETRY_SECONDS = 600
 _STAGED = "millrace_staged"
-_MAX_VARCHAR = 65_535
-_MAX_VARBYTE = 1_024_000
 # A message quotes names and values, so it is matched as a whole where the SQLSTATE does not tell.
 _IN_THE_WAY_STATES = {
     # A serialization failure, a deadlock.
@@ -90,19 +91,6 @@ _WRONG_LOGIN = re.compile(r"(FATAL: *)?password authentication failed for user .
 _UNTRUSTED = "certificate verify failed"
 _CONTEXT = re.compile(r"^\s*context:\s*(.*\S)", re.MULTILINE)
 
-_TYPES = {
-    pa.bool_(): "BOOLEAN",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.float32(): "REAL",
-    pa.float64(): "DOUBLE PRECISION",
-    pa.string(): f"VARCHAR({_MAX_VARCHAR})",
-    pa.binary(): f"VARBYTE({_MAX_VARBYTE})",
-    pa.date32(): "DATE",
-    pa.timestamp("us"): "TIMESTAMP",
-    pa.timestamp("us", "UTC"): "TIMESTAMPTZ",
-}
 _ARROW_TYPES = {
     "boolean": pa.bool_(),
     "smallint": pa.int16(),
@@ -205,17 +193,12 @@ class RedshiftWarehouse(SqlWarehouse):
                     fix="Correct `columns` or `order_by` in the declaration. "
                     f"Its columns: {', '.join(known)}.",
                 )
-            rows = session.run(
+            return session.table(
                 f"SELECT {', '.join(map(quote, chosen))} FROM {relation} "
-                f"ORDER BY {', '.join(f'{quote(name)} NULLS LAST' for name in order_by)}"
+                f"ORDER BY {', '.join(f'{quote(name)} NULLS LAST' for name in order_by)}",
+                [],
+                {name: known[name] for name in chosen},
             )
-        values = zip(*rows, strict=True) if rows else ([] for _ in chosen)
-        return pa.table(
-            {
-                name: pa.array(list(column), known[name])
-                for name, column in zip(chosen, values, strict=True)
-            }
-        )
 
     @contextmanager
     def _session(self) -> Iterator[RedshiftSession]:
@@ -338,10 +321,11 @@ class RedshiftWarehouse(SqlWarehouse):
             if name not in (BATCH_COLUMN, LOADED_COLUMN)
         }
 
+    def _dialect(self, table: IngestTable) -> Dialect:
+        return RedshiftDialect(_options(table).super)
+
     def _type(self, type_: pa.DataType) -> str:
-        if pa.types.is_decimal(type_):
-            return f"DECIMAL({type_.precision},{type_.scale})"
-        return _TYPES[type_]
+        return sql_type(type_)
 
     def _column_type(self, table: IngestTable, field: pa.Field) -> str:
         return "SUPER" if field.name in _options(table).super else self._type(field.type)
@@ -465,10 +449,13 @@ class RedshiftWarehouse(SqlWarehouse):
         landed: Landed,
     ) -> tuple[Checksums, Checksums]:
         """Redshift has no CRC-32, so the parts are read once more, for the MD5 of their values."""
-        fields = [
-            manifest.schema.field(name) for name in columns if name not in _options(table).super
-        ]
-        texts = {field.name: _text_of(field, self._type(field.type)) for field in fields}
+        super_columns = _options(table).super
+        dialect = RedshiftDialect()
+        texts = {
+            name: dialect.text(manifest.schema.field(name))
+            for name in columns
+            if name not in super_columns
+        }
         asked = ", ".join(
             f"COUNT({quote(name)}), "
             + (f"SUM(STRTOL(SUBSTRING(MD5({text}), 1, 8), 16))" if text else "NULL")
@@ -498,6 +485,22 @@ class RedshiftSession:
             cursor.execute(statement, tuple(parameters))
             return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 
+    def table(
+        self, query: str, parameters: Sequence[Any], types: Mapping[str, pa.DataType]
+    ) -> pa.Table:
+        """The rows of a query; see ``Session.table``."""
+        return _table(self.run(query, parameters), types)
+
+
+def _table(rows: Sequence[tuple[Any, ...]], types: Mapping[str, pa.DataType]) -> pa.Table:
+    values = zip(*rows, strict=True) if rows else ([] for _ in types)
+    return pa.table(
+        {
+            name: pa.array(list(column), type_)
+            for (name, type_), column in zip(types.items(), values, strict=True)
+        }
+    )
+
 
 def _read_again(manifest: Manifest, landed: Landed, names: Sequence[str]) -> Checksums:
     """The MD5 of what was landed; that it is what was read, its CRC-32 shows."""
@@ -514,24 +517,6 @@ def _read_again(manifest: Manifest, landed: Landed, names: Sequence[str]) -> Che
             fix="Ingest the batch again: a new attempt lands beside it.",
         )
     return hashed.checksums
-
-
-def _text_of(field: pa.Field, sql_type: str) -> str | None:
-    """An expression of a value's text; None where Redshift writes it in its own way."""
-    type_ = field.type
-    if pa.types.is_string(type_):
-        return quote(field.name)
-    value = f"CAST({quote(field.name)} AS {sql_type})"
-    if pa.types.is_integer(type_) or pa.types.is_decimal(type_):
-        return f"CAST({value} AS VARCHAR)"
-    if pa.types.is_boolean(type_):
-        return f"CASE WHEN {value} THEN '1' WHEN NOT {value} THEN '0' END"
-    if pa.types.is_date(type_):
-        return f"TO_CHAR({value}, 'YYYY-MM-DD')"
-    if pa.types.is_timestamp(type_):
-        moment = f"{value} AT TIME ZONE 'UTC'" if type_.tz else value
-        return f"TO_CHAR({moment}, 'YYYY-MM-DD HH24:MI:SS.US')"
-    return None
 
 
 def _options(table: IngestTable) -> RedshiftOptions:
@@ -628,7 +613,7 @@ def _copy_fix(text: str) -> str:
     if "not authorized" in text or "AccessDenied" in text:
         return "Attach the role of REDSHIFT_IAM_ROLE to the cluster, and let it read the landing."
     if "longer than" in text:
-        return f"Shorten it in the source to {_MAX_VARCHAR:,} bytes, or declare `pii: drop` for it."
+        return f"Shorten it in the source to {MAX_VARCHAR:,} bytes, or declare `pii: drop` for it."
     return "Ingest the batch again: a new attempt lands beside it."
 
 
