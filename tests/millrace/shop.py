@@ -14,8 +14,8 @@ import duckdb
 import pytest
 
 from millrace.dbt.project import Project
-from tests.commands import BIN, run
 from tests.e2e.small_project import write_project
+from tests.forked import run
 from tests.millrace.conftest import CLEARED
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Shop:
         dbt = ("--project-dir", "dbt_project", "--profiles-dir", ".")
         options = dbt if command[0] == "dbt" else ()
         environment = {**self.environment, **changes}
-        return run(self.project.root, environment, BIN / command[0], *command[1:], *options)
+        return run(self.project.root, environment, *command, *options)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement in the warehouse."""

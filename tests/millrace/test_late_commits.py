@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.service, pytest.mark.both_servers]
 
 # The number of schedules in total, over both servers and the three ways.
-SCHEDULES = int(os.environ.get("MILLRACE_SCHEDULES", "240"))
+SCHEDULES = int(os.environ.get("MILLRACE_SCHEDULES", "120"))
 SEED = os.environ.get("MILLRACE_SEED")
 STEPS = 40
 WRITERS = 3
