@@ -15,6 +15,7 @@ from benchmarks import (
     REPOSITORY,
     closing,
     commands,
+    comparing,
     extraction,
     fifty,
     incremental,
@@ -44,6 +45,7 @@ SECTIONS: Mapping[str, ModuleType] = {
         closing,
         memory,
         loading,
+        comparing,
         incremental,
         orchestration,
         fifty,
@@ -111,6 +113,17 @@ def measure_memory(workspace: Workspace, rows: int, rounds: int, resume: bool) -
 def measure_loading(workspace: Workspace, rows: int, rounds: int, resume: bool) -> None:
     """Parquet into DuckDB and the Redshift stand-in, compared with their own bulk loads."""
     _show(loading.report(loading.measure(workspace, rows, rounds, Progress(err), resume=resume)))
+
+
+@cli.command("comparing")
+@ROWS
+@ROUNDS
+@RESUME
+@click.pass_obj
+def measure_comparing(workspace: Workspace, rows: int, rounds: int, resume: bool) -> None:
+    """What it costs to compare: each batch by value, a loaded table with its source by key."""
+    progress = Progress(err)
+    _show(comparing.report(comparing.measure(workspace, rows, rounds, progress, resume=resume)))
 
 
 @cli.command("incremental")

@@ -119,7 +119,7 @@ class Auditor:
             return None
         scope = _scope(table, interval, ledger)
         touched = [row for row in ledger if _touches(row, interval)]
-        compared, left = self._compared(table, deep=deep)
+        compared, left = self.compared(table, deep=deep)
         rows = sum(row.rows for row in touched)
         with self._loaded(table, compared, scope) as loaded:
             doubled = loaded.doubled() if table.options.primary_key else []
@@ -184,7 +184,7 @@ class Auditor:
                 fix="Leave it out: a table without a cursor is replaced as a whole.",
             )
         scope = _scope(table, WHOLE_TABLE, ledger)
-        compared = self._compared(table, deep=False)[0].only_key()
+        compared = self.compared(table, deep=False)[0].only_key()
         rows = sum(row.rows for row in ledger)
         with (
             source.by_key(table, compared, scope) as theirs,
@@ -228,7 +228,7 @@ class Auditor:
 
         yield ReadRows(read, compared)
 
-    def _compared(self, table: IngestTable, *, deep: bool) -> tuple[Compared, tuple[str, ...]]:
+    def compared(self, table: IngestTable, *, deep: bool) -> tuple[Compared, tuple[str, ...]]:
         """Which columns are compared, and which are not.
 
         Raises:
