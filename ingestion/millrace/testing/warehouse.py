@@ -150,9 +150,7 @@ class WarehouseContract:
         )
         assert nulls == [(None,) * len(values)]
 
-    @pytest.mark.parametrize(
-        "key", [("id",), ("whole",), ("text", "id"), ("date", "decimal", "aware")]
-    )
+    @pytest.mark.parametrize("key", ["id", "whole", "text id", "date decimal aware"])
     def test_a_row_has_the_same_digest_and_bucket_as_at_its_source(
         self, place: Place, key: str
     ) -> None:
