@@ -21,7 +21,7 @@ def print_audit(audit: Audit, *, is_mended: bool = False) -> None:
         print_done(f"{said} {'are now equal' if is_mended else 'are equal'} to the source's")
     else:
         count = audit.differences.count
-        print_failed(f"{said}; {count:,} differ, {len(audit.damaged):,} batches damaged", out)
+        print_failed(f"{said}; differing: {count:,}; damaged batches: {len(audit.damaged):,}", out)
     if audit.not_compared and not is_mended:
         print_plain(f"  not compared: {', '.join(audit.not_compared)}")
     for damage in audit.damaged:
