@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from collections.abc import Iterable
@@ -14,8 +13,6 @@ from airflow.sdk.exceptions import AirflowSkipException
 from millrace.airflow import AirflowProject, audit_dag
 from millrace.audit.auditor import Audit, Auditor
 from millrace.batch import Interval
-from millrace.pipeline import Pipeline
-from millrace.settings import Settings
 from tests.millrace.conftest import Workspace
 
 pytestmark = pytest.mark.service
@@ -205,9 +202,7 @@ def test_airflow_audits_a_table_and_fails_if_it_differs(
     workspace: Workspace, repair: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     project = AirflowProject(workspace.root / "dbt_project")
-    workspace.environment.setattr(
-        AirflowProject, "pipeline", lambda _: Pipeline.find(Settings.read(os.environ))
-    )
+    workspace.environment.setattr(AirflowProject, "pipeline", lambda _: workspace.pipeline)
 
     def run() -> int:
         audit = audit_dag(project, repair=repair).get_task("mysql__nps")
@@ -223,7 +218,7 @@ def test_airflow_audits_a_table_and_fails_if_it_differs(
     else:
         with pytest.raises(SystemExit, match="1 rows are vanished"):
             run()
-        assert "1 differ" in caplog.text
+        assert "of 3 rows, 1 differ" in caplog.text
 
 
 def test_an_interval_is_audited_by_itself(workspace: Workspace) -> None:

@@ -8,7 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 
+from millrace.airflow import AirflowProject
+from millrace.airflow.ingest import ingest_dag
 from millrace.audit.auditor import Auditor
 from tests.millrace.conftest import Workspace
 
@@ -104,6 +107,19 @@ def test_a_vanished_row_is_one_more_version_with_its_last_values(workspace: Work
     assert "1 rows corrected by their keys" in workspace.succeeds("ingest", "mysql.nps")
     rows = workspace.raw("SELECT score, _deleted_at IS NULL FROM raw_mysql.nps WHERE id = 2")
     assert sorted(rows) == [(3, False), (3, True)]
+
+
+def test_airflow_marks_what_vanished_and_skips_if_nothing_did(workspace: Workspace) -> None:
+    workspace.declare(deletes="keys")
+    workspace.succeeds("ingest", "mysql.nps")
+    workspace.environment.setattr(AirflowProject, "pipeline", lambda _: workspace.pipeline)
+    project = AirflowProject(workspace.root / "dbt_project")
+    dag = ingest_dag(project, workspace.pipeline.catalog.table("mysql.nps"))
+    mark_deletes = dag.get_task("mark_deletes").python_callable  # type: ignore[union-attr]
+    with pytest.raises(AirflowSkipException):
+        mark_deletes()
+    workspace.mysql.execute("DELETE FROM nps WHERE id = 2")
+    assert mark_deletes() == 1
 
 
 def test_a_source_that_has_lost_most_of_its_keys_is_not_believed(workspace: Workspace) -> None:
