@@ -128,8 +128,13 @@ def list_tables(chosen: Chosen) -> None:
         key: [row for row in rows if not row.is_correction]
         for key, rows in pipeline.warehouse.ledgers(tables).items()
     }
+    quarantined = [sum(row.quarantined or 0 for row in ledgers[table.key]) for table in tables]
+    shown = ["QUARANTINED"] if any(quarantined) else []
     print_table(
-        ["TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE", "LAST BATCH", "ROWS", "VERIFIED", "LOADED"],
+        [
+            *("TABLE", "KIND", "KEY", "CURSOR", "SCHEDULE"),
+            *("LAST BATCH", "ROWS", "VERIFIED", "LOADED", *shown),
+        ],
         [
             (
                 table.key,
@@ -138,10 +143,11 @@ def list_tables(chosen: Chosen) -> None:
                 table.cursor_column or "full refresh",
                 table.options.schedule,
                 *_last_batch(next(reversed(ledgers[table.key]), None)),
+                *(f"{count:,}" for _ in shown),
             )
-            for table in tables
+            for table, count in zip(tables, quarantined, strict=True)
         ],
-        numbers={"ROWS"},
+        numbers={"ROWS", *shown},
     )
     for table in tables:
         for gap in gaps(row.covers for row in ledgers[table.key]):

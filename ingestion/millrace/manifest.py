@@ -71,6 +71,8 @@ class Manifest:
         is_counted: Whether there are as many rows as the source itself counts.
         checksums: Of the columns as they were landed, by CRC-32, after what was read was compared
             with the source by value; None: it was not compared.
+        quarantined: How many rows were set aside, for values that do not fit.
+        quarantine: The files with what is known of these rows (``bad_values.RECORDS``).
     """
 
     batch: Batch
@@ -80,6 +82,8 @@ class Manifest:
     url: str
     is_counted: bool = False
     checksums: Checksums | None = None
+    quarantined: int = 0
+    quarantine: tuple[Part, ...] = ()
 
     @property
     def verified(self) -> str | None:
@@ -102,19 +106,12 @@ class Manifest:
         """The file's content."""
         return json.dumps(
             {
-                "entries": [
-                    {
-                        "url": part.url,
-                        "mandatory": True,
-                        "meta": {
-                            "content_length": part.size,
-                            "record_count": part.rows,
-                            "sha256": part.sha256,
-                            "etag": part.etag,
-                        },
-                    }
-                    for part in self.parts
-                ],
+                "entries": list(map(_entry, self.parts)),
+                # Not among the entries, which Redshift copies.
+                "quarantine": {
+                    "row_count": self.quarantined,
+                    "entries": list(map(_entry, self.quarantine)),
+                },
                 "schema": {"elements": [_element(field) for field in self.schema]},
                 "meta": {
                     "content_length": self.size,
@@ -151,6 +148,7 @@ class Manifest:
                 url=url,
                 is_counted=value["meta"].get("is_counted", False),
                 checksums=_checksums(value["meta"].get("checksums")),
+                **_quarantine(value.get("quarantine")),
             )
             sums = value["meta"]["content_length"], value["meta"]["record_count"]
         except (ValueError, KeyError, TypeError) as error:
@@ -183,7 +181,7 @@ class Manifest:
         """
         folder = self.url.rpartition("/")[0]
         seen = set()
-        for part in self.parts:
+        for part in (*self.parts, *self.quarantine):
             if path_below(part.url, folder) is None:
                 raise self._changed(f"names the part {part.url}, which is not below {folder}/")
             if part.url in seen:
@@ -229,6 +227,28 @@ def _field(element: dict[str, Any]) -> pa.Field:
 
 def _checksums(value: dict[str, Any] | None) -> Checksums | None:
     return value and {name: Checksum(of["values"], of["crc32"]) for name, of in value.items()}
+
+
+def _quarantine(value: dict[str, Any] | None) -> dict[str, Any]:
+    if value is None:
+        return {}
+    return {
+        "quarantined": value["row_count"],
+        "quarantine": tuple(map(_part, value["entries"])),
+    }
+
+
+def _entry(part: Part) -> dict[str, Any]:
+    return {
+        "url": part.url,
+        "mandatory": True,
+        "meta": {
+            "content_length": part.size,
+            "record_count": part.rows,
+            "sha256": part.sha256,
+            "etag": part.etag,
+        },
+    }
 
 
 def _part(entry: dict[str, Any]) -> Part:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from millrace import pii
+from millrace.bad_values import MOST_ROWS, UNLIMITED, Sieve, too_many
 from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
-from millrace.catalog import Catalog, IngestTable, Publication, load_catalog
+from millrace.catalog import Catalog, IngestTable, OnBadValue, Publication, load_catalog
+from millrace.catalog.kinds import WAREHOUSES
 from millrace.checksums.witness import Witness
 from millrace.comparison import ComparedColumn, Sides, side_by_side
 from millrace.connections import Connection, Resolver, in_environment
@@ -42,7 +44,13 @@ from millrace.manifest import Manifest
 from millrace.progress import Progress
 from millrace.settings import Settings
 from millrace.sources.base import Source, SourceColumn, open_source
-from millrace.warehouses.base import LedgerRow, Warehouse, open_warehouse
+from millrace.warehouses.base import (
+    LedgerRow,
+    Warehouse,
+    WarehouseKind,
+    open_warehouse,
+    quarantine_of,
+)
 from millrace.warehouses.evolution import plan_evolution
 
 if TYPE_CHECKING:
@@ -227,12 +235,13 @@ class Pipeline:
             without=table.left_out,
             ranges=partition.ranges,
         ) as extraction:
+            sieve = extraction.sieve or Sieve(table, extraction.schema)
             schema = pii.protected_schema(extraction.schema, table)
             _refuse_odd_names(table, schema)
             salt = self.settings.pii_salt
             protected = table.pii.keys() - table.left_out
             witness = Witness(table.key, extraction.checksums, extraction.schema, protected)
-            first, *others = extraction.streams
+            first, *others = self._within_limits(table, sieve, extraction.streams)
             streams = [
                 witness.landing(pii.protect(witness.reading(stream), table, salt), schema)
                 for stream in (pii.watched(first, table), *others)
@@ -244,11 +253,14 @@ class Pipeline:
                 schema,
                 *streams,
                 attempt=partition.attempt,
-                before_commit=partial(_refuse_rows, table, partition, counted, witness),
+                before_commit=partial(_refuse_rows, table, partition, counted, witness, sieve),
                 progress=progress,
                 expected_rows=counted,
                 checksums=witness.checksums,
+                set_aside=lambda: sieve.set_aside(partial(_protected_key, table, salt)),
             )
+        for text in sieve.told():
+            log.warning("%s", text)
         log.info(
             "%s: landed %s rows, %s bytes: %s",
             *(table.key, f"{manifest.rows:,}", f"{manifest.size:,}", manifest.url),
@@ -267,6 +279,7 @@ class Pipeline:
 
         Raises:
             TooFewRows: together, fewer rows than the declaration allows; nothing is committed.
+            ValueDoesNotFit: together, too many rows were set aside.
             LandingError: the landing cannot be read or written.
             SchemaConflict: the table's columns changed in between.
         """
@@ -282,6 +295,8 @@ class Pipeline:
             manifest.refuse_other_batch(batch)
         if attempt is None:
             return manifests[0]
+        if sum(manifest.quarantined for manifest in manifests) > MOST_ROWS:
+            raise too_many(table)
         return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))
 
     def load(self, table: IngestTable, manifest: Manifest) -> LedgerRow:
@@ -299,6 +314,7 @@ class Pipeline:
         self._refuse(table, manifest)
         row = self.warehouse.load(table, manifest, self.landing)
         log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
+        _tell_quarantined(table, row)
         return row
 
     def ingest(
@@ -345,6 +361,7 @@ class Pipeline:
         until = self._loaded_beyond(table, manifest.batch)
         row = self.warehouse.reload(table, manifest, self.landing)
         log.info("%s: reloaded %s rows", table.key, f"{row.rows:,}")
+        _tell_quarantined(table, row)
         if until:
             log.warning(
                 "%s was loaded until %s meanwhile, and its new raw table ends at %s: the next "
@@ -397,6 +414,17 @@ class Pipeline:
                 ],
             )
         )
+
+    def _within_limits(
+        self, table: IngestTable, sieve: Sieve, streams: Sequence[Iterator[pa.RecordBatch]]
+    ) -> list[Iterable[pa.RecordBatch]]:
+        """The streams without the values that the warehouse cannot hold."""
+        if table.options.on_bad_value is OnBadValue.FAIL:
+            return list(streams)
+        # Of its kind, because the target's credentials take seconds to read.
+        kind: WarehouseKind | None = WAREHOUSES.find(self.catalog.warehouse)
+        limits = kind.limits if kind else UNLIMITED
+        return [sieve.within(limits, stream) for stream in streams]
 
     def _columns(self, table: IngestTable) -> Sequence[SourceColumn]:
         return self.source(table).columns(table, without=table.left_out)
@@ -500,19 +528,40 @@ def _refuse_odd_names(table: IngestTable, schema: pa.Schema) -> None:
             )
 
 
+def _protected_key(table: IngestTable, salt: str | None, keys: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns of a key as they are landed."""
+    personal = {name: of for name, of in table.pii.items() if name in keys.schema.names}
+    return next(pii.protect([keys], replace(table, pii=personal), salt))
+
+
+def _tell_quarantined(table: IngestTable, row: LedgerRow) -> None:
+    if row.quarantined:
+        log.warning(
+            "%s: %s rows are not in %s.%s but in %s",
+            *(table.key, f"{row.quarantined:,}", table.schema, table.identifier),
+            quarantine_of(table).identifier,
+        )
+
+
 def _refuse_rows(
-    table: IngestTable, partition: Partition, counted: int | None, witness: Witness, rows: int
+    table: IngestTable,
+    partition: Partition,
+    counted: int | None,
+    witness: Witness,
+    sieve: Sieve,
+    rows: int,
 ) -> None:
     """Refuse to commit a landing that lacks rows."""
     batch = partition.batch
-    if counted is not None and rows != counted:
+    read = rows + sieve.rows
+    if counted is not None and read != counted:
         raise RowsMissing(
-            f"{table.key}: {rows:,} rows were read for {batch.interval}; the source itself counts "
+            f"{table.key}: {read:,} rows were read for {batch.interval}; the source itself counts "
             f"{counted:,}.",
             fix="Ingest the batch again. If it stays so, something between here and the server "
             "changes results (a proxy, a setting). The warehouse keeps what it has.",
         )
-    witness.refuse_differences()
+    witness.refuse_differences(beside=sieve.checksums)
     if not partition.attempt:
         _refuse_too_few(table, batch, rows)
 

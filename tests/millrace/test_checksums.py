@@ -109,11 +109,11 @@ def test_other_values_have_another_checksum(one: list[int], other: list[int]) ->
 def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something between the server and here changes the score of one row."""
 
-    def spoil(values: pa.Array, column: Any, where: str) -> pa.Array:
-        array = to_array(values, column, where)
+    def spoil(values: pa.Array, column: Any, where: str) -> Any:
+        array, misfits = to_array(values, column, where)
         if column.name != "score" or not len(array):
-            return array
-        return pa.array([array[0].as_py() + 1, *array[1:].to_pylist()], array.type)
+            return array, misfits
+        return pa.array([array[0].as_py() + 1, *array[1:].to_pylist()], array.type), misfits
 
     monkeypatch.setattr("millrace.sources.mysql.rows.to_array", spoil)
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace.errors import ValueDoesNotFit
+from millrace.errors import SourceMismatch
 from millrace.sources.mysql.client import Client, MySQLError
 from millrace.sources.mysql.result import Misfit, Result
 from millrace.sources.mysql.types import Column, to_array
@@ -215,7 +215,7 @@ def test_what_is_read_is_what_arrow_makes_of_the_servers_text(
 
     result = query(client, "SELECT v FROM t ORDER BY id", type_, rows=rows)
     column = Column("v", "v", type_)
-    found = [to_array(arrays[0], column, "t") for arrays in reads(result)]
+    found = [to_array(arrays[0], column, "t")[0] for arrays in reads(result)]
 
     texts = [text for (text,) in client.rows(f"SELECT {all_digits} FROM t ORDER BY id")[1]]
     expected = [as_arrow_reads(text, type_) for text in texts]
@@ -238,9 +238,11 @@ def test_a_decimal_fits_another_type_exactly_or_not_at_all(
     if units == units.to_integral_value() and abs(units) < 10**precision:
         assert values_of(result) == [value]
     else:
-        with pytest.raises(Misfit) as refused:
-            result.read(ANY_SIZE)
-        assert (refused.value.column, refused.value.value) == (0, f"{value:.10f}")
+        assert values_of(result) == [None]
+        assert result.misfits == []
+        result = query(client, f"SELECT CAST('{value:f}' AS DECIMAL(38,10))", type_)
+        result.read(ANY_SIZE)
+        assert result.misfits == [Misfit(0, 0, f"{value:.10f}")]
     client.close()
 
 
@@ -252,28 +254,68 @@ def test_a_day_that_no_month_has_is_shown(mysql: Database, client: Client) -> No
     for column, shown in (("day", "2024-04-31"), ("at", "2023-02-29 01:02:03.500000")):
         other = connect(mysql.server, database=mysql.name)
         result = query(other, f"SELECT id, {column} FROM t ORDER BY id", pa.int32(), pa.date32())
-        # Twice: after a refusal, the next read does not take it for the end of the result.
-        for _ in range(2):
-            with pytest.raises(Misfit) as refused:
-                result.read(ANY_SIZE)
-            assert (refused.value.column, refused.value.value) == (1, shown)
+        ids, days = result.read(ANY_SIZE)
+        (misfit,) = result.misfits
+        assert (misfit.column, misfit.value) == (1, shown)
+        assert (len(ids), ids.null_count, days[misfit.row].as_py()) == (3, 0, None)
+        # Those of an earlier read are gone.
+        assert len(result.read(ANY_SIZE)[0]) == len(result.misfits) == 0
         other.close()
+
+
+def test_a_date_that_no_calendar_has_is_a_misfit_where_that_is_asked_for(
+    mysql: Database, client: Client
+) -> None:
+    mysql.execute("SET SESSION sql_mode = ''")
+    mysql.execute("CREATE TABLE t (id INT PRIMARY KEY, day DATE, at DATETIME(3))")
+    values = ["0000-00-00", "2024-05-00", "2024-00-10", "2024-05-01"]
+    mysql.insert("t", [(at, value, value) for at, value in enumerate(values)])
+    types = [pa.date32(), pa.timestamp("us")]
+    result = Result(client, "SELECT day, at FROM t ORDER BY id", types, 100, strict=[1])
+    days, moments = result.read(ANY_SIZE)
+    assert days.null_count == moments.null_count == 3
+    assert result.without_date == [3, 0]
+    assert result.misfits == [Misfit(at, 1, f"{values[at]} 00:00:00") for at in range(3)]
+
+
+def test_more_misfits_than_there_is_room_for_at_first(client: Client) -> None:
+    rows = " UNION ALL ".join(f"SELECT CAST({at + 0.5} AS DECIMAL(9,1)) AS v" for at in range(100))
+    result = query(client, rows, pa.decimal128(9, 0))
+    result.read(ANY_SIZE)
+    assert result.misfits == [Misfit(at, 0, f"{at}.5") for at in range(100)]
 
 
 def test_a_column_of_another_type_than_was_wished_for_is_cast_or_refused(client: Client) -> None:
     (integers_,) = query(client, "SELECT 40000", pa.int16()).read(ANY_SIZE)
     client.close()
-    assert to_array(integers_, Column("v", "v", pa.string()), "t").to_pylist() == ["40000"]
-    with pytest.raises(ValueDoesNotFit, match="column v has a value that int16 cannot hold"):
-        to_array(integers_, Column("v", "v", pa.int16()), "t")
-    with pytest.raises(ValueDoesNotFit, match="column v has a value that binary cannot hold"):
+    assert to_array(integers_, Column("v", "v", pa.string()), "t")[0].to_pylist() == ["40000"]
+    array, (misfit,) = to_array(integers_, Column("v", "v", pa.int16()), "t")
+    assert array.to_pylist() == [None]
+    assert (misfit.row, misfit.value, misfit.counted) == (0, "40000", b"40000")
+    with pytest.raises(SourceMismatch, match="column v comes as date32"):
         to_array(pa.array([date(2024, 1, 1)]), Column("v", "v", pa.binary()), "t")
+
+
+@given(st.lists(st.none() | st.sampled_from([b"fits", "näïve".encode(), b"\xed\xa0\x80", b"\xff"])))
+def test_every_text_that_is_not_utf_8_is_found(texts: list[bytes | None]) -> None:
+    def decodes(text: bytes | None) -> str | None:
+        try:
+            return text.decode() if text is not None else None
+        except UnicodeDecodeError:
+            return None
+
+    array, misfits = to_array(pa.array(texts, pa.binary()), Column("v", "v", pa.string()), "t")
+    assert array.to_pylist() == list(map(decodes, texts))
+    found = {misfit.row: misfit.counted for misfit in misfits}
+    assert found == {
+        row: text for row, text in enumerate(texts) if text is not None and decodes(text) is None
+    }
 
 
 def test_a_column_of_nothing_but_null_has_any_type(client: Client) -> None:
     for type_ in (pa.int32(), pa.timestamp("us", "UTC"), pa.decimal128(9, 2), pa.string()):
         ((array,),) = reads(query(client, "SELECT NULL UNION ALL SELECT NULL", type_))
-        assert to_array(array, Column("v", "v", type_), "t").to_pylist() == [None, None]
+        assert to_array(array, Column("v", "v", type_), "t")[0].to_pylist() == [None, None]
 
 
 # Sizes

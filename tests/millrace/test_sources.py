@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from millrace.sources.google_sheets.source import GoogleSheetSource
-from millrace.testing import CursorContract, Served, SourceContract
+from millrace.testing import DAY, CursorContract, Served, SourceContract
 from sheets_standin import TabSpec
 from tests.millrace.sheets import Workbook
 
@@ -34,11 +34,17 @@ class TestMySQL(CursorContract):
         def insert(rows: Sequence[Row]) -> None:
             mysql.insert("served", [(id_, at.replace(tzinfo=None), note) for id_, at, note in rows])
 
+        def insert_bad(id_: int) -> None:
+            # Half a surrogate pair, which only MariaDB takes for UTF-8.
+            mysql.execute("SET sql_mode = ''")
+            mysql.execute(f"INSERT INTO served VALUES ({id_}, '{DAY:%Y-%m-%d}', x'EDA080')")
+
         return Served(
             mysql.source(),
             mysql.table("served", cursor="at"),
             insert,
             missing=mysql.table("nowhere", cursor="at"),
+            insert_bad=insert_bad if mysql.is_mariadb else None,
         )
 
 
@@ -54,10 +60,14 @@ class TestGoogleSheets(SourceContract):
             values = [(id_, f"{at:%Y-%m-%d %H:%M:%S}", note) for id_, at, note in rows]
             workbook.judge.worksheet("targets").update([list(columns), *map(list, values)])
 
+        def insert_bad(id_: int) -> None:
+            workbook.judge.worksheet("targets").append_row([id_, "soon", "late"])
+
         options = table.options.model_copy(update={"tab": "nowhere"})
         return Served(
             GoogleSheetSource(workbook.connection()),
             table,
             insert,
             missing=replace(table, options=options),
+            insert_bad=insert_bad,
         )

@@ -5,6 +5,7 @@ from millrace.catalog.declarations import Catalog, IngestTable, Model, Publicati
 from millrace.catalog.options import (
     Cursor,
     IngestOptions,
+    OnBadValue,
     Period,
     Pii,
     PublishOptions,
@@ -18,6 +19,7 @@ __all__ = [
     "IngestOptions",
     "IngestTable",
     "Model",
+    "OnBadValue",
     "Period",
     "Pii",
     "Publication",

@@ -62,8 +62,14 @@ def load_catalog(manifest_path: Path) -> Catalog:
     _refuse_shared_raw_tables(tables)
     publications = tuple(_publications(manifest))
     _refuse_shared_places(publications)
-    project = manifest["metadata"].get("project_name", "")
-    return Catalog(tables, publications, project, _readers(manifest))
+    metadata = manifest["metadata"]
+    return Catalog(
+        tables,
+        publications,
+        project=metadata.get("project_name", ""),
+        warehouse=metadata.get("adapter_type", ""),
+        readers=_readers(manifest),
+    )
 
 
 def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:

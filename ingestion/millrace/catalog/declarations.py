@@ -117,12 +117,14 @@ class Catalog:
         tables: What is ingested, ordered by key.
         publications: What is published, ordered by name.
         project: The dbt project's name.
+        warehouse: The kind of warehouse that dbt parsed the project for.
         readers: The models and snapshots that read a table directly, by the table's key.
     """
 
     tables: tuple[IngestTable, ...]
     publications: tuple[Publication, ...] = ()
     project: str = ""
+    warehouse: str = ""
     readers: Mapping[str, tuple[Model, ...]] = field(default_factory=dict)
 
     def publication(self, name: str) -> Publication:

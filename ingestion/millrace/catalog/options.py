@@ -32,6 +32,14 @@ class SchemaPolicy(StrEnum):
     FREEZE = "freeze"
 
 
+class OnBadValue(StrEnum):
+    """What happens to a value that cannot be loaded: its type, or the warehouse, cannot hold it."""
+
+    FAIL = "fail"
+    NULL = "null"
+    QUARANTINE = "quarantine"
+
+
 class Period(BaseModel):
     """A span of time, written as dbt writes one for freshness: ``{count: 2, period: hour}``."""
 
@@ -115,6 +123,9 @@ class IngestOptions(BaseModel):
             ``keys``: after each batch the keys of both are compared, and such a row gets a version
             with ``_deleted_at``. A block ``{soft: column}`` names the column with which the source
             marks deleted rows; ``_deleted_at`` is set by it. Default: ``ignore``.
+        on_bad_value: ``fail``: a value that cannot be loaded refuses the batch. ``null``: it
+            becomes NULL, unless it is in the key or the cursor. ``quarantine``: its row goes to
+            the table ``<raw table>__quarantine``.
     """
 
     # A field cannot be called `schema`, which is a method of pydantic's models.
@@ -131,6 +142,7 @@ class IngestOptions(BaseModel):
     verify: Literal["off", "counts", "values"] | None = None
     deletes: Literal["ignore", "keys"] | SoftDeletes = "ignore"
     schema_policy: SchemaPolicy = Field(default=SchemaPolicy.ADDITIVE, alias="schema")
+    on_bad_value: OnBadValue = OnBadValue.FAIL
 
     @field_validator("schedule")
     @classmethod
@@ -153,6 +165,12 @@ class IngestOptions(BaseModel):
     def _off_is_no_boolean(cls, value: Any) -> Any:
         # YAML reads `off` as False.
         return "off" if value is False else value
+
+    @field_validator("on_bad_value", mode="before")
+    @classmethod
+    def _null_is_a_word(cls, value: Any) -> Any:
+        # YAML reads `null` as None.
+        return OnBadValue.NULL if value is None else value
 
     @field_validator("cursor", mode="before")
     @classmethod

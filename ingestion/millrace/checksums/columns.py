@@ -88,6 +88,14 @@ class Tally:
             total = None if so_far.total is None else so_far.total + _of(array, self._total)
             self._sums[name] = Checksum(values, total)
 
+    def add_text(self, name: str, text: bytes) -> None:
+        """Sum up one value of a column, by its text."""
+        so_far = self._sums[name]
+        total = so_far.total
+        if total is not None:
+            total += self._total(pa.array([text], pa.binary()), 0)
+        self._sums[name] = Checksum(so_far.values + 1, total)
+
 
 def together(parts: Sequence[Checksums]) -> dict[str, Checksum]:
     """The checksums of all rows, from those of parts of them with the same columns."""

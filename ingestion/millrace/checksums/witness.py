@@ -44,15 +44,19 @@ class Witness:
             return stream
         return self._seen(stream, self._landed, Tally(schema, self._protected))
 
-    def refuse_differences(self) -> None:
+    def refuse_differences(self, beside: Checksums | None = None) -> None:
         """See that what was read is what the source has.
+
+        Args:
+            beside: The checksums of what was read and kept away from ``reading``.
 
         Raises:
             ValuesDiffer: it is not; names the columns.
         """
         if self._source is None or not self._read:
             return
-        found = together([tally.checksums for tally in self._read])
+        seen: list[Checksums] = [tally.checksums for tally in self._read]
+        found = together([*seen, beside] if beside else seen)
         if names := differing(self._source, found):
             raise ValuesDiffer(
                 f"{self._table}: what was read differs from what the source computes of the same "

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import pyarrow as pa
 from gspread.utils import rowcol_to_a1
 
-from millrace.errors import SheetUnavailable, SourceMismatch, ValueDoesNotFit
+from millrace.bad_values import Misfit
+from millrace.errors import SheetUnavailable, SourceMismatch
 from millrace.google_sheets.client import EPOCH, Cell, SheetCell
 from millrace.google_sheets.column import SheetColumn
 from millrace.google_sheets.headings import column_name
@@ -159,7 +160,7 @@ def to_record_batch(
     corner: Corner,
     *,
     skip_blank_rows: bool,
-) -> pa.RecordBatch:
+) -> tuple[pa.RecordBatch, list[Misfit]]:
     """Convert the rows, exactly.
 
     Args:
@@ -169,46 +170,53 @@ def to_record_batch(
         skip_blank_rows: Whether rows are left out that have nothing in these columns, or nothing
             but check boxes that nobody ticked.
 
+    Returns:
+        The rows, and the cells that their column's type cannot hold, which are NULL among them.
+
     Raises:
-        ValueDoesNotFit: cells that their column's type cannot hold; each is named.
         SheetUnavailable: Google is still computing a cell.
     """
     values: list[list[Any]] = [[] for _ in columns]
-    problems: list[str] = []
+    misfits: list[Misfit] = []
     loading: list[str] = []
-    currencies: list[dict[str, str]] = [{} for _ in columns]
+    currencies: list[dict[int, str]] = [{} for _ in columns]
+    places: list[int] = []
     for number, row in enumerate(rows):
         cells = [row[column.at] if column.at < len(row) else _BLANK for column in columns]
         if skip_blank_rows and all(cell.is_blank or cell.is_unticked for cell in cells):
             continue
-        for at, (column, cell) in enumerate(zip(columns, cells, strict=True)):
+        at_row = len(places)
+        places.append(number)
+        for column, cell, into, of_column in zip(columns, cells, values, currencies, strict=True):
             where = corner.cell(number, column.at)
             if cell.is_loading:
                 loading.append(where)
-                continue
             try:
-                values[at].append(convert(cell, column.type))
+                into.append(convert(cell, column.type))
             except ValueError as problem:
-                problems.append(f"{where}: {problem}")
+                into.append(None)
+                misfits.append(Misfit(at_row, column.name, str(problem), _content(cell), where))
             if currency := _currency(cell):
-                currencies[at][where] = currency
-    for column, found in zip(columns, currencies, strict=True):
-        if column.type != "string":
-            problems += _mixed_currencies(found)
-    if problems:
-        _refuse(problems, corner.tab)
+                of_column[at_row] = currency
     if loading:
         raise SheetUnavailable(
             f"Google is still computing {', '.join(loading[:_LISTED])}.",
             fix="It may pass: try again. If it stays, look at the formula.",
         )
-    return pa.record_batch(
+    for column, found in zip(columns, currencies, strict=True):
+        if column.type != "string":
+            misfits += [
+                Misfit(row, column.name, problem, found[row], corner.cell(places[row], column.at))
+                for row, problem in _mixed_currencies(found)
+            ]
+    batch = pa.record_batch(
         [
             pa.array(converted, column.arrow_type)
             for column, converted in zip(columns, values, strict=True)
         ],
         names=[column.name for column in columns],
     )
+    return batch, misfits
 
 
 def convert(cell: SheetCell, type_: str) -> Any:
@@ -273,28 +281,21 @@ def _currency(cell: SheetCell) -> str:
     return "".join(sorted({sign for sign in pattern if unicodedata.category(sign) == "Sc"}))
 
 
-def _mixed_currencies(found: Mapping[str, str]) -> list[str]:
-    """Cells that are in another currency than most of their column."""
+def _mixed_currencies(found: Mapping[int, str]) -> Iterator[tuple[int, str]]:
+    """The rows that are in another currency than most of their column, and what is wrong."""
     if len(set(found.values())) < 2:
-        return []
+        return
     usual = Counter(found.values()).most_common(1)[0][0]
-    return [
-        f"{where}: is in {currency}, and others of its column in {usual}"
-        for where, currency in found.items()
-        if currency != usual
-    ]
+    for row, currency in found.items():
+        if currency != usual:
+            yield row, f"is in {currency}, and others of its column in {usual}"
 
 
-def _refuse(problems: Sequence[str], tab: str) -> None:
-    listed = list(problems[:_LISTED])
-    if len(problems) > _LISTED:
-        listed.append(f"… and {len(problems) - _LISTED:,} more")
-    raise ValueDoesNotFit(
-        f"{len(problems):,} cells of {tab} do not fit their column's type:\n  "
-        + "\n  ".join(listed),
-        fix="Correct the cells in the sheet, or the types in the declaration. "
-        "The raw table keeps what it has.",
-    )
+def _content(cell: SheetCell) -> str:
+    """What is in a cell, for a person."""
+    if isinstance(cell.value, int | float) and not isinstance(cell.value, bool):
+        return _shown(cell.value, shown_as(cell.number_format))
+    return str(cell.error or cell.value)
 
 
 def _repeated(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ import obstore
 import pyarrow as pa
 from obstore.store import LocalStore
 
+from millrace.bad_values import SetAside
 from millrace.batch import Batch
 from millrace.checksums.columns import Checksums, together
 from millrace.errors import (
@@ -47,6 +49,8 @@ from millrace.manifest import Manifest, Part, path_below
 from millrace.progress import Progress
 
 if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
     from millrace.connections import Connection
 
 MANIFEST_NAME = "manifest.json"
@@ -111,6 +115,7 @@ class Landing:
         progress: Progress | None = None,
         expected_rows: int | None = None,
         checksums: Callable[[], Checksums | None] = lambda: None,
+        set_aside: Callable[[], SetAside | None] = lambda: None,
     ) -> Manifest:
         """Land one attempt at a batch.
 
@@ -126,6 +131,8 @@ class Landing:
             progress: Called with the rows and bytes so far, after every record batch.
             expected_rows: How many rows there will be, where that is known; for the progress.
             checksums: Gives the checksums of the columns, once all rows have been read.
+            set_aside: Gives what was set aside, once all rows have been read; it lands in a part
+                of its own.
 
         Returns:
             The manifest, already written.
@@ -152,6 +159,7 @@ class Landing:
         parts = run_all(
             [partial(writer.write, stream) for writer, stream in zip(writers, streams, strict=True)]
         )
+        aside = set_aside()
         return self._commit(
             prefix,
             Manifest(
@@ -162,9 +170,25 @@ class Landing:
                 url=f"{self.url}/{prefix}/{MANIFEST_NAME}",
                 is_counted=expected_rows is not None,
                 checksums=checksums(),
+                quarantined=aside.rows if aside else 0,
+                quarantine=self._landed_aside(store, prefix, aside, part_bytes) if aside else (),
             ),
             before_commit,
         )
+
+    def _landed_aside(
+        self, store: ObjectStore, prefix: str, aside: SetAside, part_bytes: int
+    ) -> tuple[Part, ...]:
+        """Land what was set aside."""
+        writer = StreamWriter(
+            store,
+            f"{prefix}/quarantine",
+            aside.records.schema,
+            part_bytes,
+            self.url,
+            LandedSoFar(None, None),
+        )
+        return tuple(writer.write(aside.records.to_batches(), threading.Event()))
 
     def merge(
         self,
@@ -203,6 +227,8 @@ class Landing:
             url=f"{self.url}/{attempt}/{MANIFEST_NAME}",
             is_counted=all(manifest.is_counted for manifest in manifests),
             checksums=_together(manifests),
+            quarantined=sum(manifest.quarantined for manifest in manifests),
+            quarantine=tuple(part for manifest in manifests for part in manifest.quarantine),
         )
         merged.refuse_foreign_parts()
         return self._commit(attempt, merged, before_commit)
@@ -244,7 +270,7 @@ class Landing:
                 f"{manifest.url} was changed while it was loaded.",
                 fix="Ingest the batch again: a new attempt lands beside it.",
             )
-        for part in manifest.parts:
+        for part in (*manifest.parts, *manifest.quarantine):
             with _part_of(part), explained(self.url, may_be_missing=True):
                 found = obstore.head(self._store, self._path(part.url))
             refuse_other_size(part, found["size"])

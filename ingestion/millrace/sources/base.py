@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from millrace.bad_values import Sieve
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
@@ -33,12 +34,15 @@ class Extraction:
         counted_rows: Number of the rows, if the source counted them as of the same moment.
         checksums: The checksums of the columns, where the source computed them as of the same
             moment.
+        sieve: What the record batches are sifted with; it knows which rows were set aside. None:
+            every value of the source fits.
     """
 
     schema: pa.Schema
     streams: tuple[Iterator[pa.RecordBatch], ...]
     counted_rows: int | None = None
     checksums: Checksums | None = None
+    sieve: Sieve | None = None
 
     @property
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -147,6 +151,9 @@ class Source(Protocol):
         ranges: Sequence[KeyRange] = (EVERY_KEY,),
     ) -> AbstractContextManager[Extraction]:
         """Read a table's rows of an interval, as of one moment.
+
+        A ``Sieve`` does what the table declares with values that their column's type cannot hold.
+        ``counted_rows`` and ``checksums`` are of all rows, also of those that it sets aside.
 
         Args:
             table: The declared table.

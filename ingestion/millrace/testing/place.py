@@ -10,12 +10,13 @@ from typing import Any
 import obstore
 import pyarrow as pa
 
+from millrace.bad_values import RECORDS, SetAside
 from millrace.batch import Batch, Interval
 from millrace.catalog import Cursor, IngestOptions, IngestTable, Pii
 from millrace.checksums.digests import Compared, KeyedDigest, of_rows
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest, Part
-from millrace.warehouses.base import LedgerRow, Warehouse
+from millrace.warehouses.base import LedgerRow, Warehouse, quarantine_of
 from millrace.warehouses.expressions import quote, raw
 from millrace.warehouses.sql import SqlWarehouse
 
@@ -75,6 +76,11 @@ class Place:
         found = self.query(f"SELECT {columns} FROM {raw(self.table)}")
         return sorted(found, key=repr)
 
+    def quarantined(self) -> list[tuple[Any, ...]]:
+        """The key and the batch of each record of what was set aside, in order."""
+        place = raw(quarantine_of(self.table))
+        return sorted(self.query(f"SELECT row_key, _batch_id FROM {place}"))
+
     def everything(self) -> list[tuple[Any, ...]]:
         """Raw rows, the ledger and the columns: all that a failed load must leave as it was."""
         raw_rows = self.query(f"SELECT id, _batch_id, _loaded_at FROM {raw(self.table)}")
@@ -115,6 +121,18 @@ class Place:
 def ids(*values: int, **columns: Any) -> pa.Table:
     """Rows with these ids."""
     return pa.table({"id": pa.array(values, pa.int32()), **columns})
+
+
+def aside(*keys: str, at: datetime = DAY) -> SetAside:
+    """Rows with these keys, as they are set aside for one bad value each."""
+    record = {
+        "row_cursor": at.replace(tzinfo=None),
+        "column_name": "note",
+        "reason": "is not UTF-8",
+        "value_text": "\\xff",
+    }
+    records = [{"row_key": key, **record} for key in keys]
+    return SetAside(len(keys), pa.Table.from_pylist(records, RECORDS))
 
 
 def declared(

@@ -11,8 +11,9 @@ import pytest
 
 from millrace import arrow_types
 from millrace.batch import EVERY_KEY, WHOLE_TABLE, Interval, KeyRange
-from millrace.catalog import IngestTable
-from millrace.errors import SourceMismatch
+from millrace.catalog import IngestTable, OnBadValue
+from millrace.checksums.columns import Tally, differing, together
+from millrace.errors import SourceMismatch, ValueDoesNotFit
 from millrace.sources.base import Source
 from millrace.testing.place import DAY
 
@@ -32,12 +33,24 @@ class Served:
         table: The declaration; its key is ``id``, and its cursor, if it has one, is ``at``.
         insert: Adds rows to the table, which is empty at first.
         missing: A declaration of a table that is not there.
+        insert_bad: Adds a row with this id, in which a column other than the key and the cursor has
+            a value that its type cannot hold; None: the source has no such values.
     """
 
     source: Source
     table: IngestTable
     insert: Callable[[Sequence[Row]], None]
     missing: IngestTable
+    insert_bad: Callable[[int], None] | None = None
+
+    def with_bad_row(self, policy: OnBadValue) -> Served:
+        """The same source with a bad row 3, and that policy."""
+        if self.insert_bad is None:
+            pytest.skip("every value of this source fits")
+        self.insert(rows(DAY, DAY + _TICK))
+        self.insert_bad(3)
+        options = self.table.options.model_copy(update={"on_bad_value": policy})
+        return replace(self, table=replace(self.table, options=options))
 
     def read(
         self,
@@ -115,6 +128,36 @@ class SourceContract:
         served.insert(rows(DAY))
         found = served.read(without=frozenset({"note"}))
         assert set(found.column_names) == {"id", "at"}
+
+    def test_a_value_that_does_not_fit_refuses_the_table_by_default(self, served: Served) -> None:
+        served = served.with_bad_row(OnBadValue.FAIL)
+        with pytest.raises(ValueDoesNotFit) as refused:
+            served.read()
+        assert refused.value.fix
+
+    def test_a_value_that_does_not_fit_becomes_null(self, served: Served) -> None:
+        served = served.with_bad_row(OnBadValue.NULL)
+        (row,) = [row for row in served.read().to_pylist() if row["id"] == 3]
+        assert None in row.values()
+        assert served.ids() == [1, 2, 3]
+
+    def test_a_row_that_does_not_fit_is_set_aside_and_counted(self, served: Served) -> None:
+        served = served.with_bad_row(OnBadValue.QUARANTINE)
+        with served.source.extract(served.table, WHOLE_TABLE) as extraction:
+            found = pa.Table.from_batches(extraction.batches, schema=extraction.schema)
+        assert sorted(found["id"].to_pylist()) == [1, 2]
+        assert extraction.counted_rows in (None, 3)
+        assert extraction.sieve is not None
+        set_aside = extraction.sieve.set_aside(lambda keys: keys)
+        assert set_aside is not None
+        assert set_aside.rows == 1
+        assert set_aside.records["row_key"].to_pylist() == ['{"id": 3}']
+        if extraction.checksums is not None:
+            tally = Tally(extraction.schema)
+            for batch in found.to_batches():
+                tally.add(batch)
+            landed = together([tally.checksums, extraction.sieve.checksums])
+            assert not differing(extraction.checksums, landed)
 
 
 class CursorContract(SourceContract):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.audit.read_rows import ReadRows
+from millrace.bad_values import SetAside
 from millrace.batch import EVERY_KEY, WHOLE_TABLE, Batch, Interval, KeyRange
 from millrace.catalog import SchemaPolicy
 from millrace.checksums.columns import Tally
@@ -30,12 +31,13 @@ from millrace.testing.place import (
     INTERVAL,
     NEXT_DAY,
     Place,
+    aside,
     batches_of,
     comparable,
     ids,
     ledger,
 )
-from millrace.warehouses.base import LEDGER, LedgerRow
+from millrace.warehouses.base import LEDGER, LedgerRow, quarantine_of
 from millrace.warehouses.expressions import quote, raw
 
 SECOND = Interval(NEXT_DAY, NEXT_DAY + timedelta(days=1))
@@ -522,6 +524,83 @@ class WarehouseContract:
         before = place.everything()
         manifest = place.land(pa.table({"id": pa.array([5], pa.int64()), "note": ["n"]}))
         place.remove(manifest.parts[-1])
+        with pytest.raises((PartCorrupt, WarehouseError)):
+            place.load_manifest(manifest)
+        assert place.everything() == before
+
+    def test_rows_that_were_set_aside_go_to_a_table_of_their_own(self, place: Place) -> None:
+        row = place.load_manifest(place.land(ids(1, 2), set_aside=lambda: aside("3", "4")))
+        assert (row.rows, row.quarantined) == (2, 2)
+        assert ledger(place.warehouse, place.table) == [row]
+        assert place.rows() == [(1,), (2,)]
+        quarantine = quarantine_of(place.table)
+        assert list(place.warehouse.columns(quarantine.schema, quarantine.identifier)) == [
+            *("row_key", "row_cursor", "column_name", "reason", "value_text"),
+            *("_batch_id", "_loaded_at"),
+        ]
+        found = place.query(f"SELECT * FROM {raw(quarantine)} ORDER BY row_key")
+        loaded_at = row.loaded_at.replace(tzinfo=None)
+        record = (
+            DAY.replace(tzinfo=None),
+            "note",
+            "is not UTF-8",
+            "\\xff",
+            row.batch_id,
+            loaded_at,
+        )
+        assert found == [("3", *record), ("4", *record)]
+
+    def test_a_batch_without_such_rows_makes_no_such_table(self, place: Place) -> None:
+        assert place.load(ids(1)).quarantined == 0
+        assert quarantine_of(place.table).identifier not in place.relations()
+
+    def test_rows_that_were_set_aside_are_replaced_with_their_batch(self, place: Place) -> None:
+        first = place.land(ids(1), set_aside=lambda: aside("2", "3"))
+        second = place.land(ids(4), SECOND, set_aside=lambda: aside("5"))
+        for manifest in (first, second, first):
+            place.load_manifest(manifest)
+        batches = first.batch.id, second.batch.id
+        kept = [("2", batches[0]), ("3", batches[0]), ("5", batches[1])]
+        assert place.quarantined() == kept
+        place.load(ids(1, 2, 3))
+        assert place.quarantined() == [("5", batches[1])]
+        place.load(ids(1), Interval(None, SECOND.end))
+        assert place.quarantined() == []
+
+    def test_a_lookback_replaces_what_was_set_aside_of_the_end(self, place: Place) -> None:
+        cursor = {"column": "at", "lookback": {"count": 6, "period": "hour"}}
+        place = place.with_options(cursor=cursor)
+        hour = timedelta(hours=1)
+        data = pa.table({"id": ["a"], "at": pa.array([DAY.replace(tzinfo=None)])})
+        early, late = aside("early", at=DAY + hour), aside("late", at=DAY + 20 * hour)
+        both = SetAside(2, pa.concat_tables([early.records, late.records]))
+        place.load_manifest(place.land(data, set_aside=lambda: both))
+        again = Interval(NEXT_DAY - 6 * hour, NEXT_DAY + 6 * hour)
+        manifest = place.land(data.slice(0, 0), again, set_aside=lambda: late)
+        for _ in range(2):
+            place.load_manifest(manifest)
+            assert [key for key, _ in place.quarantined()] == ["early", "late"]
+            found = ledger(place.warehouse, place.table)
+            assert [row.quarantined for row in found] == [1, 1]
+
+    def test_a_reload_replaces_all_that_was_set_aside(self, place: Place) -> None:
+        place.load_manifest(place.land(ids(1), set_aside=lambda: aside("2")))
+        everything = place.land(ids(1, 2), Interval(None, SECOND.end), set_aside=lambda: aside("3"))
+        place.warehouse.reload(place.table, everything, place.landing)
+        assert place.quarantined() == [("3", everything.batch.id)]
+        place.reload(ids(1, 2, 3), Interval(None, SECOND.end))
+        assert place.quarantined() == []
+
+    def test_many_rows_are_set_aside(self, place: Place) -> None:
+        keys = [f"{number:05d}" for number in range(1_234)]
+        place.load_manifest(place.land(ids(), set_aside=lambda: aside(*keys)))
+        assert [key for key, _ in place.quarantined()] == keys
+
+    def test_a_record_that_is_gone_leaves_everything_as_it_was(self, place: Place) -> None:
+        place.load(ids(1, 2))
+        before = place.everything()
+        manifest = place.land(ids(3), set_aside=lambda: aside("4"))
+        place.remove(manifest.quarantine[0])
         with pytest.raises((PartCorrupt, WarehouseError)):
             place.load_manifest(manifest)
         assert place.everything() == before

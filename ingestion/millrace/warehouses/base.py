@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 
+from millrace.bad_values import UNLIMITED, Limits
 from millrace.batch import WHOLE_TABLE, Interval
 from millrace.catalog import IngestTable
 from millrace.catalog.kinds import WAREHOUSES, needing
@@ -70,6 +71,7 @@ class LedgerRow:
             not at all, or by a version that did not say.
         is_correction: Whether the batch holds single rows that were found to differ from the
             source's, and no interval.
+        quarantined: Number of rows that were set aside; None: loaded by a version without that.
     """
 
     table: str
@@ -83,6 +85,7 @@ class LedgerRow:
     loaded_at: datetime
     verified: str | None = None
     is_correction: bool | None = None
+    quarantined: int | None = None
 
     @property
     def interval(self) -> Interval:
@@ -164,7 +167,8 @@ class Warehouse(Protocol):
         One transaction deletes the rows of the batches that lie inside this one's interval (its own
         earlier load among them), changes the raw table's columns as the declaration allows, inserts
         the parts, compares the count, and replaces those batches in the ledger with this one. What
-        has changed in the columns is logged as a warning.
+        has changed in the columns is logged as a warning. Rows that were set aside go to the table
+        ``<raw table>__quarantine``, and leave it with their batch.
 
         Returns:
             The ledger's new row.
@@ -271,11 +275,18 @@ class WarehouseKind:
         requirement: What pip has to install to bring that library.
         table_options: The model of what an ingest block may declare under the kind's name, if
             anything.
+        limits: How long the values are that it holds.
     """
 
     open: Callable[[Any, Path, Settings], Warehouse]
     requirement: str
     table_options: type[BaseModel] | None = None
+    limits: Limits = UNLIMITED
+
+
+def quarantine_of(table: IngestTable) -> IngestTable:
+    """The table beside a raw table with the rows that were set aside, as if it were a raw table."""
+    return replace(table, identifier=f"{table.identifier}__quarantine")
 
 
 def open_warehouse(credentials: Any, root: Path, settings: Settings) -> Warehouse:

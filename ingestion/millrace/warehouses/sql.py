@@ -27,9 +27,11 @@ from millrace.warehouses.base import (
     LOADED_COLUMN,
     Landed,
     LedgerRow,
+    quarantine_of,
 )
 from millrace.warehouses.evolution import conflict, plan_evolution, refuse_ambiguous_names
 from millrace.warehouses.expressions import cursor_bounds, naive, quote, raw
+from millrace.warehouses.quarantine import insert_records, trim
 from millrace.warehouses.raw_rows import Dialect, RawRows
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,11 @@ _LEDGER_COLUMNS = (
     "loaded_at TIMESTAMP NOT NULL",
 )
 # What later versions keep, too: a ledger gets such a column with its next load.
-_LATER_LEDGER_COLUMNS = {"verified": "VARCHAR(16)", "is_correction": "BOOLEAN"}
+_LATER_LEDGER_COLUMNS = {
+    "verified": "VARCHAR(16)",
+    "is_correction": "BOOLEAN",
+    "quarantined": "BIGINT",
+}
 
 
 class Session(Protocol):
@@ -140,10 +146,15 @@ class SqlWarehouse(ABC):
                 self._claim(session, table, manifest.schema)
                 earlier = self._ledger(session, table)
                 interval = manifest.batch.interval
-                replaced = [row.batch_id for row in earlier if _replaces(manifest.batch, row)]
+                replaced = [row for row in earlier if _replaces(manifest.batch, row)]
                 if replaced:
                     # First, because what is replaced need not fit the new columns.
-                    _forget(session, table, replaced)
+                    _forget(
+                        session,
+                        table,
+                        [row.batch_id for row in replaced],
+                        has_quarantine=any(row.quarantined for row in replaced),
+                    )
                 columns, told = self._evolve(session, table, manifest.schema)
                 for row in earlier:
                     if _is_read_again(table, row, interval):
@@ -151,6 +162,7 @@ class SqlWarehouse(ABC):
                 row = _row(table, manifest, _stamp(earlier))
                 self._fill(session, table, manifest, columns, row.loaded_at, landed)
                 taken_back = self._take_back(session, table, row)
+                self._insert_quarantined(session, table, manifest, row, landed)
                 _write_ledger(session, table, row)
         if taken_back:
             log.warning("%s", _told_older(table, taken_back))
@@ -175,6 +187,9 @@ class SqlWarehouse(ABC):
                 views = self._views_on(session, table)
                 session.run(f"DROP TABLE {raw(table)} CASCADE")
                 session.run(f"ALTER TABLE {raw(beside)} RENAME TO {quote(table.identifier)}")
+                if any(row.quarantined for row in earlier):
+                    session.run(f"DELETE FROM {raw(quarantine_of(table))}")
+                self._insert_quarantined(session, table, manifest, row, landed)
                 session.run(f"DELETE FROM {_ledger_of(table)} WHERE table_name = ?", [table.key])
                 _write_ledger(session, table, row)
         if views:
@@ -302,6 +317,19 @@ class SqlWarehouse(ABC):
                 "was before.",
             )
 
+    def _insert_quarantined(
+        self,
+        session: Session,
+        table: IngestTable,
+        manifest: Manifest,
+        row: LedgerRow,
+        landed: Landed,
+    ) -> None:
+        """Insert what was set aside of a batch; without such rows there need be no table."""
+        if manifest.quarantine:
+            place = raw(quarantine_of(table))
+            insert_records(session, place, manifest, naive(row.loaded_at), landed)
+
     @abstractmethod
     def _checksums(
         self,
@@ -332,10 +360,15 @@ class SqlWarehouse(ABC):
         condition, values = f"{BATCH_COLUMN} = ? AND {since}", [row.batch_id, bound]
         ((count,),) = session.run(f"SELECT COUNT(*) FROM {raw(table)} WHERE {condition}", values)
         session.run(f"DELETE FROM {raw(table)} WHERE {condition}", values)
+        quarantined = row.quarantined
+        if quarantined:
+            quarantined = trim(
+                session, raw(quarantine_of(table)), row.batch_id, bound.removesuffix("+00:00")
+            )
         session.run(
-            f"UPDATE {_ledger_of(table)} SET interval_end = ?, row_count = row_count - ? "
-            "WHERE table_name = ? AND batch_id = ?",
-            [naive(start), count, table.key, row.batch_id],
+            f"UPDATE {_ledger_of(table)} SET interval_end = ?, row_count = row_count - ?, "
+            "quarantined = ? WHERE table_name = ? AND batch_id = ?",
+            [naive(start), count, quarantined, table.key, row.batch_id],
         )
 
     def _take_back(self, session: Session, table: IngestTable, row: LedgerRow) -> int:
@@ -488,6 +521,7 @@ def _row(table: IngestTable, manifest: Manifest, loaded_at: datetime) -> LedgerR
         loaded_at=loaded_at,
         verified=manifest.verified,
         is_correction=manifest.batch.corrected_at is not None,
+        quarantined=manifest.quarantined,
     )
 
 
@@ -547,10 +581,13 @@ def _ledger(
     return [LedgerRow(*map(_aware, row)) for row in rows]
 
 
-def _forget(session: Session, table: IngestTable, batch_ids: Sequence[str]) -> None:
-    """Delete batches from the raw table and from the ledger."""
+def _forget(
+    session: Session, table: IngestTable, batch_ids: Sequence[str], *, has_quarantine: bool = False
+) -> None:
+    """Delete batches from the raw table, from its quarantine, and from the ledger."""
     places = ", ".join("?" * len(batch_ids))
-    session.run(f"DELETE FROM {raw(table)} WHERE {BATCH_COLUMN} IN ({places})", batch_ids)
+    for place in (table, quarantine_of(table)) if has_quarantine else (table,):
+        session.run(f"DELETE FROM {raw(place)} WHERE {BATCH_COLUMN} IN ({places})", batch_ids)
     session.run(
         f"DELETE FROM {_ledger_of(table)} WHERE table_name = ? AND batch_id IN ({places})",
         [table.key, *batch_ids],
@@ -570,6 +607,7 @@ def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
         "loaded_at": naive(row.loaded_at),
         "verified": row.verified,
         "is_correction": row.is_correction,
+        "quarantined": row.quarantined,
     }
     session.run(
         f"INSERT INTO {_ledger_of(table)} ({', '.join(values)}) "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gspread.exceptions import APIError
 from gspread.utils import a1_to_rowcol
 
+from millrace.bad_values import Sieve
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestTable
 from millrace.checksums.columns import Checksums, Tally
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+_FIX = (
+    "Correct the cells in the sheet, or the types in the declaration. The raw table keeps what it "
+    "has."
+)
 
 
 @dataclass(frozen=True)
@@ -109,17 +115,20 @@ class GoogleSheetSource:
         found = self._find(table)
         left_out = set(map(column_name, without))
         columns = [column for column in found.columns if column.name not in left_out]
-        batch = to_record_batch(
+        batch, misfits = to_record_batch(
             found.rows, columns, found.corner, skip_blank_rows=found.options.skip_blank_rows
         )
-        _check_key(table, columns, batch.to_pylist())
-        batches = [batch] if batch.num_rows else []
+        sieve = Sieve(table, batch.schema, noun="cell", place=found.options.tab, fix=_FIX)
+        kept = sieve.sift(batch, misfits)
+        _check_key(table, columns, kept.to_pylist())
+        batches = [kept] if kept.num_rows else []
         is_compared = found.options.verify in (None, "values")
         yield Extraction(
             batch.schema,
             (iter(batches),),
             batch.num_rows,
             _checksums(batch) if is_compared else None,
+            sieve,
         )
 
     def _find(self, table: IngestTable) -> _Found:

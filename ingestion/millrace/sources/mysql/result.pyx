@@ -6,6 +6,8 @@ landing. The library hands over each value as the server sent it, in the one for
 no value is rounded on its way.
 """
 
+from typing import NamedTuple
+
 import pyarrow as pa
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -62,6 +64,8 @@ cdef enum:
     LARGEST_ROW = 1024 * 1024 * 1024
     # The most bytes of a TIME, or of a time in a message, as text.
     TIME_BYTES = 64
+    # A decimal number has up to 65 digits, a sign and a point.
+    MISFIT_BYTES = 80
     CR_MALFORMED_PACKET = 2027
     CR_NO_STMT_METADATA = 2052
 
@@ -103,6 +107,16 @@ cdef struct Values:
     uint8_t *validity
     bint has_nulls
     int64_t without_date
+    # Whether a date that no calendar has is a misfit, and not just NULL.
+    bint is_strict
+
+
+cdef struct Refused:
+    # A value that its column's type cannot hold.
+    Py_ssize_t row
+    unsigned int column
+    size_t length
+    uint8_t value[MISFIT_BYTES]
 
 
 cdef struct Reading:
@@ -112,24 +126,23 @@ cdef struct Reading:
     Py_ssize_t rows
     size_t taken
     Outcome outcome
-    # The value that does not fit.
-    unsigned int column
-    const uint8_t *refused
-    size_t length
+    Refused *refused
+    size_t misfits
+    size_t room
 
 
-class Misfit(Exception):
+class Misfit(NamedTuple):
     """A value that its column's type cannot hold.
 
     Attributes:
+        row: Its row's position in what was read.
         column: The column's position.
         value: The value as text.
     """
 
-    def __init__(self, column, value):
-        super().__init__(column, value)
-        self.column = column
-        self.value = value
+    row: int
+    column: int
+    value: str
 
 
 cdef class Result:
@@ -142,6 +155,8 @@ cdef class Result:
         query: What to ask.
         types: The Arrow types that the columns are to have.
         rows: The most rows per read.
+        strict: Positions of the columns in which a date that no calendar has is a misfit; in the
+            others it becomes NULL.
 
     Raises:
         MySQLError: the server refused the query, or it returns no rows.
@@ -156,7 +171,7 @@ cdef class Result:
     cdef bint is_done
     cdef object error
 
-    def __cinit__(self, Client client not None, str query, types, Py_ssize_t rows):
+    def __cinit__(self, Client client not None, str query, types, Py_ssize_t rows, strict=()):
         if rows < 1:
             raise ValueError(f"a read takes rows, not {rows}")
         self.client = client
@@ -168,6 +183,8 @@ cdef class Result:
             if not self.columns:
                 raise MySQLError(CR_NO_STMT_METADATA, "HY000", "The statement has no rows")
             self._prepare(mariadb_stmt_fetch_fields(client.statement), list(types))
+            for column in strict:
+                self.reading.values[<Py_ssize_t>column].is_strict = True
         finally:
             client.leave()
 
@@ -179,11 +196,17 @@ cdef class Result:
                 free(self.reading.values[column].offsets)
                 free(self.reading.values[column].validity)
             free(self.reading.values)
+        free(self.reading.refused)
 
     @property
     def without_date(self):
         """How many dates that no calendar has became NULL so far, by column."""
         return [self.reading.values[column].without_date for column in range(self.columns)]
+
+    @property
+    def misfits(self):
+        """The values of the last read that their columns' types cannot hold, in their order."""
+        return [_misfit(&self.reading, at) for at in range(self.reading.misfits)]
 
     def read(self, size_t size):
         """Read the next rows.
@@ -194,9 +217,9 @@ cdef class Result:
         Returns:
             One array per column, all of the same length; empty at the end of the result. An array
             has the type in which the server sends the column: the wanted one, or one to cast to it.
+            A value that this type cannot hold is NULL, and one of the ``misfits``.
 
         Raises:
-            Misfit: a value that its column's type cannot hold.
             MySQLError: the connection is closed or broke, or the server ended the query.
         """
         if not 0 < size <= LARGEST_ROW:
@@ -241,6 +264,7 @@ cdef class Result:
         self.reading.connection = self.client.connection
         self.reading.rows = 0
         self.reading.taken = 0
+        self.reading.misfits = 0
         for column in range(self.columns):
             self.reading.values[column].has_nulls = False
             memset(self.reading.values[column].validity, 0xFF, (self.rows + 7) // 8)
@@ -273,8 +297,6 @@ cdef class Result:
             return MemoryError()
         if reading.outcome == MALFORMED:
             return MySQLError(CR_MALFORMED_PACKET, "HY000", "Malformed packet")
-        if reading.outcome == MISFIT:
-            return Misfit(reading.column, _shown(reading))
         return self.client.error()
 
     cdef object _array(self, Py_ssize_t column):
@@ -358,12 +380,33 @@ cdef void _take(void *data, unsigned int column, unsigned char **row) noexcept n
     row[0] += length
     reading.taken += length
     reading.outcome = _take_value(values, reading.rows, value, length)
-    if reading.outcome == NO_DATE:
+    if reading.outcome == NO_DATE and not values.is_strict:
         _take_null(values, reading.rows)
         values.without_date += 1
         reading.outcome = TAKEN
-    elif reading.outcome == MISFIT:
-        reading.column, reading.refused, reading.length = column, value, length
+    elif reading.outcome == NO_DATE or reading.outcome == MISFIT:
+        _take_null(values, reading.rows)
+        reading.outcome = _keep(reading, column, value, length)
+
+
+cdef Outcome _keep(
+    Reading *reading, unsigned int column, const uint8_t *value, size_t length
+) noexcept nogil:
+    """Remember a value that does not fit."""
+    cdef Refused *refused
+    cdef size_t room = max(<size_t>16, 2 * reading.room)
+    if reading.misfits == reading.room:
+        refused = <Refused *>realloc(reading.refused, room * sizeof(Refused))
+        if refused == NULL:
+            return NO_MEMORY
+        reading.refused, reading.room = refused, room
+    refused = &reading.refused[reading.misfits]
+    refused.row, refused.column = reading.rows, column
+    refused.length = min(length, <size_t>MISFIT_BYTES)
+    memset(refused.value, 0, MISFIT_BYTES)
+    memcpy(refused.value, value, refused.length)
+    reading.misfits += 1
+    return TAKEN
 
 
 cdef bint _length(
@@ -592,15 +635,16 @@ cdef size_t _time_text(
     return size + snprintf(text + size, TIME_BYTES - size, b".%0*u", decimals, micros)
 
 
-cdef object _shown(Reading *reading):
-    """A value that does not fit, as text."""
-    cdef Kind kind = reading.values[reading.column].kind
-    cdef const uint8_t *value = reading.refused
-    cdef Py_ssize_t length = reading.length
+cdef object _misfit(Reading *reading, size_t at):
+    cdef Refused *refused = &reading.refused[at]
+    cdef Kind kind = reading.values[refused.column].kind
+    cdef const uint8_t *value = refused.value
     if kind == DECIMAL:
-        return value[:length].decode("utf-8", "replace")
-    date = f"{_uint16(value):04}-{value[2]:02}-{value[3]:02}"
-    if length < 7:
-        return date
-    time = f"{date} {value[4]:02}:{value[5]:02}:{value[6]:02}"
-    return f"{time}.{_uint32(value + 7):06}" if length == 11 else time
+        text = value[:refused.length].decode("utf-8", "replace")
+    else:
+        # What was not sent is zero.
+        text = f"{_uint16(value):04}-{value[2]:02}-{value[3]:02}"
+        if kind == TIMESTAMP:
+            text += f" {value[4]:02}:{value[5]:02}:{value[6]:02}"
+            text += f".{_uint32(value + 7):06}" if refused.length == 11 else ""
+    return Misfit(refused.row, refused.column, text)

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from millrace.sources.mysql.result import Misfit
-from millrace.sources.mysql.types import Column, does_not_fit, to_array
+from millrace.bad_values import Misfit, Sieve
+from millrace.sources.mysql import result
+from millrace.sources.mysql.types import Column, misfit_of, to_array
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,10 @@ class Rows(Protocol):
         """The next rows, of about ``size`` bytes; no rows at the end."""
 
     @property
+    def misfits(self) -> list[result.Misfit]:
+        """The values of the last read that their columns' types cannot hold; they are NULL."""
+
+    @property
     def without_date(self) -> list[int]:
         """How many dates that no calendar has became NULL so far, by column."""
 
@@ -38,15 +43,16 @@ def schema_of(columns: Sequence[Column]) -> pa.Schema:
 
 
 def record_batches(
-    result: Rows, columns: Sequence[Column], schema: pa.Schema, relation: str
+    rows: Rows, columns: Sequence[Column], schema: pa.Schema, relation: str, sieve: Sieve
 ) -> Iterator[pa.RecordBatch]:
     """Read a result to its end.
 
     Args:
-        result: What a query selects.
+        rows: What a query selects.
         columns: Its columns.
         schema: What ``schema_of`` makes of them.
         relation: The table, for messages.
+        sieve: What happens to values that do not fit.
 
     Yields:
         Batches of at most 32,768 rows, or of 8 MB and one row.
@@ -55,13 +61,20 @@ def record_batches(
         ValueDoesNotFit: a value that its column's type cannot hold.
     """
     while True:
-        values = _read(result, columns, relation)
+        values = rows.read(_BATCH_BYTES)
         if not len(values[0]):
             break
-        # Each column's values are freed before the next column's are cast.
-        arrays = [to_array(values.pop(0), column, relation) for column in columns]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-    for column, count in zip(columns, result.without_date, strict=True):
+        misfits = [_misfit(found, columns) for found in rows.misfits]
+        arrays = []
+        for column in columns:
+            # Each column's values are freed before the next column's are cast.
+            array, uncastable = to_array(values.pop(0), column, relation)
+            arrays.append(array)
+            misfits += uncastable
+        kept = sieve.sift(pa.RecordBatch.from_arrays(arrays, schema=schema), misfits)
+        if kept.num_rows:
+            yield kept
+    for column, count in zip(columns, rows.without_date, strict=True):
         if count:
             log.warning(
                 "%s: column %s: %s dates that no calendar has (0000-00-00) are landed as NULL",
@@ -69,9 +82,5 @@ def record_batches(
             )
 
 
-def _read(result: Rows, columns: Sequence[Column], relation: str) -> list[pa.Array]:
-    try:
-        return result.read(_BATCH_BYTES)
-    except Misfit as misfit:
-        column = columns[misfit.column]
-        raise does_not_fit(relation, column, f"'{misfit.value}'") from None
+def _misfit(found: result.Misfit, columns: Sequence[Column]) -> Misfit:
+    return misfit_of(columns[found.column], found.row, found.value.encode())

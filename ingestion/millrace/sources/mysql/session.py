@@ -6,7 +6,7 @@ stored. Nothing hangs: every wait has a timeout and can be interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +22,7 @@ from millrace.errors import (
     SourceUnavailable,
 )
 from millrace.sources.mysql.client import Client, MySQLError
-from millrace.sources.mysql.result import Result
+from millrace.sources.mysql.result import Misfit, Result
 from millrace.sources.mysql.rows import BATCH_ROWS
 from millrace.sources.mysql.tls import Tls
 
@@ -112,9 +112,15 @@ class Session:
         # NULL: there are no rows, or the server knows without looking.
         return max(int(step["rows"] or 0) for step in steps)
 
-    def stream(self, query: str, arguments: Sequence[str], types: Sequence[pa.DataType]) -> Rows:
-        """A large result, which the server sends as it is read."""
-        return Rows(self, self._wait(self._stream, query, arguments, types))
+    def stream(
+        self,
+        query: str,
+        arguments: Sequence[str],
+        types: Sequence[pa.DataType],
+        strict: Collection[int] = (),
+    ) -> Rows:
+        """A large result, which the server sends as it is read; see ``Result``."""
+        return Rows(self, self._wait(self._stream, query, arguments, types, strict))
 
     def read(self, result: Result, size: int) -> list[pa.Array]:
         """The next rows of a result, one array for each column."""
@@ -141,8 +147,14 @@ class Session:
     ) -> tuple[list[str], list[tuple[str | None, ...]]]:
         return self._connected.rows(self._bound(query, arguments))
 
-    def _stream(self, query: str, arguments: Sequence[str], types: Sequence[pa.DataType]) -> Result:
-        return Result(self._connected, self._bound(query, arguments), types, BATCH_ROWS)
+    def _stream(
+        self,
+        query: str,
+        arguments: Sequence[str],
+        types: Sequence[pa.DataType],
+        strict: Collection[int],
+    ) -> Result:
+        return Result(self._connected, self._bound(query, arguments), types, BATCH_ROWS, strict)
 
     def _bound(self, query: str, arguments: Sequence[str]) -> str:
         """A query with its arguments in the place of each ``%s``.
@@ -176,6 +188,11 @@ class Rows:
     def without_date(self) -> list[int]:
         """How many dates that no calendar has became NULL so far, by column."""
         return self._result.without_date
+
+    @property
+    def misfits(self) -> list[Misfit]:
+        """The values of the last read that their columns' types cannot hold."""
+        return self._result.misfits
 
 
 class Server:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
+from millrace.bad_values import Sieve
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import Cursor, IngestTable
 from millrace.checksums.columns import together
@@ -58,6 +59,10 @@ _SETTLE_BEYOND_LOCKS = timedelta(seconds=10)
 # The server's list of transactions is younger than this, if it is fresh.
 _LIST_AGE = timedelta(seconds=5)
 _SHOWN_KEYS = 5
+_FIX = (
+    "Correct the value in MySQL, read the table through a view that casts it, or declare "
+    "`on_bad_value: null` or `quarantine`."
+)
 
 
 class MySQLSource:
@@ -217,6 +222,7 @@ class MySQLSource:
             relation = known or self._relation(session, options)
             columns = relation.columns(without)
             schema = schema_of(columns)
+            sieve = Sieve(table, schema, place=str(relation), fix=_FIX)
             self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
             interval_taken = _interval(session, relation, options.cursor, interval)
             if options.cursor and relation.column(options.cursor.column).is_nullable:
@@ -237,15 +243,19 @@ class MySQLSource:
                         options.verify is None and rows[-1] <= _COMPARED_ROWS
                     ):
                         checksums.append(counter.checksums(columns))
-                result = session.stream(
-                    f"SELECT {names} FROM {relation.quoted}{where}", arguments, schema.types
+                found = session.stream(
+                    f"SELECT {names} FROM {relation.quoted}{where}",
+                    arguments,
+                    schema.types,
+                    _strict(sieve, schema),
                 )
-                streams.append(record_batches(result, columns, schema, str(relation)))
+                streams.append(record_batches(found, columns, schema, str(relation), sieve))
             yield Extraction(
                 schema,
                 tuple(streams),
                 sum(rows) if is_counted else None,
                 together(checksums) if checksums and len(checksums) == len(ranges) else None,
+                sieve,
             )
 
     @contextmanager
@@ -267,18 +277,24 @@ class MySQLSource:
         with self.by_key(table, compared, interval) as rows:
             columns = rows.relation.columns(table.left_out)
             schema = schema_of(columns)
-            yield Extraction(schema, (self._chosen(rows, keys, columns, schema),))
+            sieve = Sieve(table, schema, place=str(rows.relation), fix=_FIX)
+            chosen = self._chosen(rows, keys, columns, sieve)
+            yield Extraction(schema, (chosen,), sieve=sieve)
 
     def _chosen(
-        self, rows: KeyedTable, keys: Sequence[Key], columns: Sequence[Column], schema: pa.Schema
+        self, rows: KeyedTable, keys: Sequence[Key], columns: Sequence[Column], sieve: Sieve
     ) -> Iterator[pa.RecordBatch]:
+        schema = schema_of(columns)
         names = ", ".join(column.expression for column in columns)
         for conditions in rows.chosen(keys):
             where, arguments = where_clause(conditions)
             result = rows.session.stream(
-                f"SELECT {names} FROM {rows.relation.quoted}{where}", arguments, schema.types
+                f"SELECT {names} FROM {rows.relation.quoted}{where}",
+                arguments,
+                schema.types,
+                _strict(sieve, schema),
             )
-            yield from record_batches(result, columns, schema, str(rows.relation))
+            yield from record_batches(result, columns, schema, str(rows.relation), sieve)
 
     def _see_one_moment(
         self, sessions: Sequence[Session], relation: Relation, *, is_interval: bool
@@ -340,6 +356,11 @@ class MySQLSource:
         except SourceRefused:
             log.info("%s is read by one connection: LOCK TABLES is not granted", relation)
             return False
+
+
+def _strict(sieve: Sieve, schema: pa.Schema) -> list[int]:
+    """The positions of the columns in which a date that stands for none is a misfit."""
+    return [at for at, name in enumerate(schema.names) if sieve.is_strict(name)]
 
 
 def _interval(

@@ -6,11 +6,14 @@ that is set here. docs/type-mapping.md shows the whole table.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from millrace.errors import SourceMismatch, ValueDoesNotFit
+from millrace.bad_values import Misfit
+from millrace.errors import SourceMismatch
 
 _INTEGERS = {
     # Signed and unsigned.
@@ -49,6 +52,8 @@ _TEMPORALS = {
     "timestamp": pa.timestamp("us", "UTC"),
 }
 _MAX_ARROW_DECIMAL = 38
+# Characters of a value in a message.
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def quote(identifier: str) -> str:
     return "`" + identifier.replace("`", "``").replace("%", "%%") + "`"
 
 
-def to_array(raw: pa.Array, column: Column, where: str) -> pa.Array:
+def to_array(raw: pa.Array, column: Column, where: str) -> tuple[pa.Array, Sequence[Misfit]]:
     """One column's values in its type.
 
     Args:
@@ -167,22 +172,75 @@ def to_array(raw: pa.Array, column: Column, where: str) -> pa.Array:
         column: How to read it.
         where: The table, for the message.
 
+    Returns:
+        The values, and those that the type cannot hold, which are NULL among them.
+
     Raises:
-        ValueDoesNotFit: a value that the column's type cannot hold; the message shows it.
+        SourceMismatch: the column is of another type than the server said.
     """
     if raw.type == column.type:
-        return raw
+        return raw, ()
     try:
-        if pa.types.is_binary(raw.type):
-            raw = raw.cast(pa.string())
-        return raw.cast(column.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise does_not_fit(where, column, str(error)) from None
+        return _cast(raw, column.type), ()
+    except pa.ArrowNotImplementedError as error:
+        raise SourceMismatch(
+            f"{where}: column {column.name} comes as {raw.type}, which is no {column.type}: "
+            f"{error}.",
+            fix="Ingest again: the table was altered. A view that stays so has to cast the column.",
+        ) from None
+    except pa.ArrowInvalid:
+        misfits = [
+            misfit_of(column, row, _text(raw[row].as_py())) for row in _uncastable(raw, column.type)
+        ]
+        bad = {misfit.row for misfit in misfits}
+        fits = pa.array([row not in bad for row in range(len(raw))])
+        return _cast(pc.if_else(fits, raw, pa.scalar(None, raw.type)), column.type), misfits
 
 
-def does_not_fit(where: str, column: Column, what: str) -> ValueDoesNotFit:
-    """The error of a value that its column's type cannot hold."""
-    return ValueDoesNotFit(
-        f"{where}: column {column.name} has a value that {column.type} cannot hold: {what}.",
-        fix="Correct the value in MySQL, or read the table through a view that casts it.",
-    )
+def misfit_of(column: Column, row: int, text: bytes) -> Misfit:
+    """A value that its column's type cannot hold.
+
+    Args:
+        column: Its column.
+        row: Its row's position.
+        text: The value as the server writes it.
+    """
+    shown = text.decode("utf-8", "backslashreplace")
+    if pa.types.is_temporal(column.type):
+        reason = f"'{shown}' is a date that no calendar has"
+        return Misfit(row, column.name, reason, shown, counted=_counted_time(shown, column.type))
+    problem = "is not UTF-8" if pa.types.is_string(column.type) else f"does not fit {column.type}"
+    short = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    return Misfit(row, column.name, f"'{short}' {problem}", shown, counted=text)
+
+
+def _counted_time(text: str, type_: pa.DataType) -> bytes | None:
+    """The text of a time that no calendar has, as ``_time_text`` lets the server compute it."""
+    _, month, day = text[:10].split("-")
+    if "00" in (month, day):
+        return None
+    has_fraction = pa.types.is_date(type_) or "." in text
+    return (text if has_fraction else f"{text}.000000").encode()
+
+
+def _uncastable(raw: pa.Array, type_: pa.DataType, first: int = 0) -> Iterator[int]:
+    """The positions of the values that cannot be cast, found by halving."""
+    try:
+        _cast(raw, type_)
+    except pa.ArrowInvalid:
+        if len(raw) == 1:
+            yield first
+            return
+        half = len(raw) // 2
+        yield from _uncastable(raw[:half], type_, first)
+        yield from _uncastable(raw[half:], type_, first + half)
+
+
+def _cast(raw: pa.Array, type_: pa.DataType) -> pa.Array:
+    if pa.types.is_binary(raw.type):
+        raw = raw.cast(pa.string())
+    return raw.cast(type_)
+
+
+def _text(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()

@@ -7,7 +7,7 @@ from typing import Any
 
 from millrace.settings import Settings
 from millrace.warehouses.base import Warehouse, WarehouseKind
-from millrace.warehouses.redshift.options import RedshiftOptions
+from millrace.warehouses.redshift.options import LIMITS, RedshiftOptions
 
 
 def _open(credentials: Any, root: Path, settings: Settings) -> Warehouse:
@@ -18,5 +18,10 @@ def _open(credentials: Any, root: Path, settings: Settings) -> Warehouse:
     )
 
 
-KIND = WarehouseKind(open=_open, requirement="millrace[redshift]", table_options=RedshiftOptions)
+KIND = WarehouseKind(
+    open=_open,
+    requirement="millrace[redshift]",
+    table_options=RedshiftOptions,
+    limits=LIMITS,
+)
 """The kind ``redshift``."""

@@ -7,9 +7,7 @@ from collections.abc import Collection
 import pyarrow as pa
 
 from millrace.warehouses.expressions import quote
-
-MAX_VARCHAR = 65_535
-_MAX_VARBYTE = 1_024_000
+from millrace.warehouses.redshift.options import LIMITS
 
 _TYPES = {
     pa.bool_(): "BOOLEAN",
@@ -18,8 +16,8 @@ _TYPES = {
     pa.int64(): "BIGINT",
     pa.float32(): "REAL",
     pa.float64(): "DOUBLE PRECISION",
-    pa.string(): f"VARCHAR({MAX_VARCHAR})",
-    pa.binary(): f"VARBYTE({_MAX_VARBYTE})",
+    pa.string(): f"VARCHAR({LIMITS.text_bytes})",
+    pa.binary(): f"VARBYTE({LIMITS.binary_bytes})",
     pa.date32(): "DATE",
     pa.timestamp("us"): "TIMESTAMP",
     pa.timestamp("us", "UTC"): "TIMESTAMPTZ",

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from millrace.bad_values import Limits
+
+LIMITS = Limits(text_bytes=65_535, binary_bytes=1_024_000, has_nul=False, has_year_0=False)
+"""Of VARCHAR, VARBYTE and DATE: its texts of a year begin with 0001."""
+
 
 class RedshiftOptions(BaseModel):
     """How Redshift keeps a raw table.

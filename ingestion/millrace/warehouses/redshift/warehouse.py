@@ -49,8 +49,8 @@ from millrace.settings import Settings
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
 from millrace.warehouses.expressions import naive, quote, raw
 from millrace.warehouses.raw_rows import Dialect
-from millrace.warehouses.redshift.dialect import MAX_VARCHAR, RedshiftDialect, sql_type
-from millrace.warehouses.redshift.options import RedshiftOptions
+from millrace.warehouses.redshift.dialect import RedshiftDialect, sql_type
+from millrace.warehouses.redshift.options import LIMITS, RedshiftOptions
 from millrace.warehouses.sql import SqlWarehouse
 
 # The cluster's timeout for a statement comes this much earlier than the client's.
@@ -613,7 +613,10 @@ def _copy_fix(text: str) -> str:
     if "not authorized" in text or "AccessDenied" in text:
         return "Attach the role of REDSHIFT_IAM_ROLE to the cluster, and let it read the landing."
     if "longer than" in text:
-        return f"Shorten it in the source to {MAX_VARCHAR:,} bytes, or declare `pii: drop` for it."
+        return (
+            f"Shorten it in the source to {LIMITS.text_bytes:,} bytes, declare `pii: drop` for it, "
+            "or `on_bad_value: null` or `quarantine` for the table."
+        )
     return "Ingest the batch again: a new attempt lands beside it."
 
 
