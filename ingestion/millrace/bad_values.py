@@ -224,16 +224,10 @@ class Sieve:
 
     def told(self) -> Iterator[str]:
         """What a person should know."""
-        counts = ", ".join(f"{name} ({count:,})" for name, count in self._misfits.items())
-        if not counts:
-            return
-        if self._policy is OnBadValue.NULL:
-            yield f"{self._table.key}: values that do not fit become NULL, in the columns {counts}."
-        else:
-            yield (
-                f"{self._table.key}: {self._rows:,} rows are set aside, for values that do not fit "
-                f"in the columns {counts}."
-            )
+        for column, count in self._misfits.items():
+            what = "landed as NULL" if self._policy is OnBadValue.NULL else "rows set aside"
+            values = counted(count, self._noun)
+            yield f"{self._table.key}: column {column}: {values} did not fit; {what}"
 
     @property
     def _never_null(self) -> set[str | None]:
@@ -256,9 +250,9 @@ class Sieve:
             raise too_many(self._table, _listed(misfits))
 
     def _refusal(self, misfits: Sequence[Misfit], what: str) -> ValueDoesNotFit:
-        noun = self._noun if len(misfits) == 1 else f"{self._noun}s"
+        values = counted(len(misfits), self._noun)
         return ValueDoesNotFit(
-            f"{len(misfits):,} {noun} of {self._place} {what}:{_listed(misfits)}", fix=self._fix
+            f"{values} of {self._place} {what}:{_listed(misfits)}", fix=self._fix
         )
 
     def _parted(self, batch: pa.RecordBatch, misfits: Sequence[Misfit]) -> pa.RecordBatch:
@@ -301,6 +295,11 @@ class Sieve:
         column = identity.column(name)
         is_moment = pa.types.is_timestamp(column.type)
         return column.view(pa.timestamp("us")) if is_moment else column.cast(pa.timestamp("us"))
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as ``1 row`` and ``2,000 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def too_many(table: IngestTable, listed: str = "") -> ValueDoesNotFit:

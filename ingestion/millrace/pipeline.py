@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from millrace import pii
-from millrace.bad_values import MOST_ROWS, UNLIMITED, Sieve, too_many
+from millrace.bad_values import MOST_ROWS, UNLIMITED, Sieve, counted, too_many
 from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
 from millrace.catalog import Catalog, IngestTable, OnBadValue, Publication, load_catalog
 from millrace.catalog.kinds import WAREHOUSES
@@ -536,11 +536,8 @@ def _protected_key(table: IngestTable, salt: str | None, keys: pa.RecordBatch) -
 
 def _tell_quarantined(table: IngestTable, row: LedgerRow) -> None:
     if row.quarantined:
-        log.warning(
-            "%s: %s rows are not in %s.%s but in %s",
-            *(table.key, f"{row.quarantined:,}", table.schema, table.identifier),
-            quarantine_of(table).identifier,
-        )
+        rows, aside = counted(row.quarantined, "row"), quarantine_of(table).identifier
+        log.warning("%s: %s set aside, in %s.%s", table.key, rows, table.schema, aside)
 
 
 def _refuse_rows(

