@@ -194,6 +194,12 @@ class Manifest:
                 f"promises {rows:,} rows in {size:,} bytes, but its parts have "
                 f"{self.rows:,} in {self.size:,}"
             )
+        records = sum(part.rows for part in self.quarantine)
+        if not self.quarantined <= records or bool(records) != bool(self.quarantined):
+            raise self._changed(
+                f"promises {self.quarantined:,} rows that were set aside, and has {records:,} "
+                "records of them"
+            )
 
     def _changed(self, problem: str) -> ManifestCorrupt:
         return ManifestCorrupt(

@@ -32,7 +32,7 @@ from millrace.errors import (
 )
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest
-from millrace.testing import batches_of
+from millrace.testing import aside, batches_of
 from redshift_standin.ports import LOOPBACK, free_port
 from tests.proxy import FaultProxy
 
@@ -250,7 +250,18 @@ def with_sum(key):
     return change
 
 
+def of_quarantine(change):
+    return lambda value: change(value["quarantine"])
+
+
 FORGERIES = {
+    "more rows set aside": (of_quarantine(lambda of: of.update(row_count=2)), "promises 2 rows"),
+    "no row set aside": (of_quarantine(lambda of: of.update(row_count=0)), "promises 0 rows"),
+    "no records": (of_quarantine(lambda of: of["entries"].clear()), "has 0 records"),
+    "records of elsewhere": (
+        of_quarantine(lambda of: of["entries"][0].update(url="s3://elsewhere/x")),
+        "not below",
+    ),
     "a part listed twice": (twice, "more than once"),
     "no parts": (lambda value: value["entries"].clear(), "promises 10,000 rows"),
     "more rows promised": (with_sum("record_count"), "promises 10,001 rows"),
@@ -270,7 +281,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize(("change", "what"), FORGERIES.values(), ids=FORGERIES)
 def test_a_manifest_that_was_changed_is_refused(landing, change, what):
-    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    manifest = landing.write(BATCH, ROWS.schema, batches_of(ROWS), set_aside=lambda: aside("7"))
     value = json.loads(manifest.to_json())
     change(value)
     local_path(manifest.url).write_text(json.dumps(value))

@@ -9,7 +9,6 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from millrace.bad_values import Sieve
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
@@ -19,6 +18,7 @@ from millrace.keyed_rows import KeyedRows
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from millrace.bad_values import Sieve
     from millrace.checksums.columns import Checksums
     from millrace.checksums.digests import Compared, Key
 
