@@ -216,7 +216,7 @@ def misfit_of(column: Column, row: int, text: bytes) -> Misfit:
 
 def _counted_time(text: str, type_: pa.DataType) -> bytes | None:
     """The text of a time that no calendar has, as ``_time_text`` lets the server compute it."""
-    _, month, day = text[:10].split("-")
+    month, day = text[5:7], text[8:10]
     if "00" in (month, day):
         return None
     has_fraction = pa.types.is_date(type_) or "." in text
