@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from millrace.audit.auditor import Auditor
 from millrace.batch import KeyRange, Partition
 from millrace.catalog import OnBadValue
 from millrace.errors import ValueDoesNotFit
@@ -233,3 +234,31 @@ def test_what_was_set_aside_lies_beside_the_other_parts(spoilt: Workspace) -> No
     (manifest,) = spoilt.landing_folder.rglob("manifest.json")
     names = {path.name for path in Path(manifest).parent.iterdir()}
     assert names == {"manifest.json", "part-00000.parquet", "quarantine-00000.parquet"}
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["as computed", "as read"])
+@pytest.mark.parametrize("policy", ["null", "quarantine"])
+def test_an_audit_finds_what_differs_and_not_what_was_told_to_be_bad(
+    workspace: Workspace, policy: str, *, deep: bool
+) -> None:
+    workspace.declare(on_bad_value=policy)
+    workspace.succeeds("ingest", "mysql.nps", "--to", "2026-10-01")
+    # Of row 1, an earlier version is loaded, which fits.
+    spoil(workspace.mysql, 1, 3)
+    workspace.mysql.execute("UPDATE nps SET updated_at = '2026-10-01 01:00:00' WHERE id = 1")
+    workspace.succeeds("ingest", "mysql.nps")
+    auditor = Auditor(workspace.pipeline)
+    table = workspace.pipeline.catalog.table("mysql.nps")
+    found = auditor.audit(table, deep=deep)
+    assert found is not None
+    assert found.is_equal, found
+    workspace.raw("UPDATE raw_mysql.nps SET score = 1 WHERE id = 2")
+    found = auditor.audit(table, deep=deep)
+    assert found is not None
+    assert found.differences.by_kind == {
+        "missing": [],
+        "vanished": [],
+        "changed": [("2",)],
+        "doubled": [],
+    }
+    assert auditor.repair(found, deep=deep).is_equal

@@ -17,9 +17,9 @@ from millrace import pii
 from millrace.audit.differences import Differences, differing_keys, differing_rows
 from millrace.audit.read_rows import ReadRows
 from millrace.batch import WHOLE_TABLE, Batch, Interval, loaded_until
-from millrace.catalog import SoftDeletes
+from millrace.catalog import OnBadValue, SoftDeletes
 from millrace.checksums.columns import Tally
-from millrace.checksums.digests import Compared, Key
+from millrace.checksums.digests import Compared, Key, of_rows
 from millrace.deletes import DELETED, marked_as_deleted, refuse_own_name
 from millrace.errors import (
     DeclarationError,
@@ -131,6 +131,7 @@ class Auditor:
             self._loaded(table, compared, scope) as loaded,
         ):
             found = differing_rows(source, loaded, rows, table.key)
+        self._leave_out_bad(table, compared, scope, found)
         # Of several versions only the current one is compared, and a double is no other version.
         found.doubled = sorted({*found.doubled, *(key for _, key in doubled)})
         return Audit(table, scope, compared, left, rows, tuple(damaged), found)
@@ -223,10 +224,36 @@ class Auditor:
 
         @contextmanager
         def read() -> Iterator[Iterable[pa.RecordBatch]]:
-            with source.extract(table, interval, without=table.left_out) as extraction:
+            as_read = _with_every_row(table)
+            with source.extract(as_read, interval, without=table.left_out) as extraction:
                 yield pii.protect(extraction.batches, table, self._pipeline.settings.pii_salt)
 
         yield ReadRows(read, compared)
+
+    def _leave_out_bad(
+        self, table: IngestTable, compared: Compared, interval: Interval, found: Differences
+    ) -> None:
+        """Leave out what differs only by values that do not fit: their loads have told them."""
+        source = self._pipeline.source(table)
+        wanted = [*found.missing, *found.changed]
+        is_told = wanted and table.options.on_bad_value is not OnBadValue.FAIL
+        if (
+            not is_told
+            or not isinstance(source, KeyedSource)
+            or set(compared.key) & table.pii.keys()
+        ):
+            return
+        salt = self._pipeline.settings.pii_salt
+        with source.rows_of(table, compared, wanted, interval) as extraction:
+            read = pii.protect(extraction.batches, table, salt)
+            theirs = {row.key: row.digest for batch in read for row in of_rows(batch, compared)}
+        with self._loaded(table, compared, WHOLE_TABLE) as loaded:
+            batches = loaded.current(found.changed).to_batches() if found.changed else []
+            ours = {row.key: row.digest for batch in batches for row in of_rows(batch, compared)}
+        found.missing = [key for key in found.missing if key in theirs]
+        found.changed = [
+            key for key in found.changed if key in theirs and theirs[key] != ours.get(key)
+        ]
 
     def compared(self, table: IngestTable, *, deep: bool) -> tuple[Compared, tuple[str, ...]]:
         """Which columns are compared, and which are not.
@@ -374,6 +401,18 @@ class Auditor:
 def _present(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     nothing = pa.nulls(batch.num_rows, DELETED.type)
     return pa.RecordBatch.from_arrays([*batch.columns, nothing], schema=schema)
+
+
+def _with_every_row(table: IngestTable) -> IngestTable:
+    """The table as it is read to be compared: with the rows that a load sets aside.
+
+    Without them, an earlier version that is loaded would look like one of a deleted row. A table
+    that is read whole has no earlier versions.
+    """
+    options = table.options
+    if options.on_bad_value is not OnBadValue.QUARANTINE or table.is_full_refresh:
+        return table
+    return replace(table, options=options.model_copy(update={"on_bad_value": OnBadValue.NULL}))
 
 
 def _scope(table: IngestTable, interval: Interval, ledger: Sequence[LedgerRow]) -> Interval:
