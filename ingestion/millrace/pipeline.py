@@ -20,6 +20,7 @@ import pyarrow as pa
 from millrace import pii
 from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
 from millrace.catalog import Catalog, IngestTable, Publication, load_catalog
+from millrace.certificates import told_loads
 from millrace.checksums.witness import Witness
 from millrace.comparison import ComparedColumn, Sides, side_by_side
 from millrace.connections import Connection, Resolver, in_environment
@@ -435,7 +436,14 @@ class Pipeline:
         except RelationNotFound as error:
             destination.mark_stale(publication, error.message, when=refreshed, warehouse=origin)
             raise
-        published = destination.publish(publication, rows, refreshed=refreshed, warehouse=origin)
+        ledgers = self.warehouse.ledgers([self.catalog.table(key) for key in publication.tables])
+        published = destination.publish(
+            publication,
+            rows,
+            refreshed=refreshed,
+            warehouse=origin,
+            loaded=told_loads(ledgers),
+        )
         log.info("%s: published %s rows", publication.name, f"{published.rows:,}")
         return published
 

@@ -48,7 +48,13 @@ class Destination(Protocol):
         """
 
     def publish(
-        self, publication: Publication, rows: pa.Table, *, refreshed: str, warehouse: str
+        self,
+        publication: Publication,
+        rows: pa.Table,
+        *,
+        refreshed: str,
+        warehouse: str,
+        loaded: str = "",
     ) -> Published:
         """Replace the table that readers see: all of it, or nothing.
 
@@ -60,6 +66,7 @@ class Destination(Protocol):
             refreshed: When and by which run, for the readers.
             warehouse: Names the warehouse and schema that the rows come from, so that another
                 one's publication is not overwritten.
+            loaded: What the warehouse was loaded with by then, for the readers.
 
         Raises:
             SheetUnavailable: it cannot be reached, or is busy. Readers see the old table or, if
