@@ -414,6 +414,10 @@ class Pipeline:
         end = batch.interval.end
         return until if until is not None and end is not None and end < until else None
 
+    def origin(self, publication: Publication) -> str:
+        """Names the warehouse and schema of a mart: nobody else's table is overwritten."""
+        return f"{self.warehouse.name}, {publication.schema}"
+
     def publish(self, publication: Publication, run: str) -> Published:
         """Read a mart from the warehouse and publish it.
 
@@ -428,7 +432,7 @@ class Pipeline:
         options = publication.options
         destination = self.destination(publication)
         refreshed = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {run}"
-        origin = f"{self.warehouse.name}, {publication.schema}"
+        origin = self.origin(publication)
         try:
             rows = self.warehouse.read(
                 publication.schema, publication.identifier, options.columns, options.order_by

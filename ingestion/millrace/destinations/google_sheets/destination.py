@@ -24,7 +24,7 @@ from gspread.exceptions import APIError
 from gspread.utils import a1_to_rowcol, rowcol_to_a1
 
 from millrace.catalog import Publication
-from millrace.destinations.base import Published
+from millrace.destinations.base import Published, Shown
 from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
 from millrace.destinations.google_sheets.place import (
     Layout,
@@ -35,7 +35,9 @@ from millrace.destinations.google_sheets.place import (
     read_layout,
     staging_title,
 )
+from millrace.destinations.google_sheets.shown import shown
 from millrace.errors import (
+    CellNotPublished,
     PublicationRefused,
     SheetChanged,
     SheetError,
@@ -119,6 +121,24 @@ class GoogleSheetDestination:
         except (APIError, SheetError) as error:
             # Not raised: another error already says why the table is stale.
             log.warning("%s: its note does not say that it is stale: %s", publication.name, error)
+
+    def shown(
+        self, publication: Publication, rows: pa.Table, cell: str, *, warehouse: str
+    ) -> Shown:
+        """Tell which value of the mart a cell shows; see ``Destination.shown``."""
+        options = _options(publication)
+        owner = Owner(publication.name, warehouse)
+        with _explained(options):
+            book = read_book(self._sheets, options)
+            note = find_note(self._sheets, book, options, owner)
+            if note is None:
+                raise CellNotPublished(
+                    f"No tab of {options.spreadsheet} has a table of {owner}.",
+                    fix=f"Publish it: `millrace publish {publication.name}`. If it was published "
+                    "from another warehouse, choose that one: `--target`.",
+                )
+            tab = self._tab(options, book.place_of(note))
+        return shown(tab, note, _sheet_table(options, rows), cell, options.row_key)
 
     def _until_it_stays(
         self, publication: Publication, rows: pa.Table, owner: Owner, news: News
