@@ -233,7 +233,7 @@ class _Warehouse:
             """
         )
         self.run("delete from analytics_raw_mysql._batches where table_name = 'mysql.users'")
-        self.write_ledger("analytics_raw_mysql", "mysql.users", load, USERS)
+        self.write_ledger("analytics_raw_mysql", "mysql.users", load, USERS, is_whole=True)
 
     def replace_targets(self, load: int) -> None:
         self.run("delete from analytics_raw_google_sheets.nps_targets")
@@ -243,29 +243,40 @@ class _Warehouse:
             self.run(
                 "insert into analytics_raw_google_sheets.nps_targets "
                 f"select {month}, '{segment}', 12.5, 'Ada', "
-                f"'targets {load}', {loaded_at}"
+                f"'nps_targets {load}', {loaded_at}"
             )
         self.run("delete from analytics_raw_google_sheets._batches")
-        self.write_ledger("analytics_raw_google_sheets", "google_sheets.nps_targets", load, 3)
+        self.write_ledger(
+            "analytics_raw_google_sheets", "google_sheets.nps_targets", load, 3, is_whole=True
+        )
 
     def write_history_ledger(self, final_load: int) -> None:
         self.run(
             f"""
             insert into analytics_raw_mysql._batches
             select
-                'mysql.nps', 'nps ' || cast(load as varchar(20)),
-                {self.time(f"load * {_DAY}")}, {self.time(f"(load + 1) * {_DAY}")},
-                's3://landing/nps', {RESPONSES_PER_DAY}, 1, {self.time(f"(load + 1) * {_DAY}")},
+                'mysql.nps', batch_id,
+                case when load > 0 then {self.time(f"load * {_DAY}")} end,
+                {self.time(f"(load + 1) * {_DAY}")},
+                's3://landing/nps', row_count, 1, {self.time(f"(load + 1) * {_DAY}")},
                 {self.time(f"(load + 1) * {_DAY} + {_LOADED}")}
             from (select id as load from ({self.numbers(0, final_load)}) as n) as loads
+            inner join (
+                select _batch_id as batch_id, count(*) as row_count
+                from analytics_raw_mysql.nps
+                group by _batch_id
+            ) as counts on 'nps ' || cast(load as varchar(20)) = batch_id
             """
         )
 
-    def write_ledger(self, schema: str, table: str, load: int, rows: int) -> None:
+    def write_ledger(
+        self, schema: str, table: str, load: int, rows: int, *, is_whole: bool = False
+    ) -> None:
         start, end = self.time(f"{load} * {_DAY}"), self.time(f"({load} + 1) * {_DAY}")
+        interval = "null, null" if is_whole else f"{start}, {end}"
         self.run(
             f"insert into {schema}._batches select '{table}', '{table.split('.')[1]} {load}', "
-            f"{start}, {end}, 's3://landing', {rows}, 1, {end}, "
+            f"{interval}, 's3://landing', {rows}, 1, {end}, "
             f"{self.time(f'({load} + 1) * {_DAY} + {_LOADED}')}"
         )
 

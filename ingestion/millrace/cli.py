@@ -106,6 +106,7 @@ def cli(
       millrace ingest mysql.nps      load what is new
       millrace publish               carry the marts to their readers
       millrace audit                 is everything loaded as it is at its source?
+      millrace why 'sheet!C12'       what is behind a published cell?
     """  # noqa: D301 click wants the backspace
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -442,6 +443,35 @@ def publish(chosen: Chosen, publications: tuple[str, ...]) -> None:
             for publication in named or pipeline.catalog.publications
         }
     )
+
+
+@cli.command()
+@click.argument("cell", metavar="PUBLICATION!CELL")
+@click.pass_obj
+def why(chosen: Chosen, cell: str) -> None:
+    """Show what is behind a published cell, and change nothing.
+
+    The row and the column of the mart that it shows; the models on the way, and what makes the
+    column in each; the batches whose rows can have contributed, with their parts and keys.
+
+    \b
+      millrace why 'nps_summary_sheet!C12'
+
+    After a change of the project, dbt compiles it first.
+    """  # noqa: D301 click wants the backspace
+    name, separator, place = cell.rpartition("!")
+    if not separator:
+        raise click.UsageError("write the publication, '!' and a cell: nps_summary_sheet!C12")
+    from millrace.provenance.report import show
+    from millrace.provenance.why import why as find_why
+    from millrace.terminal import working
+
+    pipeline = chosen.pipeline
+    publication = pipeline.catalog.publication(name)
+    if not pipeline.project.is_compiled():
+        with working("compiling the dbt project"):
+            pipeline.project.compile()
+    show(find_why(pipeline, publication, place))
 
 
 def main() -> None:

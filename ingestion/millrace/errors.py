@@ -21,7 +21,8 @@
     │   ├── SheetRefused         it refuses our key
     │   ├── SpreadsheetNotFound  a spreadsheet is not there, or not shared with us
     │   ├── SheetChanged ↻       somebody changed a sheet while it was written
-    │   └── PublicationRefused   publishing would lose or overwrite what it must not
+    │   ├── PublicationRefused   publishing would lose or overwrite what it must not
+    │   └── CellNotPublished     a cell that does not show what the mart has now
     ├── LandingError
     │   ├── LandingUnavailable ↻ the bucket or folder cannot be reached
     │   ├── LandingRefused       it is missing, or refuses our account
@@ -160,6 +161,10 @@ class SheetChanged(MayPass, SheetError):
 
 class PublicationRefused(SheetError):
     """Publishing would lose or overwrite what it must not."""
+
+
+class CellNotPublished(SheetError):
+    """A cell that does not show what the mart has now: a heading, a person's, an old value."""
 
 
 class LandingError(MillraceError):

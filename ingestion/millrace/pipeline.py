@@ -22,6 +22,7 @@ from millrace.bad_values import MOST_ROWS, UNLIMITED, Sieve, counted, too_many
 from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
 from millrace.catalog import Catalog, IngestTable, OnBadValue, Publication, load_catalog
 from millrace.catalog.kinds import WAREHOUSES
+from millrace.certificates import told_loads
 from millrace.checksums.witness import Witness
 from millrace.comparison import ComparedColumn, Sides, side_by_side
 from millrace.connections import Connection, Resolver, in_environment
@@ -441,6 +442,10 @@ class Pipeline:
         end = batch.interval.end
         return until if until is not None and end is not None and end < until else None
 
+    def origin(self, publication: Publication) -> str:
+        """Names the warehouse and schema of a mart: nobody else's table is overwritten."""
+        return f"{self.warehouse.name}, {publication.schema}"
+
     def publish(self, publication: Publication, run: str) -> Published:
         """Read a mart from the warehouse and publish it.
 
@@ -455,7 +460,7 @@ class Pipeline:
         options = publication.options
         destination = self.destination(publication)
         refreshed = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {run}"
-        origin = f"{self.warehouse.name}, {publication.schema}"
+        origin = self.origin(publication)
         try:
             rows = self.warehouse.read(
                 publication.schema, publication.identifier, options.columns, options.order_by
@@ -463,7 +468,14 @@ class Pipeline:
         except RelationNotFound as error:
             destination.mark_stale(publication, error.message, when=refreshed, warehouse=origin)
             raise
-        published = destination.publish(publication, rows, refreshed=refreshed, warehouse=origin)
+        ledgers = self.warehouse.ledgers([self.catalog.table(key) for key in publication.tables])
+        published = destination.publish(
+            publication,
+            rows,
+            refreshed=refreshed,
+            warehouse=origin,
+            loaded=told_loads(ledgers),
+        )
         log.info("%s: published %s rows", publication.name, f"{published.rows:,}")
         return published
 

@@ -3,16 +3,25 @@
 import re
 import subprocess
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import duckdb
 import pytest
 
 from millrace.airflow import AirflowProject
-from millrace.airflow.dbt_tasks import DbtBuild, DbtMirror, Word, Words, running_dbt
+from millrace.airflow.dbt_tasks import (
+    DbtBuild,
+    DbtMirror,
+    Word,
+    Words,
+    never_made,
+    running_dbt,
+)
 from millrace.airflow.lineage import Lineage
 from millrace.airflow.outcomes import Interrupted, Refused
 from millrace.settings import Settings
+from millrace.testing import declared
 from millrace.warehouses.base import open_warehouse
 from tests.e2e.small_project import write_project
 
@@ -45,6 +54,17 @@ def project(tmp_path_factory):
 def warehouse(monkeypatch, tmp_path):
     monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
     return tmp_path / "warehouse.duckdb"
+
+
+def test_a_ledger_is_left_out_with_the_last_table_of_its_schema():
+    orders, users = (
+        replace(declared(), source="shop", name=name, schema="raw") for name in ("orders", "users")
+    )
+    lineage = Lineage({"source.p.shop.orders": [], "source.p.shop._batches": []})
+    assert never_made([orders], [orders, users], lineage) == {"shop.orders": orders}
+    both = never_made([orders, users], [orders, users], lineage)
+    assert list(both) == ["shop.orders", "shop.users", "shop._batches"]
+    assert list(never_made([orders], [orders], Lineage({}))) == ["shop.orders"]
 
 
 class TaskInstance:

@@ -31,6 +31,30 @@ create table analytics_raw_google_sheets.nps_targets (
     _batch_id varchar, _loaded_at timestamp
 );
 """
+# A ledger that always agrees with the raw tables.
+LEDGERS = """
+create view analytics_raw_mysql._batches as
+select
+    table_name, _batch_id as batch_id, cast(null as timestamp) as interval_start,
+    cast(null as timestamp) as interval_end, 's3://landing/manifest.json' as manifest_url,
+    count(*) as row_count, cast(1 as bigint) as byte_count, max(_loaded_at) as extracted_at,
+    max(_loaded_at) as loaded_at
+from (
+    select 'mysql.nps' as table_name, _batch_id, _loaded_at from analytics_raw_mysql.nps
+    union all
+    select 'mysql.users', _batch_id, _loaded_at from analytics_raw_mysql.users
+) as loaded
+group by all;
+create view analytics_raw_google_sheets._batches as
+select
+    'google_sheets.nps_targets' as table_name, _batch_id as batch_id,
+    cast(null as timestamp) as interval_start, cast(null as timestamp) as interval_end,
+    's3://landing/manifest.json' as manifest_url, count(*) as row_count,
+    cast(1 as bigint) as byte_count, max(_loaded_at) as extracted_at,
+    max(_loaded_at) as loaded_at
+from analytics_raw_google_sheets.nps_targets
+group by all;
+"""
 
 FAILED = {"error", "fail", "runtime error"}
 
@@ -102,5 +126,5 @@ def dbt_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory, dbt_target: Path) -> Warehouse:
     warehouse = Warehouse(tmp_path_factory.mktemp("warehouse") / "millrace.duckdb", dbt_target)
-    warehouse.execute(RAW_TABLES)
+    warehouse.execute(RAW_TABLES + LEDGERS)
     return warehouse

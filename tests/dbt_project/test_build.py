@@ -270,7 +270,9 @@ def test_freshness_tells_the_table_that_fell_behind(next_day: "Warehouse") -> No
         for result in next_day.artifact("sources.json")["results"]
     }
     assert statuses == {
+        "google_sheets._batches": "warn",
         "google_sheets.nps_targets": "warn",
+        "mysql._batches": "pass",
         "mysql.nps": "warn",
         "mysql.users": "pass",
     }

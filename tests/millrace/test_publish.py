@@ -121,12 +121,15 @@ def test_every_type_arrives_as_what_it_is(workbook: Workbook, way: dict[str, Any
     assert workbook.state().formatted[1][6] == "2026-11-20 12:00:00"
 
 
-def test_the_note_says_when_from_where_and_which_columns(workbook: Workbook, way: dict[str, Any]):
+def test_the_note_says_when_how_many_from_where_and_which_columns(
+    workbook: Workbook, way: dict[str, Any]
+):
     workbook.publish(summary(3), refreshed="2026-11-20 09:41 UTC, run manual__1", **way)
     note = workbook.judge.worksheet("nps_summary").get_note("A1")
     lines = note.splitlines()
     assert lines[0] == "Refreshed 2026-11-20 09:41 UTC, run manual__1"
-    assert "From nps_summary by nps_summary_sheet" in lines[1]
+    assert lines[1] == "3 rows, equal to the mart."
+    assert "From nps_summary by nps_summary_sheet" in lines[2]
     assert lines[-1] == ('Columns: {"date": "date", "responses": "integer", "nps": "decimal(5,2)"}')
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from millrace.google_sheets.column import SheetColumn
-from millrace.google_sheets.note import Note, Owner, Record, stale_note, written_note
+from millrace.google_sheets.note import News, Note, Owner, Record, stale_note, written_note
 from millrace.google_sheets.to_cells import SheetTable
 
 OWNER = Owner("nps_sheet", "duckdb w.duckdb 12345678, analytics")
@@ -17,7 +17,12 @@ TABLE = SheetTable(
 
 def text() -> str:
     return written_note(
-        TABLE, sheet_id=7, owner=OWNER, mart="nps", declared_tab="NPS", refreshed="today, run 1"
+        TABLE,
+        sheet_id=7,
+        owner=OWNER,
+        mart="nps",
+        declared_tab="NPS",
+        news=News("today, run 1", "mysql.nps until Monday, by values"),
     )
 
 
@@ -31,6 +36,13 @@ def test_a_note_keeps_what_it_was_written_with():
     assert found.columns == TABLE.columns
     assert (found.owner, found.tab, found.sheet_id, found.rows) == (OWNER, "NPS", 7, 1)
     assert record(stale_note(text(), when="now", reason="why")) == found
+
+
+def test_a_note_says_how_many_rows_there_are_and_what_was_loaded():
+    assert text().split("\n")[:2] == [
+        "Refreshed today, run 1",
+        "1 row, equal to the mart. Loaded by then (UTC): mysql.nps until Monday, by values.",
+    ]
 
 
 def test_a_note_of_an_older_version_names_its_exposure_and_columns():
@@ -57,8 +69,8 @@ def test_a_note_of_somebody_else_is_no_record(note: str):
     ids=str,
 )
 def test_a_record_that_somebody_spoiled_is_none(edited: Any):
-    first, second, _, last = text().split("\n")
-    assert record("\n".join([first, second, f"Record: {json.dumps(edited)}", last])) is None
+    *first, _, last = text().split("\n")
+    assert record("\n".join([*first, f"Record: {json.dumps(edited)}", last])) is None
 
 
 def test_a_stale_note_keeps_the_first_time_and_says_the_last_reason():

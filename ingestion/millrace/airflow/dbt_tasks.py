@@ -92,8 +92,9 @@ class DbtBuild(BaseOperator):
         arguments = ["build", "--exclude-resource-type", "unit_test"]
         missing = self._never_loaded(context["ti"])
         if missing:
-            arguments += ["--exclude", *(f"source:{table.key}+" for table in missing)]
-            words.leave_out(self._reads(missing))
+            absent = never_made(missing, self.project.catalog.tables, self.lineage)
+            arguments += ["--exclude", *(f"source:{key}+" for key in absent)]
+            words.leave_out(self._reads(absent))
         refused: list[str] = []
         end: dict[str, Any] | None = None
         with running_dbt(self.project.dbt, arguments) as (process, lines):
@@ -126,13 +127,37 @@ class DbtBuild(BaseOperator):
             ledgers = self.project.pipeline().warehouse.ledgers(unseen)
         return [table for table in unseen if not ledgers[table.key]]
 
-    def _reads(self, missing: Sequence[IngestTable]) -> dict[str, str]:
-        """For each node that reads a missing table, by its id: why it is left out."""
+    def _reads(self, absent: Mapping[str, IngestTable]) -> dict[str, str]:
+        """For each node that reads a source table that is absent, by its id: why it is left out."""
         return {
             node: f"It waits for {table.key}, which was never loaded."
-            for table in missing
-            for node in self.lineage.descendants(self.lineage.source(table.key))
+            for key, table in absent.items()
+            for node in self.lineage.descendants(self.lineage.source(key))
         }
+
+
+def never_made(
+    missing: Sequence[IngestTable], tables: Iterable[IngestTable], lineage: Lineage
+) -> dict[str, IngestTable]:
+    """The source tables that no load has made, by key, each with a table that was never loaded.
+
+    Among them are ledgers: a schema gets its ledger with its first load.
+
+    Args:
+        missing: The tables that were never loaded.
+        tables: All tables.
+        lineage: Knows which source tables dbt declares.
+    """
+    # It brings pyarrow, which would slow every parsing of the DAG files down.
+    from millrace.warehouses.base import LEDGER
+
+    absent = {table.key: table for table in missing}
+    loaded = {table.schema for table in tables if table.key not in absent}
+    for table in missing:
+        ledger = f"{table.source}.{LEDGER}"
+        if table.schema not in loaded and lineage.has_source(ledger):
+            absent[ledger] = table
+    return absent
 
 
 class DbtMirror(BaseOperator):

@@ -23,6 +23,10 @@ class Lineage:
         (found,) = (n for n in self._parents if n.startswith("source.") and n.endswith(f".{key}"))
         return found
 
+    def has_source(self, key: str) -> bool:
+        """Whether dbt declares a source table of that key."""
+        return any(n.startswith("source.") and n.endswith(f".{key}") for n in self._parents)
+
     def ancestors(self, node: str) -> frozenset[str]:
         """Everything upstream of a node."""
         if node not in self._ancestors:

@@ -189,7 +189,26 @@ def _publications(manifest: Mapping[str, Any]) -> Iterator[Publication]:
             identifier=mart["alias"],
             options=_options(block, DESTINATIONS, f"{where}: meta.publish"),
             file=node["original_file_path"],
+            tables=_tables_behind(manifest, models[0]),
         )
+
+
+def _tables_behind(manifest: Mapping[str, Any], node: str) -> tuple[str, ...]:
+    """The keys of the ingested tables upstream of a node."""
+    upstream, waiting = set(), [node]
+    while waiting:
+        found = waiting.pop()
+        if found not in upstream:
+            upstream.add(found)
+            waiting += manifest["nodes"].get(found, {}).get("depends_on", {}).get("nodes", ())
+    sources = (manifest["sources"][name] for name in upstream & manifest["sources"].keys())
+    return tuple(
+        sorted(
+            f"{source['source_name']}.{source['name']}"
+            for source in sources
+            if source.get("meta", {}).get("ingest") is not None
+        )
+    )
 
 
 def _readers(manifest: Mapping[str, Any]) -> dict[str, tuple[Model, ...]]:

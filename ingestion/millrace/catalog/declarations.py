@@ -23,6 +23,7 @@ class Publication:
         identifier: The mart's name there.
         options: The validated ``publish`` block.
         file: Where it is declared, relative to the dbt project.
+        tables: The keys of the ingested tables that the mart is made of, in order.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Publication:
     identifier: str
     options: PublishOptions
     file: str = ""
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -153,12 +153,42 @@ class Project:
         """
         # Taken first: a file that changes while dbt reads it is parsed again the next time.
         read = self._inputs_digest()
-        # A process of its own: dbt keeps global state, and its import costs seconds.
+        self._dbt("parse", *self.dbt_options())
+        _keep(self._fingerprint_path, self._fingerprint(read))
+
+    @property
+    def compiled_path(self) -> Path:
+        """The manifest with the SQL of every model, as a full refresh would run it."""
+        return self.manifest_path.parent / "full_refresh" / "manifest.json"
+
+    def is_compiled(self) -> bool:
+        """Whether ``compiled_path`` has the SQL of the project as it is now."""
+        try:
+            known = json.loads(self.compiled_path.with_name(_FINGERPRINT).read_text())
+        except (OSError, ValueError):
+            return False
+        return bool(known == {"inputs": self._inputs_digest()})
+
+    def compile(self) -> None:
+        """Run ``dbt compile --full-refresh``, which asks the warehouse what is there.
+
+        Raises:
+            ProjectError: dbt cannot compile the project; the message is dbt's own.
+        """
+        read = self._inputs_digest()
+        folder = self.compiled_path.parent
+        self._dbt(
+            *("compile", "--full-refresh"),
+            *replace(self, target_path=str(folder)).dbt_options(),
+        )
+        _keep(self.compiled_path.with_name(_FINGERPRINT), {"inputs": read})
+
+    def _dbt(self, command: str, *options: str) -> None:
+        """Run dbt in a process of its own: it keeps global state, and its import costs seconds."""
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "dbt.cli.main"),
-                *("--quiet", "--no-use-colors", "--log-level-file", "none", "parse"),
-                *self.dbt_options(),
+                *("--quiet", "--no-use-colors", "--log-level-file", "none", command, *options),
             ],
             cwd=self.root,
             capture_output=True,
@@ -168,13 +198,10 @@ class Project:
         if done.returncode != 0:
             said = done.stdout.strip() or done.stderr.strip() or f"exit code {done.returncode}"
             raise ProjectError(
-                f"dbt cannot parse {self.folder} with {self.profiles_folder / 'profiles.yml'}:"
+                f"dbt cannot {command} {self.folder} with {self.profiles_folder / 'profiles.yml'}:"
                 f"\n{said}",
-                fix="Correct what dbt names, then try again (`dbt parse` shows the same).",
+                fix=f"Correct what dbt names, then try again (`dbt {command}` shows the same).",
             )
-        # For its owner alone: who knows all the rest could try passwords against a digest.
-        self._fingerprint_path.touch(mode=0o600)
-        self._fingerprint_path.write_text(json.dumps(self._fingerprint(read)))
 
     def credentials(self) -> Any:
         """The credentials of the profile's target, as dbt's adapter holds them.
@@ -265,6 +292,12 @@ class Project:
                 is_read = path.suffix in _PARSED_SUFFIXES | _LISTED_SUFFIXES
                 if is_read and path.parent != self.manifest_path.parent:
                     yield path
+
+
+def _keep(path: Path, fingerprint: dict[str, str | None]) -> None:
+    # For its owner alone: who knows all the rest could try passwords against a digest.
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(fingerprint))
 
 
 def _named_project(folder: Path) -> Path:

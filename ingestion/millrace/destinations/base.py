@@ -33,6 +33,23 @@ class Published:
     checksum: str
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What readers see in one place of a published table.
+
+    Attributes:
+        place: Names it, e.g. ``nps_summary!C12``.
+        column: The mart's column.
+        row: Which of the mart's rows, from 0.
+        refreshed: When the table was published and by which run, as its readers are told.
+    """
+
+    place: str
+    column: str
+    row: int
+    refreshed: str
+
+
 class Destination(Protocol):
     """A place that marts are published to."""
 
@@ -48,7 +65,13 @@ class Destination(Protocol):
         """
 
     def publish(
-        self, publication: Publication, rows: pa.Table, *, refreshed: str, warehouse: str
+        self,
+        publication: Publication,
+        rows: pa.Table,
+        *,
+        refreshed: str,
+        warehouse: str,
+        loaded: str = "",
     ) -> Published:
         """Replace the table that readers see: all of it, or nothing.
 
@@ -60,6 +83,7 @@ class Destination(Protocol):
             refreshed: When and by which run, for the readers.
             warehouse: Names the warehouse and schema that the rows come from, so that another
                 one's publication is not overwritten.
+            loaded: What the warehouse was loaded with by then, for the readers.
 
         Raises:
             SheetUnavailable: it cannot be reached, or is busy. Readers see the old table or, if
@@ -68,6 +92,24 @@ class Destination(Protocol):
             SpreadsheetNotFound: the spreadsheet is not there, or not shared with us.
             PublicationRefused: publishing would lose or overwrite what it must not.
             SheetChanged: somebody keeps changing the table while it is written.
+        """
+
+    def shown(
+        self, publication: Publication, rows: pa.Table, cell: str, *, warehouse: str
+    ) -> Shown:
+        """Tell which value of the mart readers see in a cell.
+
+        Args:
+            publication: The declaration.
+            rows: The mart as it is now, as for ``publish``.
+            cell: Names the cell in the destination's own way: in a sheet, ``C12``.
+            warehouse: As for ``publish``.
+
+        Raises:
+            CellNotPublished: it is no published cell, or shows what the mart does not have now.
+            SheetUnavailable: it cannot be reached, or is busy.
+            SheetRefused: it refuses our key.
+            SpreadsheetNotFound: the spreadsheet is not there, or not shared with us.
         """
 
     def mark_stale(

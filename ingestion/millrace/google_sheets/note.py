@@ -45,6 +45,19 @@ class Owner:
 
 
 @dataclass(frozen=True)
+class News:
+    """What a note tells people of a publication.
+
+    Attributes:
+        refreshed: When and by which run.
+        loaded: What the warehouse was loaded with by then; empty where nobody knows.
+    """
+
+    refreshed: str
+    loaded: str = ""
+
+
+@dataclass(frozen=True)
 class Record:
     """What a note keeps of the last publication.
 
@@ -90,7 +103,7 @@ class Note:
 
 
 def written_note(
-    table: SheetTable, *, sheet_id: int, owner: Owner, mart: str, declared_tab: str, refreshed: str
+    table: SheetTable, *, sheet_id: int, owner: Owner, mart: str, declared_tab: str, news: News
 ) -> str:
     """What the first heading's note says, for people and for the next publication."""
     rows = [canonical(row, len(table.columns)) for row in table.rows]
@@ -105,8 +118,11 @@ def written_note(
         "labels": {column.name: column.label for column in table.columns if column.label},
     }
     columns = {column.name: column.type for column in table.columns}
+    counted = "1 row" if len(rows) == 1 else f"{len(rows):,} rows"
+    loaded = f" Loaded by then (UTC): {news.loaded}." if news.loaded else ""
     return (
-        f"Refreshed {refreshed}\n"
+        f"Refreshed {news.refreshed}\n"
+        f"{counted}, equal to the mart.{loaded}\n"
         f"From {mart} by {owner.publication}. These columns are overwritten; all other cells are "
         "yours.\n"
         f"{_RECORD_LINE}{json.dumps(record, ensure_ascii=False)}\n"

@@ -123,6 +123,11 @@ class WarehouseContract:
         assert (row.rows, row.interval, row.manifest_url) == (3, INTERVAL, manifest.url)
         assert row.extracted_at == manifest.extracted_at
 
+    def test_a_query_gives_its_rows(self, place: Place) -> None:
+        place.load(ids(1, 2, 3))
+        counted = f"SELECT COUNT(*), MAX(id) FROM {raw(place.table)}"
+        assert place.warehouse.query(counted) == [(3, 3)]
+
     def test_every_type_arrives_as_it_left(self, place: Place) -> None:
         values = {
             "bool": (pa.bool_(), True),

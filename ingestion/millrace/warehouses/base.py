@@ -264,6 +264,15 @@ class Warehouse(Protocol):
             RelationNotFound: there is no such mart, or no such column in it.
         """
 
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a query in the warehouse's own SQL, which changes nothing.
+
+        Raises:
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
+            WarehouseError: it refuses the query.
+        """
+
 
 @dataclass(frozen=True)
 class WarehouseKind:

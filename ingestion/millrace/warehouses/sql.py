@@ -137,6 +137,11 @@ class SqlWarehouse(ABC):
     def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
         """The columns of a relation; see ``Warehouse.columns``."""
 
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a query; see ``Warehouse.query``."""
+        with self._session() as session:
+            return session.run(statement)
+
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
         refuse_ambiguous_names(table, manifest.schema)

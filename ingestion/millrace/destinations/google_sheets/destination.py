@@ -24,7 +24,7 @@ from gspread.exceptions import APIError
 from gspread.utils import a1_to_rowcol, rowcol_to_a1
 
 from millrace.catalog import Publication
-from millrace.destinations.base import Published
+from millrace.destinations.base import Published, Shown
 from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
 from millrace.destinations.google_sheets.place import (
     Layout,
@@ -35,10 +35,17 @@ from millrace.destinations.google_sheets.place import (
     read_layout,
     staging_title,
 )
-from millrace.errors import PublicationRefused, SheetChanged, SheetError, SheetUnavailable
+from millrace.destinations.google_sheets.shown import shown
+from millrace.errors import (
+    CellNotPublished,
+    PublicationRefused,
+    SheetChanged,
+    SheetError,
+    SheetUnavailable,
+)
 from millrace.google_sheets import tab as sheet_tab
 from millrace.google_sheets.client import Cell, GoogleSheets, quote_tab, said
-from millrace.google_sheets.note import Owner, stale_note, written_note
+from millrace.google_sheets.note import News, Owner, stale_note, written_note
 from millrace.google_sheets.rows import RowChange, added_rows, changes
 from millrace.google_sheets.tab import Request, Tab
 from millrace.google_sheets.to_cells import (
@@ -80,12 +87,19 @@ class GoogleSheetDestination:
         return f"as {self._sheets.check()}"
 
     def publish(
-        self, publication: Publication, rows: pa.Table, *, refreshed: str, warehouse: str
+        self,
+        publication: Publication,
+        rows: pa.Table,
+        *,
+        refreshed: str,
+        warehouse: str,
+        loaded: str = "",
     ) -> Published:
         """Replace the tab's table; see ``Destination.publish``."""
+        owner = Owner(publication.name, warehouse)
         try:
             with _explained(_options(publication)):
-                return self._until_it_stays(publication, rows, refreshed, warehouse)
+                return self._until_it_stays(publication, rows, owner, News(refreshed, loaded))
         except SheetError as error:
             if isinstance(error, SheetChanged) or not error.may_pass:
                 self.mark_stale(publication, error.message, when=refreshed, warehouse=warehouse)
@@ -108,21 +122,38 @@ class GoogleSheetDestination:
             # Not raised: another error already says why the table is stale.
             log.warning("%s: its note does not say that it is stale: %s", publication.name, error)
 
+    def shown(
+        self, publication: Publication, rows: pa.Table, cell: str, *, warehouse: str
+    ) -> Shown:
+        """Tell which value of the mart a cell shows; see ``Destination.shown``."""
+        options = _options(publication)
+        owner = Owner(publication.name, warehouse)
+        with _explained(options):
+            book = read_book(self._sheets, options)
+            note = find_note(self._sheets, book, options, owner)
+            if note is None:
+                raise CellNotPublished(
+                    f"No tab of {options.spreadsheet} has a table of {owner}.",
+                    fix=f"Publish it: `millrace publish {publication.name}`. If it was published "
+                    "from another warehouse, choose that one: `--target`.",
+                )
+            tab = self._tab(options, book.place_of(note))
+        return shown(tab, note, _sheet_table(options, rows), cell, options.row_key)
+
     def _until_it_stays(
-        self, publication: Publication, rows: pa.Table, refreshed: str, warehouse: str
+        self, publication: Publication, rows: pa.Table, owner: Owner, news: News
     ) -> Published:
         """Publish; try again if somebody types into the table meanwhile."""
         table = _sheet_table(_options(publication), rows)
-        owner = Owner(publication.name, warehouse)
         for _ in range(_TRIES - 1):
             try:
-                return self._publish(publication, table, owner, refreshed)
+                return self._publish(publication, table, owner, news)
             except SheetChanged as error:
                 log.info("%s: %s Publishing again.", publication.name, error.message)
-        return self._publish(publication, table, owner, refreshed)
+        return self._publish(publication, table, owner, news)
 
     def _publish(
-        self, publication: Publication, table: SheetTable, owner: Owner, refreshed: str
+        self, publication: Publication, table: SheetTable, owner: Owner, news: News
     ) -> Published:
         options = _options(publication)
         book = read_book(self._sheets, options)
@@ -142,7 +173,7 @@ class GoogleSheetDestination:
             owner=owner,
             mart=publication.mart,
             declared_tab=options.tab,
-            refreshed=refreshed,
+            news=news,
         )
         leftovers = [sheet_tab.delete_tab(sheet_id) for sheet_id in book.leftovers]
         arranged = [*sheet_tab.move_rows(tab, row_changes), *sheet_tab.make_room(grown, table)]

@@ -62,6 +62,11 @@ class Book:
         found = (grid for grid in self.grids if grid.title.casefold() == title.casefold())
         return next(found, None)
 
+    def place_of(self, note: Note) -> Place:
+        """Where the table of a note is; the tab's other notes are left out."""
+        (grid,) = (grid for grid in self.grids if grid.sheet_id == note.sheet_id)
+        return Place(grid, note, [note])
+
     def check_space(self, tab: Tab, table: SheetTable, *, staged: bool) -> None:
         """Refuse a table that does not fit beside what the spreadsheet has.
 

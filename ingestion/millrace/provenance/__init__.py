@@ -1,0 +1,1 @@
+"""What is behind a published cell: models, batches, parts and the keys of source rows."""
