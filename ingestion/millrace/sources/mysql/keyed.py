@@ -27,7 +27,7 @@ from millrace.sources.mysql.relation import Relation
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import Column, quote
 
-# At two microseconds a row, a piece takes about a second.
+# So that a statement takes seconds, even where every column of a row is hashed.
 _ROWS_A_PIECE = 500_000
 _KEYS_A_STATEMENT = 1_000
 
