@@ -44,9 +44,9 @@ test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that t
 test-fast: setup ## run the tests that start neither Airflow nor a service
 	@.venv/bin/pytest -m "not service and not airflow and not e2e"
 
-faults: ## interrupt the pipeline N=100 times, and see that a retry repairs it; SEED=17 replays one
+faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file
 	@scripts/setup redshift mysql
-	@FAULTS_N=$(or $(N),100) FAULTS_SEED=$(SEED) .venv/bin/pytest tests/faults
+	@FAULTS_N=$(or $(N),100) FAULTS_SEED=$(SEED) FAULTS_RECORD=$(RECORD) $(PYTEST) -n 2 tests/faults
 
 check: ## check style, types, SQL, declarations
 	@scripts/setup redshift

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from contextlib import closing
 from functools import cache
@@ -28,12 +29,19 @@ if TYPE_CHECKING:
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # its library is untyped
     """Shares the tests among processes (``-n``) by file; all that start Airflow go to one process.
 
-    Two Airflows that start at the same time would choose the same port.
+    Two Airflows that start at the same time would choose the same port. Interruptions are shared
+    by world.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "airflow" if _starts_airflow(self.config.rootpath / file) else file
+        if _starts_airflow(self.config.rootpath / file):
+            return "airflow"
+        world = _WORLD.search(nodeid)
+        return f"{file} {world[1]}" if world else file
+
+
+_WORLD = re.compile(r"^tests/faults/.*\[.*\b(duckdb|folder|redshift)\b")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:

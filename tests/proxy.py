@@ -124,6 +124,11 @@ class FaultProxy:
         """Reset every connection on both sides after `after` more bytes."""
         self._set(_Fault("reset", towards, after))
 
+    @property
+    def is_stalling(self) -> bool:
+        """Whether the bytes that a stall lets through have gone through."""
+        return self._fault.kind == "stall" and self._fault.left == 0
+
     def refuse(self) -> None:
         """Reset new connections at once; those that are open go on."""
         self._set(_Fault("refuse"))

@@ -11,32 +11,42 @@ What is imported here is imported once, in the process that the others are forke
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import obstore
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
+from dbt.adapters.redshift.connections import RedshiftCredentials
 from dbt.adapters.sql.connections import SQLConnectionManager
 from dbt.cli.main import dbtRunner
+from dbt.contracts.project import ProfileConfig
+from google.auth import _helpers as google_auth
 
+from millrace import pipeline
+from millrace.catalog.kinds import DESTINATIONS, SOURCES, WAREHOUSES
 from millrace.errors import MillraceError
 from millrace.google_sheets import client as google
 from millrace.landing import landing, store
 from millrace.pipeline import Pipeline
 from millrace.settings import Settings
 from millrace.sources.mysql import session as mysql
+from millrace.warehouses import sql as warehouses
 from millrace.warehouses.duckdb.warehouse import DuckDBSession
 from millrace.warehouses.redshift import warehouse as redshift
 
 if TYPE_CHECKING:
+    from ctypes import c_double
     from multiprocessing.connection import Connection as Pipe
 
 # What a stage imports when it opens a kind, or dbt its adapter.
@@ -48,6 +58,12 @@ for name in (
     "millrace.sources.mysql.source",
 ):
     import_module(name)
+
+# What a process works out once.
+for schema in (ProfileConfig, DuckDBCredentials, RedshiftCredentials):
+    schema.json_schema()
+for kinds in (SOURCES, WAREHOUSES, DESTINATIONS):
+    kinds.names()
 
 BUILD, PUBLISH = "build", "publish"
 When = Literal["before", "after"]
@@ -78,12 +94,14 @@ class Job:
         environ: The environment.
         folder: Of ``profiles.yml``, and of the process's output.
         strike: Where it waits.
+        clock: How many seconds its clock is ahead; the test may change it at any moment.
     """
 
     stage: str
     environ: Mapping[str, str]
     folder: Path
-    strike: Strike | None = None
+    strike: Strike | None
+    clock: c_double
 
 
 @dataclass(frozen=True)
@@ -91,13 +109,14 @@ class Outcome:
     """How a stage ended.
 
     Attributes:
-        kind: ``done``; ``refused`` with an error of ours; ``crashed`` with any other.
+        kind: ``done``; ``refused`` with an error of ours; ``failed`` as dbt's builds do;
+            ``crashed`` with any other error.
         said: The error.
         may_pass: Whether the error says that trying again may help.
         passages: What was passed, in order.
     """
 
-    kind: Literal["done", "refused", "crashed"]
+    kind: Literal["done", "refused", "failed", "crashed"]
     said: str = ""
     may_pass: bool = False
     passages: Sequence[str] = ()
@@ -105,6 +124,10 @@ class Outcome:
 
 STRUCK = "struck"
 """What a process says when it has reached the place where it waits."""
+
+
+class BuildFailed(Exception):
+    """dbt did not build everything; it has said why."""
 
 
 class Passages:
@@ -156,9 +179,13 @@ class Passages:
 
 def run(job: Job, pipe: Pipe) -> None:
     """Do a job; what became of it goes through the pipe."""
+    # Garbage is not looked for in what the process was forked with.
+    gc.freeze()
     os.chdir(job.folder)
     os.environ.clear()
     os.environ.update(job.environ)
+    # Where TMPDIR was before is remembered.
+    tempfile.tempdir = None
     log = (job.folder / "child.log").open("a", buffering=1)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
@@ -166,11 +193,14 @@ def run(job: Job, pipe: Pipe) -> None:
     passages = Passages(pipe, job.strike)
     _put_around(passages)
     _lose_patience()
+    _set_clock(job.clock)
     try:
         _stage(job)
     except MillraceError as error:
         said = f"{type(error).__name__}: {error}"
         outcome = Outcome("refused", said, error.may_pass, passages.labels)
+    except BuildFailed as error:
+        outcome = Outcome("failed", str(error), passages=passages.labels)
     except BaseException:
         outcome = Outcome("crashed", traceback.format_exc(), passages=passages.labels)
     else:
@@ -183,17 +213,15 @@ def _stage(job: Job) -> None:
         flags = ("--quiet", "--no-use-colors", "--log-path", str(job.folder / "logs"))
         where = ("--project-dir", str(job.folder / "dbt_project"), "--profiles-dir", ".")
         done = dbtRunner().invoke([*flags, "build", *where])
-        if done.exception:
-            raise done.exception
         if not done.success:
-            raise RuntimeError("dbt build failed; see child.log")
+            raise BuildFailed(done.exception or "child.log says why")
         return
-    pipeline = Pipeline.find(Settings.read(os.environ))
+    carrier = Pipeline.find(Settings.read(os.environ))
     if job.stage == PUBLISH:
-        for publication in pipeline.catalog.publications:
-            pipeline.publish(publication, "faults")
+        for publication in carrier.catalog.publications:
+            carrier.publish(publication, "faults")
     else:
-        pipeline.ingest(pipeline.catalog.table(job.stage))
+        carrier.ingest(carrier.catalog.table(job.stage))
 
 
 def _put_around(passages: Passages) -> None:
@@ -270,6 +298,23 @@ def _lose_patience() -> None:
     _replace(google, "_TIMEOUT_SECONDS", (_SILENCE, _SILENCE))
     _replace(google, "_RETRY", google._RETRY.new(total=1, backoff_factor=0, backoff_jitter=0))
     _replace(redshift, "_CONNECT_SECONDS", _SILENCE)
+
+
+def _set_clock(ahead: c_double) -> None:
+    """Let the process read a clock that may step, wherever Millrace or Google's library reads one.
+
+    The clocks of servers go on as they were, and S3's requests are signed outside Python.
+    """
+
+    class Stepping(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) + timedelta(seconds=ahead.value)
+
+    for module in (landing, pipeline):
+        _replace(module, "datetime", Stepping)
+    _replace(warehouses, "_now", lambda: Stepping.now(UTC))
+    _replace(google_auth, "utcnow", lambda: Stepping.now(UTC).replace(tzinfo=None))
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:

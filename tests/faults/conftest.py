@@ -8,26 +8,54 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.servers import Servers
 from tests.faults.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+# A world grows with each interruption, and what is compared after it.
+_AGE = 150
 
-@pytest.fixture(scope="module")
-def world(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    """The shop: with DuckDB and MariaDB, or with the Redshift stand-in and MySQL."""
-    is_redshift = request.param == "redshift"
-    folder: Path = tmp_path_factory.mktemp("world")
-    server = request.getfixturevalue("real_mysql" if is_redshift else "mariadb")
-    with ExitStack() as open_:
-        yield World.make(
-            folder,
-            server if is_redshift else server.server,
-            request.getfixturevalue("s3_server"),
-            request.getfixturevalue("google_sheets"),
-            request.getfixturevalue("redshift") if is_redshift else None,
-            open_,
-        )
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The servers behind the worlds, started as they are needed."""
+    with Servers(tmp_path_factory.mktemp("servers")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def worlds(
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], World]]:
+    """Opens the world of a kind: another one, if the last was not made good or has grown old."""
+    last: dict[str, tuple[World, ExitStack]] = {}
+
+    def opened(kind: str) -> World:
+        if kind in last:
+            world, open_ = last[kind]
+            if not world.is_broken and world.interruptions < _AGE:
+                return world
+            del last[kind]
+            open_.close()
+        folder: Path = tmp_path_factory.mktemp(kind)
+        open_ = ExitStack()
+        try:
+            world = World.make(kind, folder, servers, open_)
+        except BaseException:
+            open_.close()
+            raise
+        last[kind] = world, open_
+        return world
+
+    yield opened
+    for _, open_ in last.values():
+        open_.close()
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
+    """The world of the kind that is the test's parameter."""
+    return worlds(request.param)

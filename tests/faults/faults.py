@@ -14,17 +14,27 @@ import MySQLdb
 
 from redshift_standin.supervisor import connect_superuser
 from sheets_standin.faults import Fault as SheetFault
+from tests.faults import servers
 from tests.faults.child import BUILD, PUBLISH
 from tests.faults.http_faults import HTTPFault
-from tests.faults.world import CUSTOMERS, INGESTED, ORDERS, STAGES, TARGETS
+from tests.faults.world import CUSTOMERS, INGESTED, ORDERS, STAGES, TARGETS, Attempt
 
 if TYPE_CHECKING:
-    from tests.faults.world import Attempt, World
+    from millrace_sandbox.mysql import MySQLService
+    from redshift_standin.s3 import S3Server
+    from tests.faults.world import World
 
-Deed = Callable[["World", "Attempt", Random], None]
+Deed = Callable[["World", Attempt, Random], None]
 
 FROM_MYSQL = (ORDERS, CUSTOMERS)
 LOADS = INGESTED
+WAREHOUSE = (*INGESTED, BUILD, PUBLISH)
+GOOGLE = (TARGETS, PUBLISH)
+
+_BACK_AT_ONCE = 0.5
+_BYTES_LEFT = (0, 4_096, 100_000, 1_000_000)
+# Seconds: a correction, daylight saving, a wrong day, a battery that is empty.
+_STEPS = (2, 3_600, 86_400, 400 * 86_400)
 
 
 @dataclass(frozen=True)
@@ -32,9 +42,9 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        begin: Does it to the world, while the stage waits or runs.
+        begin: Does it to the world, while the stage waits or runs; the world is healed afterwards.
         stages: Those that it can meet.
-        needs: The proxy that it goes by; it is healed afterwards.
+        needs: What it breaks; see ``World.breakable``. None: the process itself, or Google.
         ends_process: Whether the process ends by it, without a word.
         ends_in_error: Whether the stage may end in an error of its own making, as by Ctrl-C.
         is_refusal: Whether trying again by itself is pointless, as far as the stage can know.
@@ -97,10 +107,77 @@ def _end_backends(world: World, attempt: Attempt, random: Random) -> None:
         )
 
 
+def _killed(service: Callable[[World], MySQLService | S3Server]) -> Deed:
+    """Kill a server: it is back before the stage goes on, or after the stage has ended."""
+
+    def begin(world: World, attempt: Attempt, random: Random) -> None:
+        servers.kill(service(world))
+        if random.random() < _BACK_AT_ONCE:
+            service(world).start()
+
+    return begin
+
+
+def _restart_mysql(world: World, attempt: Attempt, random: Random) -> None:
+    world.mysql.stop()
+    world.mysql.start()
+
+
+def _shrink_packets(world: World, attempt: Attempt, random: Random) -> None:
+    """Let new sessions have the smallest packets that there are; a note is larger than that."""
+    with world.server.admin_cursor() as cursor:
+        cursor.execute("SET GLOBAL max_allowed_packet = 1024")
+
+
+def _s3_server(world: World) -> S3Server:
+    assert world.s3 is not None
+    return world.s3
+
+
+def _crash_redshift(world: World, attempt: Attempt, random: Random) -> None:
+    assert world.redshift is not None
+    servers.crash(world.redshift)
+    if random.random() < _BACK_AT_ONCE:
+        servers.await_recovery(world.redshift)
+
+
+def _restart_redshift(world: World, attempt: Attempt, random: Random) -> None:
+    assert world.redshift is not None
+    world.redshift.stop()
+    world.redshift.start()
+
+
+def _full(disk: str) -> Deed:
+    return lambda world, attempt, random: world.disks[disk].fill(random.choice(_BYTES_LEFT))
+
+
+def _step_clock(world: World, attempt: Attempt, random: Random) -> None:
+    attempt.clock.value = random.choice((-1, 1)) * random.choice(_STEPS)
+
+
+def _another_run(*, later: bool) -> Deed:
+    """Run the stage once more beside this one, from its beginning to its end."""
+
+    def begin(world: World, attempt: Attempt, random: Random) -> None:
+        if later:
+            world.change(random)
+        with Attempt(world, attempt.stage) as other:
+            outcome = other.outcome()
+        assert outcome is not None, "the other run ended without a word"
+        assert outcome.kind == "done" or outcome.may_pass, f"the other run: {outcome.said}"
+
+    return begin
+
+
 def _s3(fault: HTTPFault) -> Deed:
     return lambda world, attempt, random: world.s3_answers.set(
         replace(fault, times=random.choice((1, 99)))
     )
+
+
+def _refusal_of_s3(code: str) -> Fault:
+    deed = _s3(HTTPFault("status", status=403, code=code))
+    return Fault(deed, LOADS, "s3", is_refusal=True)
 
 
 def _sheet(fault: SheetFault) -> Deed:
@@ -113,40 +190,49 @@ FAULTS: Mapping[str, Fault] = {
     "SIGKILL": Fault(_signalled(signal.SIGKILL), ends_process=True),
     "SIGTERM": Fault(_signalled(signal.SIGTERM), ends_process=True),
     "Ctrl-C": Fault(_signalled(signal.SIGINT), ends_in_error=True),
+    "the clock steps": Fault(_step_clock, (*INGESTED, PUBLISH)),
+    "disk full": Fault(_full("worker"), needs="disk of the worker", is_refusal=True),
+    "another run of the batch": Fault(_another_run(later=False), (*INGESTED, PUBLISH)),
+    "another batch of the table": Fault(_another_run(later=True), FROM_MYSQL),
     "MySQL: KILL CONNECTION": Fault(_kill_mysql("CONNECTION"), FROM_MYSQL),
     "MySQL: KILL QUERY": Fault(_kill_mysql("QUERY"), FROM_MYSQL),
-    "MySQL: reset": Fault(_by_proxy("mysql", "reset"), FROM_MYSQL, "mysql"),
-    "MySQL: stalled": Fault(_by_proxy("mysql", "stall"), FROM_MYSQL, "mysql"),
-    "MySQL: half open": Fault(_by_proxy("mysql", "half_open"), FROM_MYSQL, "mysql"),
-    "MySQL: gone": Fault(_refused("mysql"), FROM_MYSQL, "mysql"),
+    "MySQL: reset": Fault(_by_proxy("mysql", "reset"), FROM_MYSQL),
+    "MySQL: stalled": Fault(_by_proxy("mysql", "stall"), FROM_MYSQL),
+    "MySQL: half open": Fault(_by_proxy("mysql", "half_open"), FROM_MYSQL),
+    "MySQL: gone": Fault(_refused("mysql"), FROM_MYSQL),
+    "MySQL: killed": Fault(_killed(lambda world: world.mysql), FROM_MYSQL),
+    "MySQL: restarted": Fault(_restart_mysql, FROM_MYSQL),
+    "MySQL: smallest packets": Fault(_shrink_packets, FROM_MYSQL, is_refusal=True),
     "S3: reset": Fault(_by_proxy("s3", "reset"), LOADS, "s3"),
     "S3: stalled": Fault(_by_proxy("s3", "stall"), LOADS, "s3"),
     "S3: gone": Fault(_refused("s3"), LOADS, "s3"),
-    "S3: 500": Fault(_s3(HTTPFault("status", status=500, code="InternalError")), LOADS),
-    "S3: 503": Fault(_s3(HTTPFault("status")), LOADS),
-    "S3: 503, applied": Fault(_s3(HTTPFault("status", applied=True)), LOADS),
-    "S3: 403": Fault(
-        _s3(HTTPFault("status", status=403, code="AccessDenied")), LOADS, is_refusal=True
+    "S3: killed": Fault(_killed(_s3_server), LOADS, "s3"),
+    "S3: 500": Fault(_s3(HTTPFault("status", status=500, code="InternalError")), LOADS, "s3"),
+    "S3: 503": Fault(_s3(HTTPFault("status")), LOADS, "s3"),
+    "S3: 503, applied": Fault(_s3(HTTPFault("status", applied=True)), LOADS, "s3"),
+    "S3: 403": _refusal_of_s3("AccessDenied"),
+    "S3: 403, the clock differs": _refusal_of_s3("RequestTimeTooSkewed"),
+    "S3: cut": Fault(_s3(HTTPFault("cut")), LOADS, "s3"),
+    "S3: cut, applied": Fault(_s3(HTTPFault("cut", applied=True)), LOADS, "s3"),
+    "S3: half an answer": Fault(_s3(HTTPFault("cut_body")), LOADS, "s3"),
+    "Redshift: reset": Fault(_by_proxy("redshift", "reset"), WAREHOUSE, "redshift"),
+    # dbt-redshift waits for ever.
+    "Redshift: stalled": Fault(_by_proxy("redshift", "stall"), (*LOADS, PUBLISH), "redshift"),
+    "Redshift: gone": Fault(_refused("redshift"), WAREHOUSE, "redshift"),
+    "Redshift: sessions ended": Fault(_end_backends, WAREHOUSE, "redshift"),
+    "Redshift: crashed": Fault(_crash_redshift, WAREHOUSE, "redshift"),
+    "Redshift: restarted": Fault(_restart_redshift, WAREHOUSE, "redshift"),
+    "Redshift: disk full": Fault(
+        _full("redshift"), (*LOADS, BUILD), "disk of the redshift", is_refusal=True
     ),
-    "S3: cut": Fault(_s3(HTTPFault("cut")), LOADS),
-    "S3: cut, applied": Fault(_s3(HTTPFault("cut", applied=True)), LOADS),
-    "S3: half an answer": Fault(_s3(HTTPFault("cut_body")), LOADS),
-    "Redshift: reset": Fault(_by_proxy("redshift", "reset"), LOADS, "redshift"),
-    "Redshift: stalled": Fault(_by_proxy("redshift", "stall"), LOADS, "redshift"),
-    "Redshift: gone": Fault(_refused("redshift"), LOADS, "redshift"),
-    "Redshift: sessions ended": Fault(_end_backends, LOADS, "redshift"),
-    "Google: 503": Fault(_sheet(SheetFault(action="status", status=503)), (TARGETS, PUBLISH)),
+    "Google: 503": Fault(_sheet(SheetFault(action="status", status=503)), GOOGLE),
     "Google: 503, applied": Fault(
-        _sheet(SheetFault(action="status", status=503, applied=True)), (TARGETS, PUBLISH)
+        _sheet(SheetFault(action="status", status=503, applied=True)), GOOGLE
     ),
-    "Google: 429": Fault(
-        _sheet(SheetFault(action="status", status=429, retry_after=0)), (TARGETS, PUBLISH)
-    ),
-    "Google: cut": Fault(_sheet(SheetFault(action="cut")), (TARGETS, PUBLISH)),
-    "Google: cut, applied": Fault(
-        _sheet(SheetFault(action="cut", applied=True)), (TARGETS, PUBLISH)
-    ),
-    "Google: half an answer": Fault(_sheet(SheetFault(action="cut_body")), (TARGETS, PUBLISH)),
+    "Google: 429": Fault(_sheet(SheetFault(action="status", status=429, retry_after=0)), GOOGLE),
+    "Google: cut": Fault(_sheet(SheetFault(action="cut")), GOOGLE),
+    "Google: cut, applied": Fault(_sheet(SheetFault(action="cut", applied=True)), GOOGLE),
+    "Google: half an answer": Fault(_sheet(SheetFault(action="cut_body")), GOOGLE),
 }
 """By name."""
 
@@ -157,14 +243,6 @@ def possible(world: World, stage: str) -> list[str]:
         name
         for name, fault in FAULTS.items()
         if stage in fault.stages
-        and (fault.needs is None or fault.needs in world.proxies)
+        and (fault.needs is None or fault.needs in world.breakable)
         and not (stage == BUILD and fault.ends_in_error)
     ]
-
-
-def heal(world: World) -> None:
-    """Undo what faults have done."""
-    for proxy in world.proxies.values():
-        proxy.heal()
-    world.s3_answers.heal()
-    world.sheets.admin().clear_faults()

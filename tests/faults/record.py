@@ -1,49 +1,137 @@
-"""What was tried, one line each, and the table of it: ``python -m tests.faults.record FILE``."""
+"""What was tried, one line each, and the table of it: ``python -m tests.faults.record FILE …``."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from tests.faults.interruption import Interruption
     from tests.faults.world import World
 
+NOT_MADE_GOOD = "not made good"
+POINTS = {
+    "mysql": "MySQL",
+    "landing": "landing",
+    "warehouse": "warehouse",
+    "commit": "its COMMIT",
+    "dbt": "dbt",
+    "sheets": "Google",
+    "clock": "any time",
+}
+"""What is reached at a passage, and how the table calls it."""
 
-def keep(file: Path, world: World, interruption: Interruption, ended: str) -> None:
-    """Add an interruption to the record."""
-    line = {
-        "warehouse": world.warehouse,
-        "stage": interruption.stage,
-        "fault": interruption.fault,
-        "at": interruption.label(world),
-        "ended": ended,
-    }
+_ENDS = {
+    "done": "well",
+    "refused": "in an error",
+    "failed": "in an error",
+    "interrupted": "by it",
+    "ended": "by it",
+    NOT_MADE_GOOD: NOT_MADE_GOOD.upper(),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One interruption.
+
+    Attributes:
+        world: The world's kind.
+        stage: The stage.
+        fault: The fault's name.
+        at: Before or after which passage.
+        ended: How the interrupted stage ended; ``not made good``: see ``said``.
+        seed: Of a drawn one.
+        said: What was wrong.
+    """
+
+    world: str
+    stage: str
+    fault: str
+    at: str
+    ended: str
+    seed: int = 0
+    said: str = ""
+
+    @classmethod
+    def of(cls, world: World, interruption: Interruption, ended: str, said: str = "") -> Self:
+        """The line of an interruption."""
+        at = interruption.label(world)
+        where = (world.kind, interruption.stage, interruption.fault, at)
+        return cls(*where, ended, interruption.seed, said)
+
+    @property
+    def point(self) -> str:
+        """What it struck; a key of ``POINTS``."""
+        if self.at == "by the clock":
+            return "clock"
+        reached, _, what = self.at.partition(" ")[2].partition(": ")
+        return "commit" if what == "COMMIT" else reached
+
+    @property
+    def end(self) -> str:
+        """How it ended, in the table's words."""
+        return _ENDS[self.ended.partition(":")[0]]
+
+
+def keep(file: Path, line: Line) -> None:
+    """Add a line to the record."""
     with file.open("a") as record:
-        record.write(json.dumps(line) + "\n")
+        record.write(json.dumps(asdict(line)) + "\n")
 
 
-def table(lines: Iterable[str]) -> str:
-    """Markdown: one row per stage and fault, with how often it was tried and how it ended."""
-    tried: Mapping[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    places: Mapping[tuple[str, str], set[str]] = defaultdict(set)
-    for line in lines:
-        run = json.loads(line)
-        key = run["stage"], run["fault"]
-        tried[key][run["ended"]] += 1
-        places[key].add(run["at"])
-    rows = ["| stage | fault | tried | at how many places | ended |", "|---|---|---|---|---|"]
-    for (stage, fault), ends in sorted(tried.items()):
-        ended = ", ".join(f"{end} {count:,}" for end, count in ends.most_common())
-        places_hit = len(places[stage, fault])
-        rows.append(f"| {stage} | {fault} | {ends.total():,} | {places_hit} | {ended} |")
-    return "\n".join(rows)
+def page(record: Iterable[str]) -> str:
+    """What was tried, in Markdown: how often each fault struck at each point."""
+    lines = [Line(**json.loads(text)) for text in record]
+    said = [
+        f"{len(lines):,} interruptions: {_counted(line.world for line in lines)}.",
+        f"By stage: {_counted(line.stage for line in lines)}.",
+        f"Not made good by a retry: {sum(line.ended == NOT_MADE_GOOD for line in lines):,}.",
+    ]
+    header = ["fault", *POINTS.values(), "the stage ended"]
+    rows = [header, ["---"] * len(header), *_rows(lines)]
+    return "\n".join([*said, "", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _rows(lines: list[Line]) -> list[list[str]]:
+    struck = Counter((line.fault, line.point) for line in lines)
+    points = {(line.world, line.stage, line.point) for line in lines}
+    meets = {(line.fault, line.world, line.stage) for line in lines}
+    possible = {
+        (fault, point)
+        for fault, *met in meets
+        for world, stage, point in points
+        if met == [world, stage]
+    }
+
+    def cell(fault: str, point: str) -> str:
+        if struck[fault, point]:
+            return f"{struck[fault, point]:,}"
+        return "gap" if (fault, point) in possible else "–"
+
+    ends: Mapping[str, Counter[str]] = {
+        fault: Counter(line.end for line in lines if line.fault == fault)
+        for fault in sorted({line.fault for line in lines}, key=str.lower)
+    }
+    return [
+        [fault, *(cell(fault, point) for point in POINTS), _most_common(ended)]
+        for fault, ended in ends.items()
+    ]
+
+
+def _counted(values: Iterable[str]) -> str:
+    return _most_common(Counter(values))
+
+
+def _most_common(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
 
 
 if __name__ == "__main__":
-    with Path(sys.argv[1]).open() as record:
-        sys.stdout.write(table(record) + "\n")
+    texts = [text for name in sys.argv[1:] for text in Path(name).read_text().splitlines()]
+    sys.stdout.write(page(texts) + "\n")

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.child import BUILD, Strike
+from tests.faults.child import BUILD, PUBLISH, Strike
 from tests.faults.interruption import Interruption
-from tests.faults.record import keep
-from tests.faults.world import STAGES
+from tests.faults.record import NOT_MADE_GOOD, Line, keep
+from tests.faults.world import STAGES, WORLDS
 
 if TYPE_CHECKING:
     from tests.faults.world import World
 
 pytestmark = [pytest.mark.service, pytest.mark.redshift]
 log = logging.getLogger(__name__)
-
-WORLDS = ["duckdb", "redshift"]
 
 RECORD = os.environ.get("FAULTS_RECORD")
 _SEED = os.environ.get("FAULTS_SEED")
@@ -37,9 +35,24 @@ def test_a_stage_that_is_killed_at_any_passage_is_made_good_by_a_retry(
     world: World, stage: str
 ) -> None:
     # Every one with DuckDB, where a build has many that are alike; more of them are drawn below.
-    step = 1 if world.warehouse == "duckdb" and stage != BUILD else 8
+    step = 1 if world.kind == "duckdb" and stage != BUILD else 8
     for passage in range(0, len(world.passages[stage]), step):
         strike(world, Interruption(stage, "SIGKILL", Strike(passage)))
+
+
+@pytest.mark.parametrize("world", ["duckdb"], indirect=True)
+@pytest.mark.parametrize("fault", ["Google: cut", "Google: cut, applied"])
+def test_publishing_that_is_cut_at_any_request_is_made_good_by_a_retry(
+    world: World, fault: str
+) -> None:
+    requests = [
+        number
+        for number, label in enumerate(world.passages[PUBLISH])
+        if label.startswith("sheets:")
+    ]
+    assert requests
+    for number in requests:
+        strike(world, Interruption(PUBLISH, fault, Strike(number)))
 
 
 @pytest.mark.parametrize("world", WORLDS, indirect=True)
@@ -51,11 +64,18 @@ def test_a_stage_that_is_interrupted_is_made_good_by_a_retry(world: World, seed:
 def strike(world: World, interruption: Interruption) -> None:
     told = interruption.described(world)
     log.info("%s", told)
+    world.interruptions += 1
     try:
         ended = interruption.strikes(world)
-    except AssertionError as error:
+    except BaseException as error:
+        world.is_broken = True
         error.add_note(told)
+        _record(Line.of(world, interruption, NOT_MADE_GOOD, f"{told}: {error!r}"[:2_000]))
         raise
     log.info("→ %s", ended)
+    _record(Line.of(world, interruption, ended))
+
+
+def _record(line: Line) -> None:
     if RECORD:
-        keep(Path(RECORD), world, interruption, ended)
+        keep(Path(RECORD), line)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import partial
+from functools import cached_property
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,23 +33,31 @@ from redshift_standin.supervisor import connect_superuser
 from sheets_standin import GoogleSheetsServer, TabSpec
 from tests.e2e.small_project import write_project
 from tests.faults.child import BUILD, PUBLISH, STRUCK, Job, Outcome, Strike, run
+from tests.faults.disks import mounted
 from tests.faults.http_faults import HTTPFaults
+from tests.faults.servers import await_recovery
 from tests.proxy import FaultProxy
 
 if TYPE_CHECKING:
-    from millrace_sandbox.mysql import MySQLServer
-    from redshift_standin import RedshiftServer, S3Endpoint
+    from millrace_sandbox.mysql import MySQLServer, MySQLService
+    from redshift_standin import RedshiftServer
     from redshift_standin.s3 import S3Server
     from sheets_standin.admin import CellValue
+    from tests.faults.disks import Disk
+    from tests.faults.servers import Servers
 
 ROOT = Path(__file__).parents[2]
 ORDERS, CUSTOMERS, TARGETS = "shop.orders", "shop.customers", "plans.targets"
 INGESTED = (ORDERS, CUSTOMERS, TARGETS)
 STAGES = (*INGESTED, BUILD, PUBLISH)
+WORLDS = ("duckdb", "folder", "redshift")
+"""DuckDB, MariaDB and S3; the same with a folder in S3's place; the Redshift stand-in and MySQL."""
 
 # Of any stage, with every fault: beyond it something hangs.
 PATIENCE = 90
 _CUSTOMERS = 12
+# Room for all that a world's processes write besides dbt's own files.
+_DISK_MEGABYTES = 96
 PLANS = ("free", "team", "business")
 _TARGETS = tuple((plan, Decimal(10 * number)) for number, plan in enumerate(PLANS))
 
@@ -155,10 +165,22 @@ Row = tuple[Any, ...]
 
 
 class Attempt:
-    """A stage that runs in a process of its own."""
+    """A stage that runs in a process of its own.
 
-    def __init__(self, job: Job) -> None:
+    Args:
+        world: Where.
+        stage: The stage.
+        strike: Where it waits for the test.
+
+    Attributes:
+        clock: How many seconds its clock is ahead.
+    """
+
+    def __init__(self, world: World, stage: str, strike: Strike | None = None) -> None:
+        self.stage = stage
+        self.clock = _CONTEXT.RawValue("d", 0.0)
         self._pipe, theirs = _CONTEXT.Pipe()
+        job = Job(stage, world.environ, world.folder, strike, self.clock)
         self.process: BaseProcess = _CONTEXT.Process(target=run, args=(job, theirs))
         self._outcome: Outcome | None = None
         self.process.start()
@@ -192,8 +214,9 @@ class Attempt:
         return False
 
     def go_on(self) -> None:
-        """Let it go on, where it still lives."""
-        if self.process.is_alive():
+        """Let it go on, if it still lives."""
+        # One that was killed may have gone a moment ago.
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._pipe.send(None)
 
     def outcome(self) -> Outcome | None:
@@ -213,87 +236,93 @@ class World:
     """The shop.
 
     Attributes:
+        kind: One of ``WORLDS``.
         folder: Where its project and its files are.
-        server: Its MySQL, by no proxy.
-        database: The database's name.
+        mysql: Its MySQL, which can be restarted.
         sheets: The Google Sheets stand-in.
+        database: The MySQL database's name.
         spreadsheet: The spreadsheet's id.
         environ: What the pipeline is told.
         landing: Its landing, by no proxy.
-        query: Asks the warehouse, by no proxy.
         proxies: The proxies by service: ``mysql``, and ``s3``, ``redshift`` where they are used.
+        disks: The disks that can be filled: ``worker``, where the processes write, and
+            ``redshift``; none where this machine lets nobody mount one.
+        s3: The S3 server, where the landing is there.
         s3_answers: What S3 answers; it stands behind the proxy ``s3``.
-        s3: The landing's bucket, where it is one.
         redshift: The stand-in, where it is the warehouse.
         passages: Of each stage, what its last whole run passed.
+        seconds: Of each stage, how long that took.
+        interruptions: How many it has seen.
+        is_broken: Whether one of them was not made good.
     """
 
+    kind: str
     folder: Path
-    server: MySQLServer
-    database: str
+    mysql: MySQLService
     sheets: GoogleSheetsServer
+    database: str
     spreadsheet: str
     environ: dict[str, str]
     landing: Landing
-    query: Callable[[str], list[Row]]
     proxies: Mapping[str, FaultProxy]
+    disks: Mapping[str, Disk]
+    s3: S3Server | None
     s3_answers: HTTPFaults
-    s3: tuple[S3Endpoint, str] | None = None
-    redshift: RedshiftServer | None = None
+    redshift: RedshiftServer | None
     passages: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    interruptions: int = 0
+    is_broken: bool = False
     _names: Iterator[int] = field(default_factory=lambda: iter(range(10**9)))
+    _looked_at: set[str] = field(default_factory=set)
 
     @classmethod
-    def make(
-        cls,
-        folder: Path,
-        server: MySQLServer,
-        s3: S3Server,
-        sheets: GoogleSheetsServer,
-        redshift: RedshiftServer | None,
-        open_: ExitStack,
-    ) -> World:
+    def make(cls, kind: str, folder: Path, servers: Servers, open_: ExitStack) -> World:
         """Open the shop, with its first customers, and run every stage once.
 
         Args:
+            kind: One of ``WORLDS``.
             folder: An empty folder.
-            server: Its MySQL.
-            s3: Its S3 server.
-            sheets: The Google Sheets stand-in.
-            redshift: The Redshift stand-in; None: DuckDB.
+            servers: The servers.
             open_: Closes what is opened.
         """
         name = f"shop_{uuid4().hex[:8]}"
-        bucket = name.replace("_", "-")
-        s3.create_bucket(bucket)
-        account = sheets.service_account_key()["client_email"]
-        rows: list[list[CellValue]] = [["plan", "target"]]
-        rows += ([plan, number] for plan, number in _TARGETS)
-        targets = TabSpec("targets", rows)
-        key = sheets.admin().create("Shop", [targets], share={account: "writer"})
+        redshift = servers.redshift if kind == "redshift" else None
+        mysql = servers.mysql if kind == "redshift" else servers.mariadb
+        s3 = None if kind == "folder" else servers.s3
+        key = _open_spreadsheet(servers.sheets)
         files = {name: text.replace("SPREADSHEET", key) for name, text in FILES.items()}
         write_project(folder, files)
-        answers = open_.enter_context(HTTPFaults(*_address(s3.endpoint.endpoint_url)))
-        proxies = {
-            "mysql": FaultProxy(server.host, server.port),
-            "s3": FaultProxy(answers.host, answers.port),
-        }
+        disk = open_.enter_context(mounted(folder / "disk", _DISK_MEGABYTES))
+        temporary = folder / "disk" / "tmp"
+        temporary.mkdir()
+        disks = {"worker": disk, "redshift": servers.redshift_disk if redshift else None}
+        answers = open_.enter_context(HTTPFaults(*_address(servers.s3.endpoint.endpoint_url)))
+        proxies = {"mysql": FaultProxy(mysql.server.host, mysql.server.port)}
+        if s3:
+            proxies["s3"] = FaultProxy(answers.host, answers.port)
         if redshift:
             proxies["redshift"] = FaultProxy(redshift.endpoint.host, redshift.endpoint.port)
         for proxy in proxies.values():
             open_.enter_context(proxy)
-        by_proxy = replace(server, port=proxies["mysql"].port)
-        aws = s3.endpoint.airflow_connection()
-        far = replace(s3.endpoint, endpoint_url=f"http://{LOOPBACK}:{proxies['s3'].port}")
+        by_proxy = replace(mysql.server, port=proxies["mysql"].port)
         environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             "AIRFLOW_CONN_SHOP_DB": by_proxy.reader_uri(name),
-            "AIRFLOW_CONN_AWS_LANDING": json.dumps(far.airflow_connection()),
-            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(sheets.airflow_connection()),
-            "LANDING_URL": f"s3://{bucket}/landing",
+            "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(servers.sheets.airflow_connection()),
+            "LANDING_URL": (folder / "disk" / "landing").as_uri(),
+            "TMPDIR": str(temporary),
             "WAREHOUSE_SCHEMA": name,
             "DO_NOT_TRACK": "1",
         }
+        connection = None
+        if s3:
+            bucket = name.replace("_", "-")
+            s3.create_bucket(bucket)
+            far = replace(s3.endpoint, endpoint_url=f"http://{LOOPBACK}:{proxies['s3'].port}")
+            environ["AIRFLOW_CONN_AWS_LANDING"] = json.dumps(far.airflow_connection())
+            environ["LANDING_URL"] = f"s3://{bucket}/landing"
+            connection = Connection("aws_landing", **s3.endpoint.airflow_connection())
         if redshift:
             endpoint = replace(redshift.endpoint, port=proxies["redshift"].port)
             environ |= {
@@ -301,18 +330,18 @@ class World:
                 "TARGET": "redshift",
                 "REDSHIFT_STATEMENT_TIMEOUT": "5",
             }
-            query = partial(_ask_redshift, redshift)
         else:
-            file = folder / "warehouse.duckdb"
-            environ |= {"DUCKDB_PATH": str(file), "TARGET": "dev"}
-            query = partial(_ask_duckdb, file)
-        with server.admin_cursor() as cursor:
+            environ |= {"DUCKDB_PATH": str(folder / "disk" / "warehouse.duckdb"), "TARGET": "dev"}
+        with mysql.server.admin_cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-            cursor.execute(f"GRANT SELECT, LOCK TABLES ON {name}.* TO {server.reader}")
-        landing = Landing(f"s3://{bucket}/landing", Connection("aws_landing", **aws))
+            cursor.execute(f"GRANT SELECT, LOCK TABLES ON {name}.* TO {mysql.server.reader}")
         world = cls(
-            *(folder, server, name, sheets, key, environ, landing, query, proxies),
-            *(answers, (s3.endpoint, bucket), redshift),
+            *(kind, folder, mysql, servers.sheets, name, key, environ),
+            *(Landing(environ["LANDING_URL"], connection), proxies),
+            {of: disk for of, disk in disks.items() if disk},
+            s3,
+            answers,
+            redshift,
         )
         with world._admin() as cursor:
             for statement in TABLES.split(";"):
@@ -340,7 +369,8 @@ class World:
                     ),
                 )
             cursor.execute(
-                "UPDATE orders SET amount = amount + 1 WHERE id %% 7 = %s", (random.randrange(7),)
+                "UPDATE orders SET amount = amount + 1 WHERE id %% 7 = %s ORDER BY id DESC LIMIT 9",
+                (random.randrange(7),),
             )
             cursor.execute(
                 "UPDATE customers SET plan = %s, name = %s WHERE id = %s",
@@ -360,21 +390,41 @@ class World:
                     break
 
     @property
-    def warehouse(self) -> str:
-        """Its kind."""
-        return "redshift" if self.redshift else "duckdb"
+    def server(self) -> MySQLServer:
+        """Its MySQL, by no proxy."""
+        return self.mysql.server
 
-    def start(self, stage: str, strike: Strike | None = None) -> Attempt:
-        """Start a stage."""
-        return Attempt(Job(stage, self.environ, self.folder, strike))
+    @property
+    def breakable(self) -> frozenset[str]:
+        """What can be broken here: services, and disks."""
+        return frozenset([*self.proxies, *(f"disk of the {name}" for name in self.disks)])
+
+    def heal(self) -> None:
+        """Undo what faults have done; what was killed is started again."""
+        for disk in self.disks.values():
+            disk.free()
+        for proxy in self.proxies.values():
+            proxy.heal()
+        self.s3_answers.heal()
+        self.sheets.admin().clear_faults()
+        self.mysql.start()
+        with self.server.admin_cursor() as cursor:
+            cursor.execute("SET GLOBAL max_allowed_packet = DEFAULT")
+        if self.s3:
+            self.s3.start()
+        if self.redshift:
+            self.redshift.start()
+            await_recovery(self.redshift)
 
     def carry(self, stage: str) -> Outcome:
         """Run a stage to its end; its passages are known then."""
-        with self.start(stage) as attempt:
+        began = time.monotonic()
+        with Attempt(self, stage) as attempt:
             outcome = attempt.outcome()
         assert outcome is not None, f"{stage} ended without a word"
         assert outcome.kind == "done", f"{stage}: {outcome.said}\n{self._log()}"
         self.passages[stage] = list(outcome.passages)
+        self.seconds[stage] = time.monotonic() - began
         return outcome
 
     def carry_all(self) -> None:
@@ -452,22 +502,33 @@ class World:
         )
         raw = self.query(f"SELECT _batch_id, COUNT(*) FROM {schema}.{identifier} GROUP BY 1")
         assert {batch: count for batch, count, *_ in ledger if count} == dict(raw)
-        ends = [None, *(end for _, _, _, end, _ in ledger)]
-        assert [start for _, _, start, *_ in ledger] == ends[:-1]
+        # No gap; batches that were loaded at a time may overlap.
+        assert ledger[0][2] is None
+        for (*_, before, _), (_, _, start, *_) in pairwise(ledger):
+            assert start <= before
+        # Old ones stay as they are.
         for _, count, _, _, url in ledger:
-            assert self.landing.read_manifest(url).rows == count
+            if url not in self._looked_at:
+                assert self.landing.read_manifest(url).rows == count
+                self._looked_at.add(url)
 
     def _check_landing(self) -> None:
         """Nobody's upload is open but that of an attempt which was never committed."""
         if self.s3 is None:
             return
-        endpoint, bucket = self.s3
-        client = endpoint.client()
-        open_uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-        for upload in open_uploads:
-            prefix = upload["Key"].rpartition("/")[0]
+        client, bucket = self._s3_client, urlsplit(self.environ["LANDING_URL"]).netloc
+        for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+            key = upload["Key"]
+            prefix = key.rpartition("/")[0]
             found = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest.json")
             assert not found["KeyCount"]
+            # As a bucket's lifecycle rule does.
+            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
+
+    @cached_property
+    def _s3_client(self) -> Any:
+        assert self.s3 is not None
+        return self.s3.endpoint.client()
 
     def _check_nothing_is_open(self) -> None:
         user = self.server.reader_user
@@ -496,6 +557,12 @@ class World:
             with connect_superuser(endpoint) as connection:
                 assert poll(lambda: not connection.execute(query).fetchall(), 20)
 
+    def query(self, query: str) -> list[Row]:
+        """Ask the warehouse, by no proxy."""
+        if self.redshift:
+            return _ask_redshift(self.redshift, query)
+        return _ask_duckdb(Path(self.environ["DUCKDB_PATH"]), query)
+
     @contextmanager
     def _admin(self) -> Iterator[Any]:
         with self.server.admin_cursor(db=self.database, charset="utf8mb4") as cursor:
@@ -515,6 +582,15 @@ def _ask_redshift(server: RedshiftServer, query: str) -> list[Row]:
     with closing(server.endpoint.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(query)
         return [tuple(row) for row in cursor.fetchall()]
+
+
+def _open_spreadsheet(sheets: GoogleSheetsServer) -> str:
+    """Make the spreadsheet; returns its id."""
+    account = sheets.service_account_key()["client_email"]
+    rows: list[list[CellValue]] = [["plan", "target"]]
+    rows += ([plan, number] for plan, number in _TARGETS)
+    targets = TabSpec("targets", rows)
+    return sheets.admin().create("Shop", [targets], share={account: "writer"})
 
 
 def _address(url: str) -> tuple[str, int]:
