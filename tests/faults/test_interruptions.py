@@ -1,6 +1,8 @@
 """Whatever is done to a stage at whatever moment: a retry leaves what no fault would have left.
 
-``make faults N=2000`` tries so many; ``make faults SEED=17`` replays one.
+``make faults N=2000`` tries so many; ``make faults SEED=17`` replays one. ``FAULTS_FIRST`` is the
+first seed, so that several runs can share the seeds; ``FAULTS_RECORD`` is the file that keeps what
+was tried.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ log = logging.getLogger(__name__)
 
 RECORD = os.environ.get("FAULTS_RECORD")
 _SEED = os.environ.get("FAULTS_SEED")
-_COUNT = int(os.environ.get("FAULTS_N", "100"))
-SEEDS = [int(_SEED)] if _SEED else range(_COUNT // len(WORLDS))
+_COUNT = int(os.environ.get("FAULTS_N", "100")) // len(WORLDS)
+_FIRST = int(os.environ.get("FAULTS_FIRST", "0"))
+SEEDS = [int(_SEED)] if _SEED else range(_FIRST, _FIRST + _COUNT)
 
 
 @pytest.mark.parametrize("world", WORLDS, indirect=True)
