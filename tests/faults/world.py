@@ -171,16 +171,19 @@ class Attempt:
         world: Where.
         stage: The stage.
         strike: Where it waits for the test.
+        is_patient: Whether it waits for slow services.
 
     Attributes:
         clock: How many seconds its clock is ahead.
     """
 
-    def __init__(self, world: World, stage: str, strike: Strike | None = None) -> None:
+    def __init__(
+        self, world: World, stage: str, strike: Strike | None = None, *, is_patient: bool = False
+    ) -> None:
         self.stage = stage
         self.clock = _CONTEXT.RawValue("d", 0.0)
         self._pipe, theirs = _CONTEXT.Pipe()
-        job = Job(stage, world.environ, world.folder, strike, self.clock)
+        job = Job(stage, world.environ, world.folder, strike, self.clock, is_patient)
         self.process: BaseProcess = _CONTEXT.Process(target=run, args=(job, theirs))
         self._outcome: Outcome | None = None
         self.process.start()
@@ -325,11 +328,7 @@ class World:
             connection = Connection("aws_landing", **s3.endpoint.airflow_connection())
         if redshift:
             endpoint = replace(redshift.endpoint, port=proxies["redshift"].port)
-            environ |= {
-                **endpoint.environment(),
-                "TARGET": "redshift",
-                "REDSHIFT_STATEMENT_TIMEOUT": "5",
-            }
+            environ |= {**endpoint.environment(), "TARGET": "redshift"}
         else:
             environ |= {"DUCKDB_PATH": str(folder / "disk" / "warehouse.duckdb"), "TARGET": "dev"}
         with mysql.server.admin_cursor() as cursor:
@@ -419,7 +418,7 @@ class World:
     def carry(self, stage: str) -> Outcome:
         """Run a stage to its end; its passages are known then."""
         began = time.monotonic()
-        with Attempt(self, stage) as attempt:
+        with Attempt(self, stage, is_patient=True) as attempt:
             outcome = attempt.outcome()
         assert outcome is not None, f"{stage} ended without a word"
         assert outcome.kind == "done", f"{stage}: {outcome.said}\n{self._log()}"
