@@ -190,7 +190,8 @@ FAULTS: Mapping[str, Fault] = {
     "SIGKILL": Fault(_signalled(signal.SIGKILL), ends_process=True),
     "SIGTERM": Fault(_signalled(signal.SIGTERM), ends_process=True),
     "Ctrl-C": Fault(_signalled(signal.SIGINT), ends_in_error=True),
-    "the clock steps": Fault(_step_clock, (*INGESTED, PUBLISH)),
+    # Google refuses tokens of a wrong time.
+    "the clock steps": Fault(_step_clock, (*INGESTED, PUBLISH), is_refusal=True),
     "disk full": Fault(_full("worker"), needs="disk of the worker", is_refusal=True),
     "another run of the batch": Fault(_another_run(later=False), (*INGESTED, PUBLISH)),
     "another batch of the table": Fault(_another_run(later=True), FROM_MYSQL),

@@ -74,6 +74,8 @@ def airflow(shop: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         client.ensure_pool("warehouse", slots=1)
         client.wait_for_dags({INGEST_ORDERS, TRANSFORM})
         client.unpause(INGEST_ORDERS)
+        # The schedule's own, of the last day; the others would wait for it.
+        client.wait_for_run(INGEST_ORDERS, lambda run: run.run_type == "scheduled", TIMEOUT)
         yield airflow
     finally:
         shop.heal()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 
+import google.auth._helpers
 import pytest
 from urllib3.util import Retry
 
@@ -68,6 +70,18 @@ def test_a_key_that_google_no_longer_knows_is_refused(workbook: Workbook):
     assert not told.value.may_pass
     with pytest.raises(SheetRefused, match="Make a new key"):
         sheets.tabs(workbook.key)
+
+
+@service
+@pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=-1)])
+def test_a_clock_that_is_wrong_is_not_taken_for_a_wrong_key(
+    workbook: Workbook, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+):
+    now = (datetime.now(UTC) + ahead).replace(tzinfo=None)
+    monkeypatch.setattr(google.auth._helpers, "utcnow", lambda: now)
+    with pytest.raises(SheetRefused, match="this machine's time") as told:
+        GoogleSheets(workbook.connection()).check()
+    assert "clock" in told.value.fix
 
 
 @service

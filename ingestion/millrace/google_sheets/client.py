@@ -56,6 +56,8 @@ _CELL_FIELDS = (
 )
 
 _GOOGLE = "https://sheets.googleapis.com"
+# What Google says of a token that was made in its past or future.
+_WRONG_TIME = "Check your iat and exp values"
 _READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
 _WRITE = "https://www.googleapis.com/auth/spreadsheets"
 _TIMEOUT_SECONDS = (10, 180)
@@ -260,6 +262,11 @@ class GoogleSheets:
                 fix="Check the network, then try again.",
             ) from None
         except (GoogleAuthError, ValueError) as error:
+            if _WRONG_TIME in str(error):
+                raise SheetRefused(
+                    f"Google refuses a request of {self.email} with this machine's time.",
+                    fix="Set this machine's clock right.",
+                ) from None
             raise SheetRefused(
                 f"Google refuses the key of {self.email} (connection '{self._conn_id}'): {error}.",
                 fix="Make a new key for the service account and put it into the connection.",
