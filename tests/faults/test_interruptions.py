@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def strike(world: World, interruption: Interruption) -> None:
     except BaseException as error:
         world.is_broken = True
         error.add_note(told)
-        _record(Line.of(world, interruption, NOT_MADE_GOOD, f"{told}: {error!r}"[:2_000]))
+        _record(Line.of(world, interruption, NOT_MADE_GOOD, traceback.format_exc()))
         raise
     log.info("→ %s", ended)
     _record(Line.of(world, interruption, ended))

@@ -329,6 +329,7 @@ class World:
         if redshift:
             endpoint = replace(redshift.endpoint, port=proxies["redshift"].port)
             environ |= {**endpoint.environment(), "TARGET": "redshift"}
+            _forget_last_world(redshift)
         else:
             environ |= {"DUCKDB_PATH": str(folder / "disk" / "warehouse.duckdb"), "TARGET": "dev"}
         with mysql.server.admin_cursor() as cursor:
@@ -581,6 +582,14 @@ def _ask_redshift(server: RedshiftServer, query: str) -> list[Row]:
     with closing(server.endpoint.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(query)
         return [tuple(row) for row in cursor.fetchall()]
+
+
+def _forget_last_world(redshift: RedshiftServer) -> None:
+    """Drop the raw tables: they have the same names in every world."""
+    with closing(redshift.endpoint.connect()) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        for schema in ("raw_shop", "raw_plans"):
+            cursor.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
 def _open_spreadsheet(sheets: GoogleSheetsServer) -> str:
