@@ -71,7 +71,7 @@ def strike(world: World, interruption: Interruption) -> None:
     world.interruptions += 1
     try:
         ended = interruption.strikes(world)
-    except BaseException as error:
+    except Exception as error:
         world.is_broken = True
         error.add_note(told)
         _record(Line.of(world, interruption, NOT_MADE_GOOD, traceback.format_exc()))
