@@ -14,8 +14,9 @@ from tests.faults.world import PATIENCE, STAGES, Attempt
 if TYPE_CHECKING:
     from tests.faults.world import World
 
+BY_THE_CLOCK = "by the clock"
 # Of the moments, those that come by the clock instead of at a passage.
-_BY_THE_CLOCK = 0.2
+_CLOCK_SHARE = 0.2
 # By the beginning of a fault's name: what its passages are called. After the last, it meets nobody.
 _REACHED = {
     "MySQL": ("mysql:",),
@@ -49,16 +50,16 @@ class Interruption:
         random = Random(seed)
         stage = random.choices(STAGES, (6, 3, 2, 1, 2))[0]
         fault = random.choice(possible(world, stage))
-        if random.random() < _BY_THE_CLOCK:
+        if random.random() < _CLOCK_SHARE:
             return cls(stage, fault, seconds=random.uniform(0, world.seconds[stage]), seed=seed)
-        passage = random.choice(_where_it_matters(fault, world.passages[stage]))
+        passage = _drawn_passage(random, fault, world.passages[stage])
         when: When = random.choice(("before", "after"))
         return cls(stage, fault, Strike(passage, when), seed=seed)
 
     def label(self, world: World) -> str:
         """What the passage is called where it strikes."""
         if self.strike is None:
-            return "by the clock"
+            return BY_THE_CLOCK
         passages = world.passages[self.stage]
         at = self.strike.passage
         label = passages[at] if at < len(passages) else "a passage"
@@ -116,7 +117,30 @@ class Interruption:
         return ended
 
 
-def _where_it_matters(fault: str, passages: Sequence[str]) -> Sequence[int]:
+def point(label: str) -> str:
+    """What a passage reaches: ``mysql``, ``landing``, ``warehouse``, ``commit``, ``dbt``, …"""
+    reached, _, what = label.partition(": ")
+    return "commit" if what == "COMMIT" else reached
+
+
+def points_to_strike(world: World) -> set[tuple[str, str]]:
+    """Each fault that is possible in a world, with each point at which it may meet somebody."""
+    return {
+        (fault, point(label))
+        for stage in STAGES
+        for fault in possible(world, stage)
+        for label in _until_it_matters(fault, world.passages[stage])
+    }
+
+
+def _drawn_passage(random: Random, fault: str, passages: Sequence[str]) -> int:
+    """A passage of a point: drawn at once, nearly all would be statements to MySQL."""
+    points = [point(label) for label in _until_it_matters(fault, passages)]
+    drawn = random.choice(sorted(set(points)))
+    return random.choice([at for at, reached in enumerate(points) if reached == drawn])
+
+
+def _until_it_matters(fault: str, passages: Sequence[str]) -> Sequence[str]:
     reached = _REACHED.get(fault.partition(":")[0], ("",))
     last = max(at for at, label in enumerate(passages) if label.startswith(reached))
-    return range(last + 1)
+    return passages[: last + 1]

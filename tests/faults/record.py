@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.faults.interruption import BY_THE_CLOCK, point, points_to_strike
+
 if TYPE_CHECKING:
     from tests.faults.interruption import Interruption
     from tests.faults.world import World
@@ -68,10 +70,7 @@ class Line:
     @property
     def point(self) -> str:
         """What it struck; a key of ``POINTS``."""
-        if self.at == "by the clock":
-            return "clock"
-        reached, _, what = self.at.partition(" ")[2].partition(": ")
-        return "commit" if what == "COMMIT" else reached
+        return "clock" if self.at == BY_THE_CLOCK else point(self.at.partition(" ")[2])
 
     @property
     def end(self) -> str:
@@ -85,41 +84,41 @@ def keep(file: Path, line: Line) -> None:
         record.write(json.dumps(asdict(line)) + "\n")
 
 
+def keep_points(file: Path, world: World) -> None:
+    """Add to the record which fault can strike where, so that the table can name the gaps."""
+    with file.open("a") as record:
+        record.write(json.dumps({"can strike": sorted(points_to_strike(world))}) + "\n")
+
+
 def page(record: Iterable[str]) -> str:
     """What was tried, in Markdown: how often each fault struck at each point."""
-    lines = [Line(**json.loads(text)) for text in record]
+    read = [json.loads(text) for text in record]
+    lines = [Line(**found) for found in read if "can strike" not in found]
+    possible = {(fault, at) for found in read for fault, at in found.get("can strike", ())}
     said = [
         f"{len(lines):,} interruptions: {_counted(line.world for line in lines)}.",
         f"By stage: {_counted(line.stage for line in lines)}.",
         f"Not made good by a retry: {sum(line.ended == NOT_MADE_GOOD for line in lines):,}.",
     ]
     header = ["fault", *POINTS.values(), "the stage ended"]
-    rows = [header, ["---"] * len(header), *_rows(lines)]
+    rows = [header, ["---"] * len(header), *_rows(lines, possible)]
     return "\n".join([*said, "", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def _rows(lines: list[Line]) -> list[list[str]]:
+def _rows(lines: list[Line], possible: set[tuple[str, str]]) -> list[list[str]]:
     struck = Counter((line.fault, line.point) for line in lines)
-    points = {(line.world, line.stage, line.point) for line in lines}
-    meets = {(line.fault, line.world, line.stage) for line in lines}
-    possible = {
-        (fault, point)
-        for fault, *met in meets
-        for world, stage, point in points
-        if met == [world, stage]
-    }
 
-    def cell(fault: str, point: str) -> str:
-        if struck[fault, point]:
-            return f"{struck[fault, point]:,}"
-        return "gap" if (fault, point) in possible else "–"
+    def cell(fault: str, at: str) -> str:
+        if struck[fault, at]:
+            return f"{struck[fault, at]:,}"
+        return "gap" if (fault, at) in possible else "–"
 
     ends: Mapping[str, Counter[str]] = {
         fault: Counter(line.end for line in lines if line.fault == fault)
         for fault in sorted({line.fault for line in lines}, key=str.lower)
     }
     return [
-        [fault, *(cell(fault, point) for point in POINTS), _most_common(ended)]
+        [fault, *(cell(fault, at) for at in POINTS), _most_common(ended)]
         for fault, ended in ends.items()
     ]
 

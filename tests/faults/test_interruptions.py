@@ -17,7 +17,7 @@ import pytest
 
 from tests.faults.child import BUILD, PUBLISH, Strike
 from tests.faults.interruption import Interruption
-from tests.faults.record import NOT_MADE_GOOD, Line, keep
+from tests.faults.record import NOT_MADE_GOOD, Line, keep, keep_points
 from tests.faults.world import STAGES, WORLDS
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def test_a_stage_that_is_interrupted_is_made_good_by_a_retry(world: World, seed:
 def strike(world: World, interruption: Interruption) -> None:
     told = interruption.described(world)
     log.info("%s", told)
+    if RECORD and not world.interruptions:
+        keep_points(Path(RECORD), world)
     world.interruptions += 1
     try:
         ended = interruption.strikes(world)
