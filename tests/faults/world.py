@@ -52,7 +52,8 @@ ORDERS, CUSTOMERS, TARGETS = "shop.orders", "shop.customers", "plans.targets"
 INGESTED = (ORDERS, CUSTOMERS, TARGETS)
 STAGES = (*INGESTED, BUILD, PUBLISH)
 WORLDS = ("duckdb", "folder", "redshift")
-"""DuckDB, MariaDB and S3; the same with a folder in S3's place; the Redshift stand-in and MySQL."""
+"""DuckDB, MariaDB and S3; the same with a folder in S3's place, and orders that are read by two
+connections; the Redshift stand-in, MySQL and S3."""
 
 # Of any stage, with every fault: beyond it something hangs.
 PATIENCE = 90
@@ -78,7 +79,9 @@ sources:
         ingest: {kind: mysql, connection: shop_db}
     tables:
       - name: orders
-        config: {meta: {ingest: {table: orders, primary_key: [id], cursor: updated_at}}}
+        config:
+          meta:
+            ingest: {table: orders, primary_key: [id], cursor: updated_at, partitions: PARTITIONS}
       - name: customers
         config: {meta: {ingest: {table: customers, primary_key: [id]}}}
   - name: plans
@@ -295,8 +298,8 @@ class World:
         mysql = servers.mysql if kind == "redshift" else servers.mariadb
         s3 = None if kind == "folder" else servers.s3
         key = _open_spreadsheet(servers.sheets)
-        files = {name: text.replace("SPREADSHEET", key) for name, text in FILES.items()}
-        write_project(folder, files)
+        filled_in = {"SPREADSHEET": key, "PARTITIONS": "2" if kind == "folder" else "1"}
+        write_project(folder, {name: _filled(text, filled_in) for name, text in FILES.items()})
         disk = open_.enter_context(mounted(folder / "disk", _DISK_MEGABYTES))
         temporary = folder / "disk" / "tmp"
         temporary.mkdir()
@@ -565,6 +568,8 @@ class World:
     @contextmanager
     def _admin(self) -> Iterator[Any]:
         with self.server.admin_cursor(db=self.database, charset="utf8mb4") as cursor:
+            # A stage that waits for the test may hold its tables.
+            cursor.execute("SET SESSION lock_wait_timeout = 3")
             yield cursor
 
     def _log(self) -> str:
@@ -598,6 +603,12 @@ def _open_spreadsheet(sheets: GoogleSheetsServer) -> str:
     rows += ([plan, number] for plan, number in _TARGETS)
     targets = TabSpec("targets", rows)
     return sheets.admin().create("Shop", [targets], share={account: "writer"})
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
