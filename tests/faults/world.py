@@ -293,61 +293,61 @@ class World:
             servers: The servers.
             open_: Closes what is opened.
         """
-        name = f"shop_{uuid4().hex[:8]}"
         redshift = servers.redshift if kind == "redshift" else None
         mysql = servers.mysql if kind == "redshift" else servers.mariadb
         s3 = None if kind == "folder" else servers.s3
-        key = _open_spreadsheet(servers.sheets)
-        filled_in = {"SPREADSHEET": key, "PARTITIONS": "2" if kind == "folder" else "1"}
+        database = f"shop_{uuid4().hex[:8]}"
+        spreadsheet = _open_spreadsheet(servers.sheets)
+        filled_in = {"SPREADSHEET": spreadsheet, "PARTITIONS": "2" if kind == "folder" else "1"}
         write_project(folder, {name: _filled(text, filled_in) for name, text in FILES.items()})
-        disk = open_.enter_context(mounted(folder / "disk", _DISK_MEGABYTES))
-        temporary = folder / "disk" / "tmp"
-        temporary.mkdir()
-        disks = {"worker": disk, "redshift": servers.redshift_disk if redshift else None}
+        disks = _open_disks(folder, servers.redshift_disk if redshift else None, open_)
         answers = open_.enter_context(HTTPFaults(*_address(servers.s3.endpoint.endpoint_url)))
-        proxies = {"mysql": FaultProxy(mysql.server.host, mysql.server.port)}
+        services = {"mysql": (mysql.server.host, mysql.server.port)}
         if s3:
-            proxies["s3"] = FaultProxy(answers.host, answers.port)
+            services["s3"] = (answers.host, answers.port)
         if redshift:
-            proxies["redshift"] = FaultProxy(redshift.endpoint.host, redshift.endpoint.port)
-        for proxy in proxies.values():
-            open_.enter_context(proxy)
-        by_proxy = replace(mysql.server, port=proxies["mysql"].port)
+            services["redshift"] = (redshift.endpoint.host, redshift.endpoint.port)
+            _forget_last_world(redshift)
+        proxies = {
+            name: open_.enter_context(FaultProxy(*address)) for name, address in services.items()
+        }
         environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-            "AIRFLOW_CONN_SHOP_DB": by_proxy.reader_uri(name),
+            "AIRFLOW_CONN_SHOP_DB": _by(proxies["mysql"], mysql.server).reader_uri(database),
             "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(servers.sheets.airflow_connection()),
-            "LANDING_URL": (folder / "disk" / "landing").as_uri(),
-            "TMPDIR": str(temporary),
-            "WAREHOUSE_SCHEMA": name,
+            "TMPDIR": str(folder / "disk" / "tmp"),
+            "WAREHOUSE_SCHEMA": database,
             "DO_NOT_TRACK": "1",
+            **_landing_environment(folder, database, s3, proxies.get("s3")),
+            **_warehouse_environment(folder, redshift, proxies.get("redshift")),
         }
-        connection = None
-        if s3:
-            bucket = name.replace("_", "-")
-            s3.create_bucket(bucket)
-            far = replace(s3.endpoint, endpoint_url=f"http://{LOOPBACK}:{proxies['s3'].port}")
-            environ["AIRFLOW_CONN_AWS_LANDING"] = json.dumps(far.airflow_connection())
-            environ["LANDING_URL"] = f"s3://{bucket}/landing"
-            connection = Connection("aws_landing", **s3.endpoint.airflow_connection())
-        if redshift:
-            endpoint = replace(redshift.endpoint, port=proxies["redshift"].port)
-            environ |= {**endpoint.environment(), "TARGET": "redshift"}
-            _forget_last_world(redshift)
-        else:
-            environ |= {"DUCKDB_PATH": str(folder / "disk" / "warehouse.duckdb"), "TARGET": "dev"}
-        with mysql.server.admin_cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-            cursor.execute(f"GRANT SELECT, LOCK TABLES ON {name}.* TO {mysql.server.reader}")
+        near = Connection("aws_landing", **s3.endpoint.airflow_connection()) if s3 else None
         world = cls(
-            *(kind, folder, mysql, servers.sheets, name, key, environ),
-            *(Landing(environ["LANDING_URL"], connection), proxies),
-            {of: disk for of, disk in disks.items() if disk},
-            s3,
-            answers,
-            redshift,
+            kind=kind,
+            folder=folder,
+            mysql=mysql,
+            sheets=servers.sheets,
+            database=database,
+            spreadsheet=spreadsheet,
+            environ=environ,
+            landing=Landing(environ["LANDING_URL"], near),
+            proxies=proxies,
+            disks=disks,
+            s3=s3,
+            s3_answers=answers,
+            redshift=redshift,
         )
-        with world._admin() as cursor:
+        world._open()
+        return world
+
+    def _open(self) -> None:
+        """Make the database, let in the first customers, and run every stage once."""
+        with self.server.admin_cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {self.database} CHARACTER SET utf8mb4")
+            cursor.execute(
+                f"GRANT SELECT, LOCK TABLES ON {self.database}.* TO {self.server.reader}"
+            )
+        with self._admin() as cursor:
             for statement in TABLES.split(";"):
                 cursor.execute(statement)
             for number in range(_CUSTOMERS):
@@ -356,9 +356,9 @@ class World:
                     "INSERT INTO customers VALUES (%s, %s, %s)", (number, f"No. {number}", plan)
                 )
         for _ in range(10):
-            world.change(Random(0))
-        world.carry_all()
-        return world
+            self.change(Random(0))
+        for stage in STAGES:
+            self.carry(stage)
 
     def change(self, random: Random) -> None:
         """Let people work: orders come and are edited, a customer changes plan, a target moves."""
@@ -430,11 +430,6 @@ class World:
         self.passages[stage] = list(outcome.passages)
         self.seconds[stage] = time.monotonic() - began
         return outcome
-
-    def carry_all(self) -> None:
-        """Run every stage, one after the other."""
-        for stage in STAGES:
-            self.carry(stage)
 
     def check(self, stage: str) -> None:
         """See that what a stage has to leave is there, and that nothing else is left."""
@@ -586,6 +581,42 @@ def _ask_redshift(server: RedshiftServer, query: str) -> list[Row]:
     with closing(server.endpoint.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(query)
         return [tuple(row) for row in cursor.fetchall()]
+
+
+def _by(proxy: FaultProxy, server: MySQLServer) -> MySQLServer:
+    return replace(server, port=proxy.port)
+
+
+def _open_disks(folder: Path, of_redshift: Disk | None, open_: ExitStack) -> dict[str, Disk]:
+    """Mount the disk that the world's processes write to, where that can be done."""
+    of_worker = open_.enter_context(mounted(folder / "disk", _DISK_MEGABYTES))
+    (folder / "disk" / "tmp").mkdir()
+    found = {"worker": of_worker, "redshift": of_redshift}
+    return {name: disk for name, disk in found.items() if disk is not None}
+
+
+def _landing_environment(
+    folder: Path, database: str, s3: S3Server | None, proxy: FaultProxy | None
+) -> dict[str, str]:
+    """A new bucket, or a folder."""
+    if s3 is None or proxy is None:
+        return {"LANDING_URL": (folder / "disk" / "landing").as_uri()}
+    bucket = database.replace("_", "-")
+    s3.create_bucket(bucket)
+    far = replace(s3.endpoint, endpoint_url=f"http://{LOOPBACK}:{proxy.port}")
+    return {
+        "AIRFLOW_CONN_AWS_LANDING": json.dumps(far.airflow_connection()),
+        "LANDING_URL": f"s3://{bucket}/landing",
+    }
+
+
+def _warehouse_environment(
+    folder: Path, redshift: RedshiftServer | None, proxy: FaultProxy | None
+) -> dict[str, str]:
+    if redshift is None or proxy is None:
+        return {"DUCKDB_PATH": str(folder / "disk" / "warehouse.duckdb"), "TARGET": "dev"}
+    far = replace(redshift.endpoint, port=proxy.port)
+    return {**far.environment(), "TARGET": "redshift"}
 
 
 def _forget_last_world(redshift: RedshiftServer) -> None:
