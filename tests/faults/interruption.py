@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tests.faults.world import World
 
 BY_THE_CLOCK = "by the clock"
+NOT_REACHED = "not reached"
+"""How an interruption ends that was none: this time the stage did not pass there."""
+
 # Of the moments, those that come by the clock instead of at a passage.
 _CLOCK_SHARE = 0.2
 # By the beginning of a fault's name: what its passages are called. After the last, it meets nobody.
@@ -85,8 +88,8 @@ class Interruption:
             with Attempt(world, self.stage, self.strike) as attempt:
                 timeout = self.seconds if self.strike is None else PATIENCE
                 # By the clock nothing waits: the time-out is the moment.
-                waits = attempt.reaches_strike(timeout)
-                if waits or self.strike is None:
+                is_struck = attempt.reaches_strike(timeout) or self.strike is None
+                if is_struck:
                     if attempt.process.is_alive():
                         fault.begin(world, attempt, random)
                     attempt.go_on()
@@ -114,7 +117,7 @@ class Interruption:
             ended = "done"
         world.carry(self.stage)
         world.check(self.stage)
-        return ended
+        return ended if is_struck else NOT_REACHED
 
 
 def point(label: str) -> str:

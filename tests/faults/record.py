@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.faults.interruption import BY_THE_CLOCK, point, points_to_strike
+from tests.faults.interruption import BY_THE_CLOCK, NOT_REACHED, point, points_to_strike
 
 if TYPE_CHECKING:
     from tests.faults.interruption import Interruption
@@ -94,6 +94,7 @@ def page(record: Iterable[str]) -> str:
     """What was tried, in Markdown: how often each fault struck at each point."""
     read = [json.loads(text) for text in record]
     lines = [Line(**found) for found in read if "can strike" not in found]
+    lines = [line for line in lines if line.ended != NOT_REACHED]
     possible = {(fault, at) for found in read for fault, at in found.get("can strike", ())}
     said = [
         f"{len(lines):,} interruptions: {_counted(line.world for line in lines)}.",
