@@ -50,7 +50,7 @@ class Interruption:
     @classmethod
     def drawn(cls, world: World, seed: int) -> Interruption:
         """The one that a seed stands for, in a world whose passages are known."""
-        random = Random(seed)
+        random = Random(f"{world.kind} {seed}")
         stage = random.choices(STAGES, (6, 3, 2, 1, 2))[0]
         fault = random.choice(possible(world, stage))
         if random.random() < _CLOCK_SHARE:
