@@ -1,7 +1,9 @@
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,6 +172,14 @@ def test_a_full_temporary_folder_is_told(small_disk, s3_server, bucket, monkeypa
         pytest.fail("a part that did not fit was handed out")
     assert "TMPDIR" in told.value.fix
     assert not list(small_disk.iterdir())
+
+
+def test_ctrl_c_in_the_middle_of_a_statement_is_ctrl_c(warehouse):
+    # It may be noticed only when a thread is done with its share: a second or two.
+    query = "SELECT SUM(sqrt(number)) FROM range(500_000_000) AS _(number)"
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), warehouse._session() as session:
+        session.run(query)
 
 
 def test_what_duckdb_refuses_is_told_without_a_stack_trace(warehouse):

@@ -48,6 +48,8 @@ _TYPES = {
 }
 _ARROW_TYPES = {name: type_ for type_, name in _TYPES.items()}
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+# DuckDB's answer to Ctrl-C in the middle of a statement.
+_INTERRUPTED = "Query interrupted"
 _LOCKED = "IO Error: Could not set lock on file"
 _HOLDER = re.compile(r"\(PID (\d+)\)")
 
@@ -127,6 +129,10 @@ class DuckDBWarehouse(SqlWarehouse):
             yield DuckDBSession(connection)
         except duckdb.Error as error:
             raise _explain(error, self._path) from error
+        except RuntimeError as error:
+            if str(error) != _INTERRUPTED:
+                raise
+            raise KeyboardInterrupt from None
         finally:
             # If the disk is full, what cannot be written into the file stays in the WAL beside it.
             with contextlib.suppress(duckdb.Error):
