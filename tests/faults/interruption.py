@@ -97,7 +97,9 @@ class Interruption:
         finally:
             world.heal()
         if outcome is None:
-            assert fault.ends_process, f"it ended without a word: {attempt.process.exitcode}"
+            # Ctrl-C may come before the stage has begun.
+            may_end = fault.ends_process or fault.ends_in_error
+            assert may_end, f"it ended without a word: {attempt.process.exitcode}"
             ended = "ended"
         elif outcome.kind == "failed":
             # Airflow tries dbt again by rules of its own; a later run builds all the same.
