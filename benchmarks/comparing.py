@@ -55,9 +55,9 @@ def measure(
                     if result.has(case, verify, round_):
                         continue
                     usage = _run(services, project, f"{table}_{verify}", "extract_millrace.py")
-                    progress.say(f"{usage.output['working']:8.2f} s  {case}: {verify}")
+                    progress.say(f"{usage.wall:8.2f} s  {case}: {verify}")
                     values = {"cpu": usage.cpu + usage.services_cpu}
-                    result.runs.append(Run(case, verify, round_, usage.output["working"], values))
+                    result.runs.append(Run(case, verify, round_, usage.wall, values))
                     file.save(result)
         _measure_keys(workspace, services, rows * 4, result, file, progress)
     return result
@@ -226,8 +226,8 @@ def report(result: Result) -> Report:
 
 
 _METHOD = """\
-First the extraction to S3 by one connection with each `verify`, in fresh processes, without the
-time that their start takes. Then a table that is loaded into DuckDB is compared with MariaDB after
+First the extraction to S3 by one connection with each `verify`, each in a fresh process as Airflow
+starts one: its start counts. Then a table that is loaded into DuckDB is compared with MariaDB after
 one row in a thousand has vanished there: the C client reads only the key column and discards it;
 `deletes: keys` compares the keys; `millrace audit` compares every column of every row. Exactly the
 vanished keys have to be found."""
