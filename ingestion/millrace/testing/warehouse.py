@@ -216,7 +216,7 @@ class WarehouseContract:
         place.load(edited({3: 40}), SECOND)
         assert current(place) == {1: 0, 3: 0}
         # Nobody is told of a column that is Millrace's own.
-        assert not caplog.records
+        assert not _told(caplog)
         correct(place, edited({2: 5}, score=7), NEXT_DAY)
         assert current(place) == {1: 0, 2: 7, 3: 0}
         counts = {row.batch_id: row.rows for row in ledger(place.warehouse, place.table)}
