@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -121,16 +121,15 @@ class Auditor:
         touched = [row for row in ledger if _touches(row, interval)]
         compared, left = self.compared(table, deep=deep)
         rows = sum(row.rows for row in touched)
-        with self._loaded(table, compared, scope) as loaded:
-            doubled = loaded.doubled() if table.options.primary_key else []
-            damaged = list(_not_as_loaded(loaded.batch_rows(), ledger, touched, dict(doubled)))
-        if deep:
-            damaged += self._not_as_landed(table, touched)
         with (
             self._source(table, compared, scope, deep=deep) as source,
             self._loaded(table, compared, scope) as loaded,
         ):
+            doubled = loaded.doubled() if table.options.primary_key else []
+            damaged = list(_not_as_loaded(loaded.batch_rows(), ledger, touched, dict(doubled)))
             found = differing_rows(source, loaded, rows, table.key)
+        if deep:
+            damaged += self._not_as_landed(table, touched)
         self._leave_out_bad(table, compared, scope, found)
         # Of several versions only the current one is compared, and a double is no other version.
         found.doubled = sorted({*found.doubled, *(key for _, key in doubled)})
@@ -204,12 +203,21 @@ class Auditor:
     def _ledger(self, table: IngestTable) -> Sequence[LedgerRow]:
         return self._pipeline.warehouse.ledgers([table])[table.key]
 
-    @contextmanager
     def _loaded(
         self, table: IngestTable, compared: Compared, interval: Interval
-    ) -> Iterator[LoadedRows]:
-        with self._pipeline.warehouse.by_key(table, compared, interval) as rows:
-            yield rows
+    ) -> AbstractContextManager[LoadedRows]:
+        return self._pipeline.warehouse.by_key(table, compared, interval)
+
+    def _protected(
+        self, table: IngestTable, batches: Iterable[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        return pii.protect(batches, table, self._pipeline.settings.pii_salt)
+
+    def _found_by_key(self, table: IngestTable, compared: Compared) -> KeyedSource | None:
+        """The table's source, if it finds rows by the keys that the raw table has."""
+        source = self._pipeline.source(table)
+        is_hashed = bool(set(compared.key) & table.pii.keys())
+        return source if isinstance(source, KeyedSource) and not is_hashed else None
 
     @contextmanager
     def _source(
@@ -226,7 +234,7 @@ class Auditor:
         def read() -> Iterator[Iterable[pa.RecordBatch]]:
             as_read = _with_every_row(table)
             with source.extract(as_read, interval, without=table.left_out) as extraction:
-                yield pii.protect(extraction.batches, table, self._pipeline.settings.pii_salt)
+                yield self._protected(table, extraction.batches)
 
         yield ReadRows(read, compared)
 
@@ -234,18 +242,13 @@ class Auditor:
         self, table: IngestTable, compared: Compared, interval: Interval, found: Differences
     ) -> None:
         """Leave out what differs only by values that do not fit: their loads have told them."""
-        source = self._pipeline.source(table)
+        source = self._found_by_key(table, compared)
         wanted = [*found.missing, *found.changed]
         is_told = wanted and table.options.on_bad_value is not OnBadValue.FAIL
-        if (
-            not is_told
-            or not isinstance(source, KeyedSource)
-            or set(compared.key) & table.pii.keys()
-        ):
+        if not is_told or source is None:
             return
-        salt = self._pipeline.settings.pii_salt
         with source.rows_of(table, compared, wanted, interval) as extraction:
-            read = pii.protect(extraction.batches, table, salt)
+            read = self._protected(table, extraction.batches)
             theirs = {row.key: row.digest for batch in read for row in of_rows(batch, compared)}
         with self._loaded(table, compared, WHOLE_TABLE) as loaded:
             batches = loaded.current(found.changed).to_batches() if found.changed else []
@@ -277,7 +280,7 @@ class Auditor:
                 "type that the warehouse does not write as the source does.",
                 fix="Compare it with `millrace audit --deep`, which reads the whole table.",
             )
-        return Compared(key, schema), tuple(set(read.names) - set(schema.names))
+        return Compared(key, schema), tuple(name for name in read.names if name not in schema.names)
 
     def _not_as_landed(
         self, table: IngestTable, ledger: Iterable[LedgerRow]
@@ -338,20 +341,17 @@ class Auditor:
         self, table: IngestTable, compared: Compared, interval: Interval, found: Differences
     ) -> LedgerRow | None:
         """Land and load the rows of differing keys; None: there are none."""
-        source = self._pipeline.source(table)
-        if not isinstance(source, KeyedSource) or set(compared.key) & table.pii.keys():
+        source = self._found_by_key(table, compared)
+        if source is None:
             raise DeclarationError(
                 f"{table.key}: {found.count:,} rows differ, and they cannot be read by their key.",
                 fix=f"Read the whole table again: `millrace reload {table.key}`.",
             )
         now = datetime.now(UTC)
         wanted = [*found.missing, *found.changed]
-        with ExitStack() as stack:
-            extraction = stack.enter_context(source.rows_of(table, compared, wanted, interval))
+        with source.rows_of(table, compared, wanted, interval) as extraction:
             schema = pii.protected_schema(extraction.schema, table)
-            rows: Iterable[pa.RecordBatch] = pii.protect(
-                extraction.batches, table, self._pipeline.settings.pii_salt
-            )
+            rows: Iterable[pa.RecordBatch] = self._protected(table, extraction.batches)
             batch = Batch(table.key, corrected_at=now)
             if isinstance(table.options.deletes, SoftDeletes):
                 # The source promises to mark what it deletes: what has vanished is only told.

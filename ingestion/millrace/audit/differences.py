@@ -105,7 +105,7 @@ def differing_keys(
     if compared.whole_key is None:
         return differing_rows(source, loaded, expected_rows, table)
     found = Differences()
-    for piece in source.pieces():
+    for piece in source.pieces:
         ours, theirs = loaded.blocks(piece), source.blocks(piece)
         for block in ours.keys() | theirs.keys():
             here, there = ours.get(block, 0), theirs.get(block, 0)

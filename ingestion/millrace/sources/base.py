@@ -210,6 +210,7 @@ class KeyedSource(Source, Protocol):
 class SourceRows(KeyedRows, Protocol):
     """A source's rows by their keys."""
 
+    @property
     def pieces(self) -> Sequence[KeyRange]:
         """Ranges of the key, none of which takes long to read."""
 

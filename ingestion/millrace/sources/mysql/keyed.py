@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -48,6 +49,7 @@ class KeyedTable:
     compared: Compared
     scope: Sequence[Condition] = ()
 
+    @cached_property
     def pieces(self) -> tuple[KeyRange, ...]:
         """Ranges of the primary key, none of which takes long to read."""
         rows = self.session.estimated_rows(f"SELECT 1 FROM {self.relation.quoted}")
@@ -57,7 +59,7 @@ class KeyedTable:
     def fingerprints(self) -> dict[int, Fingerprint]:
         """The fingerprints of the rows in scope, by bucket."""
         found: dict[int, Fingerprint] = {}
-        for piece in self.pieces():
+        for piece in self.pieces:
             asked = f"{self._bucket}, COUNT(*), SUM({self._digest})"
             for bucket, rows, total in self._rows(asked, [*self.scope, *self._in(piece)], "1"):
                 seen = found.get(int(bucket), Fingerprint())
@@ -73,7 +75,7 @@ class KeyedTable:
         chosen = []
         if buckets is not None:
             chosen = [Condition(f"{self._bucket} IN ({', '.join(map(str, buckets))})")]
-        for piece in self.pieces():
+        for piece in self.pieces:
             for *key, digest, is_in_scope in self._rows(asked, [*chosen, *self._in(piece)]):
                 yield KeyedDigest(tuple(key), int(digest), is_in_scope == "1")
 
