@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_PAGE = bytes(4_096)
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class Disk:
     folder: Path
 
     def fill(self, left: int) -> None:
-        """Take all its room, but for some bytes."""
-        room = os.statvfs(self.folder)
-        size = room.f_bavail * room.f_frsize - left
-        if size > 0:
-            with self._ballast.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+        """Take all its room, but for some bytes.
+
+        Written until nothing fits, because a process that runs may take room in the meantime: a
+        size that is computed first may not fit any more.
+        """
+        with self._ballast.open("wb", buffering=0) as file:
+            with suppress(OSError):
+                while file.write(_PAGE):
+                    pass
+            file.truncate(max(0, file.tell() - left))
 
     def free(self) -> None:
         """Give its room back."""
