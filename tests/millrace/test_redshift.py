@@ -22,6 +22,7 @@ from millrace.errors import (
     CountMismatch,
     ManifestCorrupt,
     PartCorrupt,
+    SchemaConflict,
     SettingError,
     WarehouseBusy,
     WarehouseError,
@@ -480,3 +481,20 @@ def test_the_first_loads_of_a_source_at_the_same_time_both_arrive(redshift_place
     manifests = [place.land(ids(n), day) for n, day in enumerate(DAYS)]
     loaded = load_together(place, "CREATE SCHEMA", list(zip(tables, manifests, strict=True)))
     assert [ledger(place.warehouse, table) for table in tables] == [[row] for row in loaded]
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        pytest.param("sum(1.5::decimal(10, 2))", "numeric without", marks=stand_in_only),
+        ("'08:00'::time", "time without time zone"),
+    ],
+)
+def test_a_marts_type_that_is_not_read_is_told_by_its_column(
+    place: Place, expression: str, says: str
+) -> None:
+    schema, mart = place.table.schema, "mart"
+    place.query(f"create table {schema}.{mart} as select 1 as id, {expression} as amount")
+    with pytest.raises(SchemaConflict, match=f"amount is of the type {says}") as refused:
+        place.warehouse.read(schema, mart, None, ["id"])
+    assert "cast it" in refused.value.fix

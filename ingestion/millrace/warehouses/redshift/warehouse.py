@@ -538,14 +538,18 @@ def _described(
     )
     described = []
     for name, data_type, precision, scale in rows:
-        if data_type == "numeric":
+        # Redshift always has a precision; its stand-in, like PostgreSQL, has none for a sum.
+        if data_type == "numeric" and precision is not None:
             described.append((name, pa.decimal128(precision, scale)))
         elif data_type in _ARROW_TYPES:
             described.append((name, _ARROW_TYPES[data_type]))
         else:
+            without = " without a precision" if data_type == "numeric" else ""
             raise SchemaConflict(
-                f"{schema}.{identifier}.{name} is of the type {data_type}, which no batch brings.",
-                fix="Let Millrace make its raw tables: rename this one out of the way.",
+                f"{schema}.{identifier}.{name} is of the type {data_type}{without}, which Millrace "
+                "does not read.",
+                fix="In a model, cast it to another, such as decimal(18, 2) or varchar. A raw table "
+                "is Millrace's to make: rename this one out of the way.",
             )
     return described
 
