@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-standins test-fast faults check format docs bench clean
+.PHONY: help setup demo up down status test test-e2e test-standins test-fast faults check format docs bench clean
 
 # Let Python keep bytecode: scripts/setup and the first import compile it once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -9,6 +9,8 @@ PYTHON := .venv/bin/python
 # stops what an earlier set-up left running.
 SANDBOX := $(or $(wildcard $(PYTHON)),PYTHONPATH=sandbox python3) -m millrace_sandbox
 PYTEST := .venv/bin/pytest -n 4 --dist loadscope --no-loadscope-reorder
+# They take as long as all the others, and a scheduler that runs shows what no other test does.
+E2E := airflow or sandbox
 COVER := $(if $(COVERAGE),--cov --cov-report=term --cov-report=html)
 DBT := .venv/bin/dbt
 DBT_FLAGS := --project-dir dbt_project --profiles-dir .
@@ -33,16 +35,20 @@ down: ## stop these services; the data stays
 status: ## say what runs
 	@$(SANDBOX) status
 
-test: ## run the project's tests; COVERAGE=1 measures which lines they run
+test: ## run the project's tests, on real services; COVERAGE=1 measures which lines they run
 	@scripts/setup redshift mysql
-	@$(PYTEST) tests --ignore=tests/faults $(COVER)
+	@$(PYTEST) -m "not ($(E2E))" tests --ignore=tests/faults $(COVER)
+
+test-e2e: ## run the end-to-end tests: the demo, and all else that starts an Airflow
+	@scripts/setup redshift mysql
+	@$(PYTEST) -n 2 -m "$(E2E)" tests --ignore=tests/faults $(COVER) $(if $(COVERAGE),--cov-append)
 
 test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that they run
 	@scripts/setup redshift
 	@$(PYTEST) standins $(COVER) $(if $(COVERAGE),--cov-append)
 
 test-fast: setup ## run the tests that start neither Airflow nor a service
-	@.venv/bin/pytest -m "not service and not airflow and not e2e"
+	@.venv/bin/pytest -m "not (service or $(E2E))"
 
 faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file
 	@scripts/setup redshift mysql

@@ -21,22 +21,24 @@ from millrace_sandbox.paths import SandboxPaths
 from redshift_standin import RedshiftServer
 from redshift_standin.s3 import S3Server
 from sheets_standin import GoogleSheetsServer
+from tests.forked import run_dbt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # its library is untyped
-    """Shares the tests among processes (``-n``) by file; all that start Airflow go to one process.
+    """Shares the tests among processes (``-n``) by file.
 
-    Two Airflows that start at the same time would choose the same port. Interruptions are shared
-    by world.
+    One process runs all that start a whole sandbox: two that start at the same time would choose
+    the same ports. Another one runs all that start only an Airflow: with more than two at a time,
+    each would wait for the others. Interruptions are shared by world.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if _starts_airflow(self.config.rootpath / file):
-            return "airflow"
+        if group := _group(self.config.rootpath / file):
+            return group
         world = _WORLD.search(nodeid)
         return f"{file} {world[1]}" if world else file
 
@@ -49,10 +51,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
     return ByFile(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the groups, which take longest: else they would run alone at the end."""
+    items.sort(key=lambda item: _group(item.path) is None)
+
+
 @cache
-def _starts_airflow(file: Path) -> bool:
+def _group(file: Path) -> str | None:
     text = file.read_text()
-    return "mark.airflow" in text or "mark.e2e" in text
+    return next((mark for mark in ("sandbox", "airflow") if f"mark.{mark}" in text), None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_dbt() -> Iterator[None]:
+    """Millrace, where it runs in a test's own process, parses with a dbt that is imported once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("millrace.dbt.project._run_dbt", run_dbt)
+        yield
 
 
 @pytest.fixture(scope="session")

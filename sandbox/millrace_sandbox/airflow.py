@@ -83,6 +83,7 @@ class Airflow:
         env: What the DAGs need besides Airflow's own settings: connections, URLs, folders.
         inherited: The user's environment variables. They reach the DAGs, except settings of
             Airflow and what the sandbox sets itself. Default: this process's environment.
+        port: Where the API server listens when that port is free; 0 means any free port.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Airflow:
         dags_folder: Path,
         env: Mapping[str, str] | None = None,
         inherited: Mapping[str, str] | None = None,
+        port: int = PREFERRED_PORT,
     ) -> None:
         self.paths = paths
         self.dags_folder = dags_folder.resolve()
@@ -98,6 +100,7 @@ class Airflow:
         self._inherited = dict(os.environ if inherited is None else inherited)
         self.services = {name: Service(f"airflow-{name}", paths) for name in SERVICES}
         self._home = paths.airflow
+        self._preferred_port = port
         version = _version_key()
         self._database = f"metadata-{version}"
         self._pristine = f"pristine-{version}"
@@ -151,7 +154,8 @@ class Airflow:
     def start(self, timeout: float = 90) -> None:
         """Start all services, unless they run, and wait until they are healthy.
 
-        The port may differ from the last start: it is 8080, or another one when that is taken.
+        The port may differ from the last start: it is the preferred one, or another when that is
+        taken.
 
         Args:
             timeout: Seconds to wait at most for each service.
@@ -163,7 +167,7 @@ class Airflow:
             return
         self.stop()
         self.paths.create()
-        self._port_file.write_text(str(free_port(PREFERRED_PORT)))
+        self._port_file.write_text(str(free_port(self._preferred_port)))
         # Makes the passwords file before the API server looks for it.
         logger.info("Starting Airflow on %s, user %s", self.url, self.login.user)
         self._prepare_database()

@@ -85,7 +85,7 @@ def left(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator
             "TARGET": "dev",
         }
         (root / "warehouse").mkdir()
-        airflow = Airflow(paths, project.root / "dags", environment)
+        airflow = Airflow(paths, project.root / "dags", environment, port=0)
         try:
             with watched_processes(canaries) as arguments:
                 run_everything(airflow)

@@ -18,7 +18,7 @@ from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.processes import poll
 from millrace_sandbox.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]
+pytestmark = [pytest.mark.service, pytest.mark.sandbox]
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -222,7 +222,34 @@ def test_what_the_readme_does_by_hand_works(env, stack):
     assert "millrace publish" in note
 
 
-def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack):
+def pause_when_idle(client, dag_ids):
+    """Pause DAGs while no run is open: a paused DAG's open run would never end."""
+
+    def is_idle():
+        return {found.state for found in client.runs()} <= {"success", "failed"}
+
+    def is_paused():
+        if not is_idle():
+            return False
+        for dag_id in dag_ids:
+            client.pause(dag_id)
+        # A run may have started in between.
+        if is_idle():
+            return True
+        for dag_id in dag_ids:
+            client.unpause(dag_id)
+        return False
+
+    assert poll(is_paused, timeout=300, interval=0.5)
+
+
+@pytest.fixture(scope="module")
+def nothing_follows(demo, stack):
+    """Pause what a loaded table starts, which would take DuckDB from who reads it here."""
+    pause_when_idle(stack.airflow.client(), ["transform"])
+
+
+def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack, nothing_follows):
     run(
         *(BIN / "airflow", "backfill", "create", "--dag-id", "ingest__mysql__nps"),
         *("--from-date", "2026-09-01", "--to-date", "2026-09-02"),
@@ -245,7 +272,7 @@ def test_a_backfill_runs_the_intervals_it_is_asked_for(env, stack):
     assert query(stack, "select * from analytics.nps_summary order by 1") == before
 
 
-def test_a_dag_that_is_triggered_by_hand_takes_what_is_new(env, stack):
+def test_a_dag_that_is_triggered_by_hand_takes_what_is_new(env, stack, nothing_follows):
     """It reads from the end of what is loaded until now, as its run has no interval."""
     run(BIN / "airflow", "dags", "trigger", "ingest__mysql__nps", "--run-id", "by_hand", env=env)
     done = stack.airflow.client().wait_for_run(
@@ -262,12 +289,8 @@ def test_a_dag_that_is_triggered_by_hand_takes_what_is_new(env, stack):
 
 @pytest.fixture(scope="module")
 def quiet_airflow(demo, stack):
-    """Wait for all runs and pause all DAGs, so that a tested DAG has DuckDB to itself."""
-    client = stack.airflow.client()
-    ended = {"success", "failed"}
-    assert poll(lambda: {found.state for found in client.runs()} <= ended, timeout=300)
-    for dag_id in (*INGEST_DAGS, "transform"):
-        client.pause(dag_id)
+    """Pause all DAGs, so that a tested DAG has DuckDB to itself."""
+    pause_when_idle(stack.airflow.client(), [*INGEST_DAGS, "transform"])
 
 
 @pytest.mark.parametrize("dag_id", ["ingest__mysql__nps", "transform"])

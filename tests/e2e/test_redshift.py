@@ -11,7 +11,7 @@ from millrace_sandbox import sample_data, sample_sheets
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.redshift]
+pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.redshift]
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -23,7 +23,7 @@ from tests.faults.world import INGESTED, ORDERS, World
 if TYPE_CHECKING:
     from tests.faults.servers import Servers
 
-pytestmark = [pytest.mark.e2e, pytest.mark.service, pytest.mark.airflow]
+pytestmark = [pytest.mark.service, pytest.mark.airflow]
 
 TIMEOUT = 180
 INGEST_ORDERS, TRANSFORM = "ingest__shop__orders", "transform"
@@ -68,7 +68,7 @@ def airflow(shop: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     own = {"PATH", "HOME", "TMPDIR"}
     environ = {key: value for key, value in shop.environ.items() if key not in own}
     paths = SandboxPaths(tmp_path_factory.mktemp("airflow") / "sandbox")
-    airflow = Airflow(paths, shop.folder / "dags", environ | IMPATIENT)
+    airflow = Airflow(paths, shop.folder / "dags", environ | IMPATIENT, port=0)
     try:
         airflow.start()
         client = airflow.client()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from millrace.errors import ProjectError
 from millrace.settings import DbtSettings, Settings
 from millrace.warehouses.base import open_warehouse
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
+from tests.forked import run_dbt
 
 PROJECT = """
 name: shop
@@ -170,14 +169,9 @@ def test_a_manifest_stays_fresh_through_what_does_not_change_it(
 
 
 def dbt(*arguments: str, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "dbt.cli.main", "--quiet", *arguments]
-        + (["--profiles-dir", ".."] if cwd.name == "dbt_project" else []),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    profiles = ["--profiles-dir", ".."] if cwd.name == "dbt_project" else []
+    done = run_dbt(["--quiet", *arguments, *profiles], cwd)
+    done.check_returncode()
     return done.stdout.strip()
 
 

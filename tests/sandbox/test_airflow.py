@@ -4,14 +4,14 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
-from millrace_sandbox.airflow import MARK, PREFERRED_PORT, Airflow
+from millrace_sandbox.airflow import MARK, Airflow
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.processes import LOOPBACK, SandboxError, poll
 
@@ -77,22 +77,23 @@ ALL = {"ingest", "transform", "failing", "straying"}
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory):
+def taken_port():
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory, taken_port):
     root = tmp_path_factory.mktemp("airflow")
     dags = root / "dags"
     dags.mkdir()
     (dags / "tiny.py").write_text(DAGS)
-    airflow = Airflow(SandboxPaths(root / "sandbox"), dags)
-    with ExitStack() as stack:
-        stack.callback(airflow.stop)
-        taken = stack.enter_context(socket.socket())
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # If this fails, another program has the port, which serves the purpose as well.
-        with suppress(OSError):
-            taken.bind((LOOPBACK, PREFERRED_PORT))
-            taken.listen()
+    airflow = Airflow(SandboxPaths(root / "sandbox"), dags, port=taken_port)
+    try:
         airflow.start()
         yield airflow
+    finally:
+        airflow.stop()
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +122,8 @@ def sessions_of(airflow):
     return {service.pid for service in airflow.services.values()}
 
 
-def test_taken_port_is_left_alone(airflow):
-    assert not airflow.url.endswith(f":{PREFERRED_PORT}")
+def test_taken_port_is_left_alone(airflow, taken_port):
+    assert not airflow.url.endswith(f":{taken_port}")
 
 
 def test_listens_on_loopback_only(airflow):
@@ -279,7 +280,7 @@ def test_stop_ends_everything_and_the_next_start_needs_no_migration(airflow, cli
 
     airflow.reset()
     login = airflow.login
-    again = Airflow(airflow.paths, airflow.dags_folder)
+    again = Airflow(airflow.paths, airflow.dags_folder, port=0)
     # The start copies the database of the first one, and runs no command to make it.
     monkeypatch.setattr(subprocess, "run", None)
     again.start()

@@ -19,7 +19,7 @@ from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
 from sheets_standin import SheetsEndpoint, gspread_client
 
-pytestmark = [pytest.mark.service, pytest.mark.airflow]
+pytestmark = [pytest.mark.service, pytest.mark.sandbox]
 
 FILES = {
     ".git/HEAD": "",

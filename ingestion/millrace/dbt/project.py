@@ -14,7 +14,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -184,17 +184,8 @@ class Project:
         _keep(self.compiled_path.with_name(_FINGERPRINT), {"inputs": read})
 
     def _dbt(self, command: str, *options: str) -> None:
-        """Run dbt in a process of its own: it keeps global state, and its import costs seconds."""
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "dbt.cli.main"),
-                *("--quiet", "--no-use-colors", "--log-level-file", "none", command, *options),
-            ],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        quiet = ("--quiet", "--no-use-colors", "--log-level-file", "none")
+        done = _run_dbt([*quiet, command, *options], self.root)
         if done.returncode != 0:
             said = done.stdout.strip() or done.stderr.strip() or f"exit code {done.returncode}"
             raise ProjectError(
@@ -292,6 +283,17 @@ class Project:
                 is_read = path.suffix in _PARSED_SUFFIXES | _LISTED_SUFFIXES
                 if is_read and path.parent != self.manifest_path.parent:
                     yield path
+
+
+def _run_dbt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run dbt in a process of its own: it keeps global state, and its import costs seconds."""
+    return subprocess.run(
+        [sys.executable, "-m", "dbt.cli.main", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _keep(path: Path, fingerprint: dict[str, str | None]) -> None:
