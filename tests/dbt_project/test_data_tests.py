@@ -1,6 +1,9 @@
 """Each data test, with rows that it has to refuse."""
 
+import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,18 +64,23 @@ def load(warehouse: "Warehouse", rows: list[str], loaded_at: str) -> None:
         warehouse.execute(f"insert into analytics_raw_mysql.nps values ({row}, 'b', '{loaded_at}')")
 
 
-@pytest.fixture
-def built(warehouse: "Warehouse") -> "Warehouse":
-    """Good responses of long ago and of now; response 20 came twice."""
-    warehouse.execute("delete from analytics_raw_mysql.nps; delete from analytics_raw_mysql.users")
-    # A full refresh leaves a snapshot as it is.
-    warehouse.execute("drop schema if exists analytics_snapshots cascade")
+@pytest.fixture(scope="module")
+def good(warehouse: "Warehouse") -> "Warehouse":
+    """A built warehouse: good responses of long ago and of now; response 20 came twice."""
     warehouse.execute(USERS)
     load(warehouse, [GOOD_ROW.format(i, 1) for i in (20, 21)], OLD)
     load(warehouse, [GOOD_ROW.format(i, 1) for i in (20, 23)], NEW)
     warehouse.dbt("build", "--full-refresh", "--exclude-resource-types", "test", "unit_test")
     assert warehouse.failed_tests() == set()
+    # All of it into the file, which dbt has still open.
+    warehouse.execute("checkpoint")
     return warehouse
+
+
+@pytest.fixture
+def built(good: "Warehouse", tmp_path: Path) -> "Warehouse":
+    """A copy of it for each test."""
+    return replace(good, database=Path(shutil.copy(good.database, tmp_path)))
 
 
 @pytest.mark.parametrize("loaded_at", [OLD, NEW], ids=["long ago", "just now"])

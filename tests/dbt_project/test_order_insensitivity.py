@@ -237,7 +237,9 @@ class Replay:
 
 @pytest.fixture(scope="module")
 def statements(warehouse: "Warehouse") -> Statements:
-    tables = warehouse.query("select sql from duckdb_tables() where schema_name = 'analytics_raw_mysql'")
+    tables = warehouse.query(
+        "select sql from duckdb_tables() where schema_name = 'analytics_raw_mysql'"
+    )
     first, second = recorded_run(warehouse), recorded_run(warehouse)
     return Statements([sql for [sql] in tables], build=first, increment=second)
 

@@ -7,12 +7,10 @@ rows have to come out.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import duckdb
 import pytest
@@ -21,7 +19,6 @@ from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
 
 if TYPE_CHECKING:
-    from redshift_standin import RedshiftServer
     from tests.dbt_project.conftest import Warehouse
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +32,13 @@ flags: {send_anonymous_usage_stats: false}
 SOURCES = """
 sources:
   - name: raw
-    schema: RAW
+    schema: raw
     tables: [{name: people}, {name: pairs}]
+"""
+TABLES = """
+create schema raw;
+create table raw.people (id integer, v varchar(9), updated_at timestamp);
+create table raw.pairs (id integer, kind varchar(9), v varchar(9), updated_at timestamp);
 """
 CURRENT = "cast('9999-12-31' as timestamp)"
 SNAPSHOTS: dict[str, dict[str, Any]] = {
@@ -63,26 +65,28 @@ DAYS = [
 ]
 
 
-Execute = Callable[[str], list[tuple[Any, ...]]]
-
-
 @dataclass
 class Scratch:
-    """A dbt project with a snapshot of each kind, in schemas of its own."""
+    """A dbt project with a snapshot of each kind, in a DuckDB file of its own."""
 
     folder: Path
-    raw: str
-    profile: dict[str, Any]
-    execute: Execute
+    database: Path
     macros: Path | None = None
     snapshots: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(SNAPSHOTS))
 
     def make(self) -> None:
+        self.execute(TABLES)
         (self.folder / "snapshots").mkdir(parents=True)
         (self.folder / "dbt_project.yml").write_text(PROJECT)
-        profiles = {"scratch": {"target": "dev", "outputs": {"dev": self.profile}}}
+        output = {
+            "type": "duckdb",
+            "path": str(self.database),
+            "schema": "snapshots",
+            "threads": 1,
+        }
+        profiles = {"scratch": {"target": "dev", "outputs": {"dev": output}}}
         (self.folder / "profiles.yml").write_text(yaml.safe_dump(profiles))
-        (self.folder / "snapshots" / "_sources.yml").write_text(SOURCES.replace("RAW", self.raw))
+        (self.folder / "snapshots" / "_sources.yml").write_text(SOURCES)
         declared = []
         for name, changes in self.snapshots.items():
             table = "pairs" if "kind" in str(changes) else "people"
@@ -95,16 +99,21 @@ class Scratch:
         if self.macros:
             shutil.copytree(self.macros, self.folder / "macros")
 
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        # dbt needs the file closed.
+        with duckdb.connect(self.database) as connection:
+            return connection.execute(sql).fetchall()
+
     def take(self, rows: list[tuple[int, str, str, int]]) -> dict[str, str]:
         """Replace the sources by these rows and snapshot them; returns each failure's message."""
-        self.execute(f"delete from {self.raw}.people")
-        self.execute(f"delete from {self.raw}.pairs")
+        self.execute("delete from raw.people")
+        self.execute("delete from raw.pairs")
         for key, kind, value, day in rows:
             for other in ("", "b"):
                 time = f"timestamp '2026-01-0{day} 00:00:00'"
                 pair = f"{key}, '{kind}{other}', '{value}', {time}"
-                self.execute(f"insert into {self.raw}.pairs values ({pair})")
-            self.execute(f"insert into {self.raw}.people values ({key}, '{value}', {time})")
+                self.execute(f"insert into raw.pairs values ({pair})")
+            self.execute(f"insert into raw.people values ({key}, '{value}', {time})")
         outcome = dbtRunner().invoke(
             [
                 *("--quiet", "snapshot", "--project-dir", str(self.folder)),
@@ -125,59 +134,20 @@ class Scratch:
         is_open = f"{ended} is null or {ended} >= timestamp '9999-01-01'"
         return self.execute(
             f"select id, {kind}, v, updated_at, {deleted}, {ended} is null, {is_open} "
-            f"from {self.profile['schema']}.{name} order by 1, 2, 4, 3, 5, 7"
+            f"from snapshots.{name} order by 1, 2, 4, 3, 5, 7"
         )
 
 
-@pytest.fixture(
-    params=["duckdb", pytest.param("redshift", marks=[pytest.mark.service, pytest.mark.redshift])]
-)
-def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Scratch]]:
-    """Makes scratch projects on a kind of warehouse."""
-    with ExitStack() as opened:
+@pytest.fixture
+def scratch(tmp_path: Path) -> Callable[..., Scratch]:
+    """Makes scratch projects, each with a DuckDB file."""
 
-        def make(name: str, **options: Any) -> Scratch:
-            raw, snapshots = f"{name}_raw_{uuid4().hex[:8]}", f"{name}_{uuid4().hex[:8]}"
-            if request.param == "redshift":
-                profile, execute = redshift(request.getfixturevalue("redshift"), opened)
-                for schema in (raw, snapshots):
-                    opened.callback(execute, f"drop schema if exists {schema} cascade")
-            else:
-                profile, execute = duckdb_file(tmp_path / f"{name}.duckdb")
-            execute(f"create schema {raw}")
-            execute(f"create table {raw}.people (id integer, v varchar(9), updated_at timestamp)")
-            execute(
-                f"create table {raw}.pairs "
-                "(id integer, kind varchar(9), v varchar(9), updated_at timestamp)"
-            )
-            profile |= {"schema": snapshots, "threads": 1}
-            made = Scratch(tmp_path / name, raw, profile, execute, **options)
-            made.make()
-            return made
+    def make(name: str, **options: Any) -> Scratch:
+        made = Scratch(tmp_path / name, tmp_path / f"{name}.duckdb", **options)
+        made.make()
+        return made
 
-        yield make
-
-
-def duckdb_file(path: Path) -> tuple[dict[str, Any], Execute]:
-    def execute(sql: str) -> list[tuple[Any, ...]]:
-        # dbt needs the file closed.
-        with duckdb.connect(path) as connection:
-            return connection.execute(sql).fetchall()
-
-    return {"type": "duckdb", "path": str(path)}, execute
-
-
-def redshift(server: RedshiftServer, opened: ExitStack) -> tuple[dict[str, Any], Execute]:
-    endpoint = server.endpoint
-    connection = opened.enter_context(closing(endpoint.connect()))
-    connection.autocommit = True
-
-    def execute(sql: str) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
-
-    return endpoint.dbt_output(), execute
+    return make
 
 
 def test_every_other_kind_of_snapshot_is_dbts_own(scratch: Callable[..., Scratch]) -> None:

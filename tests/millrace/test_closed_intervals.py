@@ -238,7 +238,9 @@ def test_a_list_of_transactions_that_somebody_keeps_old_is_not_believed(
             for _ in range(5):
                 found = mysql.source().closed(mysql.table("t", cursor=cursor()), Interval())
                 assert found.end <= wrote
-                assert "1 rows" in str(found.held_by)
+                # The monitor's own statement, if it is caught in it, may be named instead.
+                told = str(found.held_by)
+                assert "1 rows" in told or "in the middle of a statement" in told
     finally:
         stop.set()
         reader.join()
