@@ -155,6 +155,8 @@ def run_declared(
     name: str,
     script: str,
     more: Mapping[str, str] | None = None,
+    *,
+    under: Sequence[str | Path] = (),
 ) -> Usage:
     """Run a method on a table that a project declares, in a fresh process.
 
@@ -164,6 +166,7 @@ def run_declared(
         name: The table's name in dbt.
         script: The script in ``benchmarks/methods``.
         more: Further environment variables.
+        under: A program that it is run under, and its arguments.
 
     Raises:
         BenchmarkError: it failed.
@@ -182,7 +185,7 @@ def run_declared(
     }
     with tempfile.TemporaryDirectory() as folder:
         return run(
-            [sys.executable, METHODS / script],
+            [*under, sys.executable, METHODS / script],
             environment=environment,
             folder=Path(folder),
             services=services.pids,
