@@ -18,6 +18,7 @@ from benchmarks import (
     comparing,
     extraction,
     fifty,
+    harm,
     incremental,
     loading,
     memory,
@@ -46,6 +47,7 @@ SECTIONS: Mapping[str, ModuleType] = {
         memory,
         loading,
         comparing,
+        harm,
         incremental,
         orchestration,
         fifty,
@@ -124,6 +126,16 @@ def measure_comparing(workspace: Workspace, rows: int, rounds: int, resume: bool
     """What it costs to compare: each batch by value, a loaded table with its source by key."""
     progress = Progress(err)
     _show(comparing.report(comparing.measure(workspace, rows, rounds, progress, resume=resume)))
+
+
+@cli.command("harm")
+@ROWS
+@ROUNDS
+@RESUME
+@click.pass_obj
+def measure_harm(workspace: Workspace, rows: int, rounds: int, resume: bool) -> None:
+    """What a read does to its server, and to the queries of others."""
+    _show(harm.report(harm.measure(workspace, rows, rounds, Progress(err), resume=resume)))
 
 
 @cli.command("incremental")

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 
-from benchmarks import REPOSITORY, peers, tables
-from benchmarks.declared import SCHEMA, SOURCE, declaration, write_project
-from benchmarks.measure import Usage, run
-from benchmarks.peers import FLOOR, METHODS
+from benchmarks import peers, tables
+from benchmarks.declared import SCHEMA, declaration, write_project
+from benchmarks.measure import Usage
+from benchmarks.peers import FLOOR
 from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, megabytes, ratio, seconds, times
 from benchmarks.results import Result, ResultFile, Run
-from benchmarks.workspace import (
-    BUCKET,
-    BenchmarkError,
-    Services,
-    Workspace,
-    clean_environment,
-    running_services,
-)
+from benchmarks.workspace import BenchmarkError, Services, Workspace, running_services
 
 SECTION = "comparing"
 
@@ -54,7 +45,9 @@ def measure(
                     case = f"extract {size:,} rows"
                     if result.has(case, verify, round_):
                         continue
-                    usage = _run(services, project, f"{table}_{verify}", "extract_millrace.py")
+                    usage = peers.run_declared(
+                        services, project, f"{table}_{verify}", "extract_millrace.py"
+                    )
                     progress.say(f"{usage.wall:8.2f} s  {case}: {verify}")
                     values = {"cpu": usage.cpu + usage.services_cpu}
                     result.runs.append(Run(case, verify, round_, usage.wall, values))
@@ -77,7 +70,7 @@ def _measure_keys(
     project = _declare(workspace, table)
     with progress.step("load it into DuckDB, and let rows vanish"):
         (project / "warehouse.duckdb").unlink(missing_ok=True)
-        _run(services, project, f"{table}_counts", "ingest_millrace.py")
+        peers.run_declared(services, project, f"{table}_counts", "ingest_millrace.py")
         vanished = _vanish(project, f"{table}_counts")
     case = f"{rows:,} rows"
     for round_ in range(1, result.rounds + 1):
@@ -107,7 +100,7 @@ def _compare(
         with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
             return peers.extract(workspace, services, floor, keys, prefix="", folder=Path(folder))
     what = {"BENCH_COMPARED": "keys" if method == KEYS else "rows", "BENCH_ROWS": str(rows)}
-    return _run(services, project, f"{table}_counts", "compare_keys.py", what)
+    return peers.run_declared(services, project, f"{table}_counts", "compare_keys.py", what)
 
 
 def _declare(workspace: Workspace, table: str) -> Path:
@@ -118,35 +111,6 @@ def _declare(workspace: Workspace, table: str) -> Path:
     ]
     write_project(root / "dbt_project", ways)
     return root
-
-
-def _run(
-    services: Services,
-    project: Path,
-    name: str,
-    script: str,
-    more: Mapping[str, str] | None = None,
-) -> Usage:
-    """Run a method on a declared table, in a fresh process."""
-    job = services.job(name, f"{SECTION}/{name}")
-    environment = {
-        **clean_environment(),
-        **{f"BENCH_{key.upper()}": str(value) for key, value in job.items()},
-        **services.environment(),
-        "BENCH_DECLARED": f"{SOURCE}.{name}",
-        "DBT_PROJECT_DIR": str(project / "dbt_project"),
-        "DBT_PROFILES_DIR": str(REPOSITORY),
-        "DUCKDB_PATH": str(project / "warehouse.duckdb"),
-        "LANDING_URL": f"s3://{BUCKET}/{SECTION}",
-        **(more or {}),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        return run(
-            [sys.executable, METHODS / script],
-            environment=environment,
-            folder=Path(folder),
-            services=services.pids,
-        )
 
 
 def _vanish(project: Path, name: str) -> int:

@@ -6,13 +6,15 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from benchmarks.declared import declare
+from benchmarks import REPOSITORY
+from benchmarks.declared import SOURCE, declare
 from benchmarks.environments import pinned_versions, python_of
 from benchmarks.measure import Usage, run
 from benchmarks.workspace import BUCKET, BenchmarkError, Services, Workspace, clean_environment
@@ -145,6 +147,49 @@ def extract(
         folder=folder,
         services=services.pids,
     )
+
+
+def run_declared(
+    services: Services,
+    project: Path,
+    name: str,
+    script: str,
+    more: Mapping[str, str] | None = None,
+    *,
+    under: Sequence[str | Path] = (),
+) -> Usage:
+    """Run a method on a table that a project declares, in a fresh process.
+
+    Args:
+        services: The services that it uses.
+        project: The folder with the ``dbt_project``.
+        name: The table's name in dbt.
+        script: The script in ``benchmarks/methods``.
+        more: Further environment variables.
+        under: A program that it is run under, and its arguments.
+
+    Raises:
+        BenchmarkError: it failed.
+    """
+    job = services.job(name, f"declared/{name}")
+    environment = {
+        **clean_environment(),
+        **{f"BENCH_{key.upper()}": str(value) for key, value in job.items()},
+        **services.environment(),
+        "BENCH_DECLARED": f"{SOURCE}.{name}",
+        "DBT_PROJECT_DIR": str(project / "dbt_project"),
+        "DBT_PROFILES_DIR": str(REPOSITORY),
+        "DUCKDB_PATH": str(project / "warehouse.duckdb"),
+        "LANDING_URL": f"s3://{BUCKET}/declared",
+        **(more or {}),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        return run(
+            [*under, sys.executable, METHODS / script],
+            environment=environment,
+            folder=Path(folder),
+            services=services.pids,
+        )
 
 
 def _command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,27 @@ def create_rows(workspace: Workspace, server: MySQLServer, rows: int) -> str:
     return name
 
 
+def create_plain_rows(server: MySQLServer, rows: int) -> str:
+    """Make the measured table on MariaDB or on MySQL, with nothing to compare it with."""
+    name = f"rows_{rows}"
+
+    def fill(cursor: Any, draft: str) -> None:
+        cursor.execute("select version()")
+        values, numbers = _VALUES, f"seq_1_to_{rows}"
+        if "MariaDB" not in cursor.fetchone()[0]:
+            _create_numbers(cursor, rows)
+            # MySQL 9 has no MD5.
+            values = re.sub(r"md5\(([^)]*)\)", r"left(sha2(\1, 256), 32)", values)
+            numbers = f"numbers where seq <= {rows}"
+        cursor.execute(f"insert into {draft} select {values} from {numbers}")
+
+    with _admin(server) as cursor:
+        _create(cursor, name, _DEFINITION, fill)
+        # Reads the table into memory, so that the disk is not measured.
+        cursor.execute(f"select count(*), sum(length(comment)) from {name}")
+    return name
+
+
 def create_long_texts(workspace: Workspace, server: MySQLServer, rows: int) -> str:
     """Make a table with a text of 400 kB in each row, unless it is there; returns its name."""
     name = f"long_texts_{rows}"
@@ -142,6 +164,17 @@ def _create(cursor: Any, name: str, definition: str, fill: Callable[[Any, str], 
     cursor.execute(f"analyze table {draft}")
     cursor.fetchall()
     cursor.execute(f"rename table {draft} to {name}")
+
+
+def _create_numbers(cursor: Any, rows: int) -> None:
+    """Make a table of the numbers from 1 on, which MariaDB has built in and MySQL has not."""
+    cursor.execute("drop table if exists numbers")
+    cursor.execute("create table numbers (seq bigint not null primary key)")
+    cursor.execute("insert into numbers values (1)")
+    last = 1
+    while last < rows:
+        cursor.execute(f"insert into numbers select seq + {last} from numbers")
+        last *= 2
 
 
 def _write_reference(

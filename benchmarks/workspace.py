@@ -15,13 +15,14 @@ from typing import Any
 from obstore.store import S3Store
 
 from millrace_sandbox.mariadb import MariaDB
+from millrace_sandbox.mysql import MySQLService
 from millrace_sandbox.paths import SandboxPaths
 from redshift_standin import RedshiftEndpoint, RedshiftServer
 from redshift_standin.s3 import S3Server
 
 BUCKET = "benchmarks"
 # Holds all five million rows of the measured table, so that reading is measured, not the disk.
-_BUFFER_POOL_MB = 2048
+BUFFER_POOL_MB = 2048
 
 
 class BenchmarkError(Exception):
@@ -71,9 +72,12 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Services:
-    """A running MariaDB and an S3 server with one bucket; the Redshift stand-in where asked for."""
+    """A running MariaDB and an S3 server with one bucket; the Redshift stand-in where asked for.
 
-    mariadb: MariaDB
+    One section puts a MySQL in the place of MariaDB.
+    """
+
+    mariadb: MySQLService
     s3: S3Server
     redshift: RedshiftServer | None
 
@@ -150,7 +154,7 @@ def running_services(workspace: Workspace, *, redshift: bool = False) -> Iterato
         redshift: Whether the Redshift stand-in is among them.
     """
     with leaving_on_sigterm(), ExitStack() as running:
-        mariadb = MariaDB(workspace.sandbox, port=0, buffer_pool_mb=_BUFFER_POOL_MB)
+        mariadb = MariaDB(workspace.sandbox, port=0, buffer_pool_mb=BUFFER_POOL_MB)
         running.callback(mariadb.stop)
         mariadb.start()
         s3 = S3Server(workspace.sandbox.s3, port=0)

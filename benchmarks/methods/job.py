@@ -38,5 +38,5 @@ def ready() -> float:
 
 
 def done(began: float) -> None:
-    """Print how many seconds the run took without the start-up."""
-    print(json.dumps({"working": time.time() - began}))
+    """Print when the run began after its start-up, and how many seconds it then took."""
+    print(json.dumps({"began": began, "working": time.time() - began}))

@@ -8,6 +8,7 @@
     ├── ConnectionNotFound       no credentials under that connection id
     ├── SourceError
     │   ├── SourceUnavailable ↻  the server is down
+    │   ├── SourceBusy ↻         it suffers more than the table's `harm` allows
     │   ├── SourceRefused        it refuses our account
     │   ├── SourceFailed         the server gives an error that somebody has to fix
     │   ├── SourceMismatch       what is declared is not there: table, column, key
@@ -105,6 +106,10 @@ class SourceError(MillraceError):
 
 class SourceUnavailable(MayPass, SourceError):
     """The server is down."""
+
+
+class SourceBusy(MayPass, SourceError):
+    """The server suffers more than the table declares that it may."""
 
 
 class SourceRefused(SourceError):

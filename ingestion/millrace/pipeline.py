@@ -23,6 +23,7 @@ from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
 from millrace.catalog import Catalog, IngestTable, OnBadValue, Publication, load_catalog
 from millrace.catalog.kinds import WAREHOUSES
 from millrace.certificates import told_loads
+from millrace.checksums.figures import SourceFigures
 from millrace.checksums.witness import Witness
 from millrace.comparison import ComparedColumn, Sides, side_by_side
 from millrace.connections import Connection, Resolver, in_environment
@@ -199,7 +200,7 @@ class Pipeline:
     ) -> Manifest:
         """Read a batch from its source and land it.
 
-        A large one is read by several connections at the same time, all as of one moment.
+        A large one is read by several connections at the same time.
 
         Raises:
             SourceError: the source cannot be read, or differs from what is declared.
@@ -213,10 +214,10 @@ class Pipeline:
         """Split a batch into partitions, which workers extract.
 
         The ranges of an interval may be read at different times, because an edit in between moves
-        a row into the next interval. A whole table must be read as of one moment, by one worker.
+        a row into the next interval. What must be read as of one moment is read by one worker.
         """
         ranges = self.source(table).ranges(table, batch.interval)
-        if table.is_full_refresh or len(ranges) == 1:
+        if table.is_as_of_one_moment or len(ranges) == 1:
             return [Partition(batch, ranges)]
         attempt = self.landing.new_attempt(batch)
         return [Partition(batch, (key_range,), attempt) for key_range in ranges]
@@ -241,22 +242,23 @@ class Pipeline:
             _refuse_odd_names(table, schema)
             salt = self.settings.pii_salt
             protected = table.pii.keys() - table.left_out
-            witness = Witness(table.key, extraction.checksums, extraction.schema, protected)
+            witness = Witness(table.key, extraction.figures, extraction.schema, protected)
             first, *others = self._within_limits(table, sieve, extraction.streams)
             streams = [
                 witness.landing(pii.protect(witness.reading(stream), table, salt), schema)
                 for stream in (pii.watched(first, table), *others)
             ]
             schema, streams = marked_as_deleted(table, schema, streams)
-            counted = extraction.counted_rows
+            figures = extraction.figures
             manifest = self.landing.write(
                 batch,
                 schema,
                 *streams,
                 attempt=partition.attempt,
-                before_commit=partial(_refuse_rows, table, partition, counted, witness, sieve),
+                before_commit=partial(_refuse_rows, table, partition, figures, witness, sieve),
                 progress=progress,
-                expected_rows=counted,
+                expected_rows=extraction.expected_rows,
+                is_counted=figures.is_counted,
                 checksums=witness.checksums,
                 set_aside=lambda: sieve.set_aside(partial(_protected_key, table, salt)),
             )
@@ -555,13 +557,13 @@ def _tell_quarantined(table: IngestTable, row: LedgerRow) -> None:
 def _refuse_rows(
     table: IngestTable,
     partition: Partition,
-    counted: int | None,
+    figures: SourceFigures,
     witness: Witness,
     sieve: Sieve,
     rows: int,
 ) -> None:
     """Refuse to commit a landing that lacks rows."""
-    batch = partition.batch
+    batch, counted = partition.batch, figures.rows
     read = rows + sieve.rows
     if counted is not None and read != counted:
         raise RowsMissing(

@@ -120,7 +120,7 @@ class Database:
     ) -> pa.Table:
         """What is read, after it was compared with what the server computes of it."""
         with self.source().extract(table, interval, without=without) as extraction:
-            witness = Witness(table.key, extraction.checksums, extraction.schema, ())
+            witness = Witness(table.key, extraction.figures, extraction.schema, ())
             batches = witness.reading(extraction.batches)
             rows = pa.Table.from_batches(batches, schema=extraction.schema)
             witness.refuse_differences()

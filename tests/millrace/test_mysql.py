@@ -132,7 +132,10 @@ def test_rows_are_those_of_one_moment_though_a_writer_commits_meanwhile(
 def test_the_check_for_null_cursors_sees_the_moment_of_the_rows(mysql: Database) -> None:
     mysql.execute("CREATE TABLE t (id INT PRIMARY KEY, at DATETIME)")
     mysql.insert("t", [(1, "2026-10-01")])
-    with mysql.source().extract(mysql.table("t", cursor="at"), WHOLE_TABLE) as extraction:
+    table = mysql.table("t", cursor="at")
+    options = table.options.model_copy(update={"as_of_one_moment": True})
+    table = replace(table, options=options)
+    with mysql.source().extract(table, WHOLE_TABLE) as extraction:
         mysql.insert("t", [(2, None)])
         assert sum(batch.num_rows for batch in extraction.batches) == 1
 
@@ -172,8 +175,9 @@ def test_short_rows_make_batches_of_a_bounded_number(many_rows: Database) -> Non
     with many_rows.source().extract(many_rows.table("t"), WHOLE_TABLE) as extraction:
         counts = [batch.num_rows for batch in extraction.batches]
     assert sum(counts) == MANY_ROWS
-    assert min(counts[:-1]) >= 30_000
     assert max(counts) < 35_000
+    # The last batch of a piece may be small.
+    assert len(counts) < 20
 
 
 def test_any_name_that_mysql_allows_is_read(mysql: Database) -> None:
@@ -299,8 +303,11 @@ def test_a_connection_that_is_killed_leaves_no_manifest(
 
 
 def test_a_query_that_is_killed_is_no_shorter_table(many_rows: Database) -> None:
+    # A view is read by one query.
+    many_rows.execute("CREATE VIEW v AS SELECT * FROM t")
+
     def kill_and_read_on() -> None:
-        with many_rows.source().extract(many_rows.table("t"), WHOLE_TABLE) as extraction:
+        with many_rows.source().extract(many_rows.table("v"), WHOLE_TABLE) as extraction:
             next(extraction.batches)
             for number in readers(many_rows):
                 many_rows.execute(f"KILL QUERY {number}")

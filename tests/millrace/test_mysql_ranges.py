@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from millrace.batch import EVERY_KEY, WHOLE_TABLE, Batch, Interval, KeyRange, Partition
 from millrace.catalog import Pii
 from millrace.errors import ManifestCorrupt, SourceRefused
+from millrace.sources.mysql import pieces as mysql_pieces
 from millrace.sources.mysql import source as mysql_source
 from millrace.sources.mysql.ranges import split
 from millrace.sources.mysql.relation import Relation
@@ -36,6 +37,12 @@ ROWS = 20_000
 def small_tables_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mysql_source, "_MIN_ROWS_A_RANGE", 10)
     monkeypatch.setattr(mysql_source, "_ROWS_A_RANGE", 5_000)
+
+
+@pytest.fixture
+def ranges_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mysql_source, "_FIRST_PIECE_BYTES", 0)
+    monkeypatch.setattr(mysql_pieces, "_FEWEST_ROWS", 3)
 
 
 @pytest.fixture
@@ -123,6 +130,8 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+# And in exactly one piece of it.
+@pytest.mark.usefixtures("ranges_are_read_in_pieces")
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

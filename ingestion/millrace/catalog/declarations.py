@@ -104,6 +104,12 @@ class IngestTable:
         return self.options.cursor is None
 
     @property
+    def is_as_of_one_moment(self) -> bool:
+        """Whether all rows of a batch are read as of one moment."""
+        declared = self.options.as_of_one_moment
+        return self.is_full_refresh if declared is None else declared
+
+    @property
     def min_rows(self) -> int:
         """The least rows that a batch must have."""
         if self.options.min_rows is not None:

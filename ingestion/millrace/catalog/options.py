@@ -112,6 +112,9 @@ class IngestOptions(BaseModel):
             least, an interval may be empty.
         min_row_ratio: A whole table with fewer rows than this share of those loaded last is
             refused.
+        as_of_one_moment: Whether all rows of a batch are read as of one moment, for which the
+            source has to keep it for as long as the read takes. Default: only for a table without a
+            cursor. With a cursor, what changes during the read comes with the next batch.
         verify: How what was read and loaded is compared with the source: ``values`` compares the
             number of rows and a checksum of each column, ``counts`` the number of rows. Default:
             ``values`` for up to 100,000 rows, ``counts`` for more.
@@ -139,6 +142,7 @@ class IngestOptions(BaseModel):
     cursor: Cursor | None = None
     min_rows: int | None = Field(default=None, ge=0)
     min_row_ratio: float | None = Field(default=None, gt=0, le=1)
+    as_of_one_moment: bool | None = None
     verify: Literal["off", "counts", "values"] | None = None
     deletes: Literal["ignore", "keys"] | SoftDeletes = "ignore"
     schema_policy: SchemaPolicy = Field(default=SchemaPolicy.ADDITIVE, alias="schema")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 import pyarrow as pa
 
 from millrace.checksums.columns import Checksums, Tally, differing, together
+from millrace.checksums.figures import SourceFigures
 from millrace.errors import ValuesDiffer
 
 
@@ -15,13 +16,13 @@ class Witness:
 
     Args:
         table: What is read, for messages.
-        source: The checksums that the source has computed by itself.
+        source: What the source computes by itself of the rows that are read.
         schema: Of what is read.
         protected: The columns that are landed with other values than they are read.
     """
 
     def __init__(
-        self, table: str, source: Checksums | None, schema: pa.Schema, protected: Collection[str]
+        self, table: str, source: SourceFigures, schema: pa.Schema, protected: Collection[str]
     ) -> None:
         self._table = table
         self._source = source
@@ -32,7 +33,7 @@ class Witness:
 
     def reading(self, stream: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         """See what is read; each stream may be read by a thread of its own."""
-        if self._source is None:
+        if not self._source.is_compared:
             return stream
         return self._seen(stream, self._read, Tally(self._schema))
 
@@ -40,7 +41,7 @@ class Witness:
         self, stream: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterable[pa.RecordBatch]:
         """See what is landed of it."""
-        if self._source is None or not self._protected:
+        if not self._source.is_compared or not self._protected:
             return stream
         return self._seen(stream, self._landed, Tally(schema, self._protected))
 
@@ -53,11 +54,11 @@ class Witness:
         Raises:
             ValuesDiffer: it is not; names the columns.
         """
-        if self._source is None or not self._read:
+        if self._source.checksums is None or not self._read:
             return
         seen: list[Checksums] = [tally.checksums for tally in self._read]
         found = together([*seen, beside] if beside else seen)
-        if names := differing(self._source, found):
+        if names := differing(self._source.checksums, found):
             raise ValuesDiffer(
                 f"{self._table}: what was read differs from what the source computes of the same "
                 f"rows, in the columns {', '.join(names)}.",
@@ -68,7 +69,7 @@ class Witness:
 
     def checksums(self) -> Checksums | None:
         """Of what was landed."""
-        if self._source is None or not self._read:
+        if not self._read:
             return None
         landed = together([tally.checksums for tally in self._read])
         if self._landed:

@@ -114,6 +114,7 @@ class Landing:
         before_commit: RowCheck | None = None,
         progress: Progress | None = None,
         expected_rows: int | None = None,
+        is_counted: bool = False,
         checksums: Callable[[], Checksums | None] = lambda: None,
         set_aside: Callable[[], SetAside | None] = lambda: None,
     ) -> Manifest:
@@ -129,7 +130,8 @@ class Landing:
             part_bytes: A part is closed when it has reached this size.
             before_commit: If it raises, the attempt stays uncommitted.
             progress: Called with the rows and bytes so far, after every record batch.
-            expected_rows: How many rows there will be, where that is known; for the progress.
+            expected_rows: About how many rows there will be, where that is known.
+            is_counted: Whether ``before_commit`` compares their number with the source's.
             checksums: Gives the checksums of the columns, once all rows have been read.
             set_aside: Gives what was set aside, once all rows have been read; it lands in a part
                 of its own.
@@ -168,7 +170,7 @@ class Landing:
                 parts=tuple(chain.from_iterable(parts)),
                 extracted_at=extracted_at,
                 url=f"{self.url}/{prefix}/{MANIFEST_NAME}",
-                is_counted=expected_rows is not None,
+                is_counted=is_counted,
                 checksums=checksums(),
                 quarantined=aside.rows if aside else 0,
                 quarantine=self._landed_aside(store, prefix, aside, part_bytes) if aside else (),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
+from millrace.checksums.figures import SourceFigures
 from millrace.connections import Connection
 from millrace.keyed_rows import KeyedRows
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from millrace.bad_values import Sieve
-    from millrace.checksums.columns import Checksums
     from millrace.checksums.digests import Compared, Key
 
 
@@ -31,18 +31,18 @@ class Extraction:
         schema: The columns.
         streams: The rows as record batches of that schema, produced lazily: a whole table is never
             in memory. If there are several streams, threads may read them at the same time.
-        counted_rows: Number of the rows, if the source counted them as of the same moment.
-        checksums: The checksums of the columns, where the source computed them as of the same
-            moment.
+        figures: What the source itself says of the rows, as of the moments in which they are read;
+            complete once all streams have been read.
         sieve: What the record batches are sifted with; it knows which rows were set aside. None:
             every value of the source fits.
+        expected_rows: About how many rows there are, where that is known.
     """
 
     schema: pa.Schema
     streams: tuple[Iterator[pa.RecordBatch], ...]
-    counted_rows: int | None = None
-    checksums: Checksums | None = None
+    figures: SourceFigures = field(default_factory=SourceFigures)
     sieve: Sieve | None = None
+    expected_rows: int | None = None
 
     @property
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -150,19 +150,24 @@ class Source(Protocol):
         without: frozenset[str] = frozenset(),
         ranges: Sequence[KeyRange] = (EVERY_KEY,),
     ) -> AbstractContextManager[Extraction]:
-        """Read a table's rows of an interval, as of one moment.
+        """Read a table's rows of an interval.
+
+        All rows are read as of one moment if the table is declared so
+        (``IngestTable.is_as_of_one_moment``). Otherwise a row that does not change meanwhile is
+        read exactly once, and one that changes at most once for each of its keys.
 
         A ``Sieve`` does what the table declares with values that their column's type cannot hold.
-        ``counted_rows`` and ``checksums`` are of all rows, also of those that it sets aside.
+        ``figures`` are of all rows, also of those that it sets aside.
 
         Args:
             table: The declared table.
             interval: The interval of its cursor; without bounds, the whole table.
             without: Columns that must not be read at all.
-            ranges: Keys to read, one stream for each range, all as of the same moment.
+            ranges: Keys to read, one stream for each range.
 
         Raises:
             SourceUnavailable: the source is down, or the connection breaks.
+            SourceBusy: it suffers more than the table declares that it may.
             SourceRefused: it refuses our account.
             SourceMismatch: a declared table, column or key is not there.
             ValueDoesNotFit: a value that its column's type cannot hold.

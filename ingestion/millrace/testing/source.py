@@ -95,7 +95,7 @@ class SourceContract:
             found = pa.Table.from_batches(extraction.batches, schema=extraction.schema)
         assert sorted(found["id"].to_pylist()) == [1, 2, 3]
         assert sorted(found["note"].to_pylist()) == ["note 1", "note 2", "note 3"]
-        assert extraction.counted_rows in (None, 3)
+        assert extraction.figures.rows in (None, 3)
 
     def test_only_types_come_that_every_warehouse_holds(self, served: Served) -> None:
         served.insert(rows(DAY))
@@ -146,18 +146,18 @@ class SourceContract:
         with served.source.extract(served.table, WHOLE_TABLE) as extraction:
             found = pa.Table.from_batches(extraction.batches, schema=extraction.schema)
         assert sorted(found["id"].to_pylist()) == [1, 2]
-        assert extraction.counted_rows in (None, 3)
+        assert extraction.figures.rows in (None, 3)
         assert extraction.sieve is not None
         set_aside = extraction.sieve.set_aside(lambda keys: keys)
         assert set_aside is not None
         assert set_aside.rows == 1
         assert set_aside.records["row_key"].to_pylist() == ['{"id": 3}']
-        if extraction.checksums is not None:
+        if extraction.figures.checksums is not None:
             tally = Tally(extraction.schema)
             for batch in found.to_batches():
                 tally.add(batch)
             landed = together([tally.checksums, extraction.sieve.checksums])
-            assert not differing(extraction.checksums, landed)
+            assert not differing(extraction.figures.checksums, landed)
 
 
 class CursorContract(SourceContract):

@@ -16,6 +16,7 @@ from millrace.bad_values import Sieve
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestTable
 from millrace.checksums.columns import Checksums, Tally
+from millrace.checksums.figures import SourceFigures
 from millrace.errors import DeclarationError, SourceMismatch
 from millrace.google_sheets.client import GoogleSheets, SheetCell, quote_tab, said
 from millrace.google_sheets.headings import column_name
@@ -123,12 +124,10 @@ class GoogleSheetSource:
         _check_key(table, columns, kept.to_pylist())
         batches = [kept] if kept.num_rows else []
         is_compared = found.options.verify in (None, "values")
+        figures = SourceFigures(is_counted=True, is_compared=is_compared)
+        figures.add(batch.num_rows, _checksums(batch) if is_compared else None)
         yield Extraction(
-            batch.schema,
-            (iter(batches),),
-            batch.num_rows,
-            _checksums(batch) if is_compared else None,
-            sieve,
+            batch.schema, (iter(batches),), figures, sieve, expected_rows=batch.num_rows
         )
 
     def _find(self, table: IngestTable) -> _Found:

@@ -15,8 +15,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 
 from millrace.sources.mysql.client import MySQLError
+from millrace.sources.mysql.pieces import Pieces
 from millrace.sources.mysql.ranges import Condition, where_clause
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import quote
@@ -158,29 +160,40 @@ class Look:
         self._columns = ", ".join(quote(name) for name in (*key, cursor))
         self._part = f"CRC32(CONCAT_WS('|', {self._columns}))"
 
-    def in_flight(self, interval: Sequence[Condition]) -> list[InFlight]:
+    def in_flight(self, interval: Sequence[Condition], pieces: Pieces) -> list[InFlight]:
         """Rows of an interval that are written and not committed, oldest first.
+
+        Args:
+            interval: The interval.
+            pieces: Its rows, piece by piece.
+        """
+        self._dirty.run("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+        found = chain.from_iterable(
+            pieces.each(lambda inside: self._compared([*interval, *inside]))
+        )
+        return sorted(found, key=lambda row: row.cursor)
+
+    def _compared(self, chosen: Sequence[Condition]) -> list[InFlight]:
+        """Look at some rows twice.
 
         The look at what is committed comes second: a row that is committed in between is in both.
         """
-        self._dirty.run("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
-        written = self._checksums(self._dirty, interval)
-        self._committed.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-        committed = self._checksums(self._committed, interval)
-        differing = [
-            (part, rows)
-            for part, (rows, checksum) in written.items()
-            if committed.get(part) != (rows, checksum)
-        ]
+        written = self._checksums(self._dirty, chosen)
         found: list[InFlight] = []
-        for parts in _grouped(differing):
-            rows = self._rows(self._dirty, interval, parts)
-            found.extend(
-                InFlight(tuple(map(str, key)), datetime.fromisoformat(str(cursor)))
-                for *key, cursor in rows - self._rows(self._committed, interval, parts)
-            )
-        self._committed.run("COMMIT")
-        return sorted(found, key=lambda row: row.cursor)
+        with self._committed.snapshot():
+            committed = self._checksums(self._committed, chosen)
+            differing = [
+                (part, rows)
+                for part, (rows, checksum) in written.items()
+                if committed.get(part) != (rows, checksum)
+            ]
+            for parts in _grouped(differing):
+                rows = self._rows(self._dirty, chosen, parts)
+                found.extend(
+                    InFlight(tuple(map(str, key)), datetime.fromisoformat(str(cursor)))
+                    for *key, cursor in rows - self._rows(self._committed, chosen, parts)
+                )
+        return found
 
     def _checksums(
         self, session: Session, interval: Sequence[Condition]

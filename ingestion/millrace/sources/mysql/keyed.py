@@ -23,7 +23,16 @@ from millrace.checksums.digests import (
     Key,
     KeyedDigest,
 )
-from millrace.sources.mysql.ranges import Condition, in_range, literal, split, where_clause
+from millrace.sources.mysql.limits import Limits
+from millrace.sources.mysql.pieces import Pace, Pieces
+from millrace.sources.mysql.ranges import (
+    Condition,
+    Cutter,
+    in_range,
+    literal,
+    split,
+    where_clause,
+)
 from millrace.sources.mysql.relation import Relation
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import Column, quote
@@ -41,18 +50,20 @@ class KeyedTable:
         session: Each statement is a transaction of its own.
         relation: The table.
         compared: Which columns are compared.
+        limits: What the table declares.
         scope: The conditions of the interval that is compared; none: the whole table.
     """
 
     session: Session
     relation: Relation
     compared: Compared
+    limits: Limits
     scope: Sequence[Condition] = ()
 
     @cached_property
     def pieces(self) -> tuple[KeyRange, ...]:
         """Ranges of the primary key, none of which takes long to read."""
-        rows = self.session.estimated_rows(f"SELECT 1 FROM {self.relation.quoted}")
+        rows = self.relation.estimated_rows(self.session)
         key = self.relation.key
         return split(self.session, self.relation.quoted, key, 1 + rows // _ROWS_A_PIECE)
 
@@ -61,7 +72,7 @@ class KeyedTable:
         found: dict[int, Fingerprint] = {}
         for piece in self.pieces:
             asked = f"{self._bucket}, COUNT(*), SUM({self._digest})"
-            for bucket, rows, total in self._rows(asked, [*self.scope, *self._in(piece)], "1"):
+            for bucket, rows, total in self._rows(asked, piece, self.scope, group="1"):
                 seen = found.get(int(bucket), Fingerprint())
                 found[int(bucket)] = seen + Fingerprint(int(rows), int(total))
         return found
@@ -76,7 +87,7 @@ class KeyedTable:
         if buckets is not None:
             chosen = [Condition(f"{self._bucket} IN ({', '.join(map(str, buckets))})")]
         for piece in self.pieces:
-            for *key, digest, is_in_scope in self._rows(asked, [*chosen, *self._in(piece)]):
+            for *key, digest, is_in_scope in self._rows(asked, piece, chosen):
                 yield KeyedDigest(tuple(key), int(digest), is_in_scope == "1")
 
     def blocks(self, piece: KeyRange) -> dict[int, int]:
@@ -84,9 +95,11 @@ class KeyedTable:
         name = quote(self._key[0].name)
         remainder = f"MOD({name}, {BLOCK})"
         asked = f"({name} - {remainder}) DIV {BLOCK}, BIT_OR(1 << ({remainder} + {BLOCK - 1}))"
-        return {
-            int(block): int(bits) for block, bits in self._rows(asked, self._in(piece), group="1")
-        }
+        found: dict[int, int] = {}
+        for block, bits in self._rows(asked, piece, group="1"):
+            # A piece that was asked for in parts may have been cut within a block.
+            found[int(block)] = found.get(int(block), 0) | int(bits)
+        return found
 
     def chosen(self, keys: Sequence[Key]) -> Iterator[list[Condition]]:
         """The conditions that choose rows by their keys, for a thousand keys at a time."""
@@ -108,19 +121,34 @@ class KeyedTable:
         )
 
     def _rows(
-        self, asked: str | Condition, conditions: Sequence[Condition], group: str = ""
+        self,
+        asked: str | Condition,
+        piece: KeyRange,
+        conditions: Sequence[Condition] = (),
+        *,
+        group: str = "",
     ) -> Iterator[tuple[str, ...]]:
+        """Ask for a piece: at once, or in parts if that takes too long."""
         selected = Condition(asked) if isinstance(asked, str) else asked
-        where, arguments = where_clause(conditions)
         grouped = f" GROUP BY {group}" if group else ""
-        for row in self.session.rows(
-            f"SELECT {selected.sql} FROM {self.relation.quoted}{where}{grouped}",
-            [*selected.arguments, *arguments],
-        ):
-            yield tuple(map(str, row))
 
-    def _in(self, piece: KeyRange) -> list[Condition]:
-        return in_range(self.relation.key, piece)
+        def rows(inside: Sequence[Condition]) -> list[tuple[str | None, ...]]:
+            where, arguments = where_clause([*conditions, *inside])
+            return self.session.rows(
+                f"SELECT {selected.sql} FROM {self.relation.quoted}{where}{grouped}",
+                [*selected.arguments, *arguments],
+            )
+
+        key = self.relation.key
+        inside = in_range(key, piece)
+        cutter = Cutter(self.session, self.relation.quoted, key, piece, inside, _ROWS_A_PIECE)
+        for found in Pieces(key, cutter, self.limits, self._pace).each(rows):
+            for row in found:
+                yield tuple(map(str, row))
+
+    @cached_property
+    def _pace(self) -> Pace:
+        return Pace(_ROWS_A_PIECE, self.limits)
 
     @property
     def _key(self) -> list[Column]:

@@ -1,9 +1,10 @@
-"""Splits a MySQL table into ranges of its key that hold about equally many rows.
+"""Splits a MySQL table into ranges of its key, or cuts it into pieces one after another.
 
 The table is not read for that. The server estimates how many rows lie between two keys by looking
 them up in the index (EXPLAIN). The piece with most rows is halved, at the key next to the middle of
 its values, until the pieces are small enough to be combined into equal ranges. So gaps and skew
-cost only a few look-ups more, and every boundary is a key that exists.
+cost only a few look-ups more, and every boundary is a key that exists. ``split`` knows how many
+ranges are wanted; ``Cutter`` is told the size of each piece when it is needed.
 """
 
 from __future__ import annotations
@@ -111,6 +112,115 @@ def split(
     )
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a range of keys.
+
+    Attributes:
+        keys: Its keys.
+        rows: About how many rows the server looks at for it.
+    """
+
+    keys: KeyRange
+    rows: int
+
+
+class Cutter:
+    """Cuts a range of keys into pieces, from the first key to the last.
+
+    Args:
+        session: The session to use.
+        relation: The table's quoted name.
+        key: The columns of an index, in its order; those after a column without a certain order are
+            not cut by.
+        whole: The range.
+        inside: The conditions of the range, or of what is read of it.
+        rows: About how many rows it has.
+
+    Attributes:
+        is_divisible: Whether it may have more than one piece.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        relation: str,
+        key: Sequence[Column],
+        whole: KeyRange,
+        inside: Sequence[Condition],
+        rows: int,
+    ) -> None:
+        self._table = _Table(session, relation, splittable(key))
+        self.is_divisible = bool(splittable(key))
+        self._whole = whole
+        self._inside = inside
+        self._rows = rows
+        self._after = whole.after
+        self._is_at_end = False
+        # What is left, the next piece last; None: its ends have not been looked up.
+        self._left: list[_Piece] | None = None
+
+    def take(self, rows: int) -> Piece | None:
+        """The next piece, the same until it is ``done``; None: there is none.
+
+        Args:
+            rows: About how many rows it may have.
+        """
+        if self._is_at_end:
+            return None
+        while self._rows_at_hand > rows and self.halve():
+            pass
+        self._join(rows)
+        is_last = self._left is None or len(self._left) == 1
+        through = self._whole.through if is_last else self._at_hand.high
+        return Piece(KeyRange(self._after, through), self._rows_at_hand)
+
+    def halve(self) -> bool:
+        """Cut the next piece in two; returns whether it could be cut."""
+        if self._left is None and not self._look_up():
+            return False
+        piece = self._at_hand
+        between = self._table.key_near_the_middle(piece.low, piece.high)
+        if between is None:
+            return False
+        low, high = self._table.halves(piece, between)
+        self._left = [*(self._left or [])[:-1], high, low]
+        return True
+
+    def done(self) -> None:
+        """Go on to the piece after this one."""
+        self._is_at_end = self._left is None or len(self._left) == 1
+        if self._left and not self._is_at_end:
+            self._after = self._left.pop().high
+
+    @property
+    def _at_hand(self) -> _Piece:
+        if not self._left:
+            raise ValueError("the ends of the range have not been looked up")
+        return self._left[-1]
+
+    @property
+    def _rows_at_hand(self) -> int:
+        return self._left[-1].rows if self._left else self._rows
+
+    def _look_up(self) -> bool:
+        """Find the first and the last key; returns whether there is anything between them."""
+        if not self.is_divisible:
+            return False
+        first, last = (self._table.edge(direction, self._inside) for direction in ("ASC", "DESC"))
+        self.is_divisible = first is not None and last is not None and first != last
+        if self.is_divisible and first and last:
+            self._left = [_Piece(first, last, self._table.rows(first, last))]
+        return self.is_divisible
+
+    def _join(self, rows: int) -> None:
+        """Join the next piece with those after it, as far as they are small."""
+        left = self._left or []
+        while len(left) > 1 and left[-1].rows + left[-2].rows <= rows:
+            one, other = left.pop(), left.pop()
+            left.append(_Piece(one.low, other.high, one.rows + other.rows))
+
+
 def _pieces(table: _Table, first: Key, last: Key, count: int) -> list[_Piece]:
     pieces = [_Piece(first, last, table.rows(first, last))]
     total = pieces[0].rows
@@ -125,10 +235,7 @@ def _pieces(table: _Table, first: Key, last: Key, count: int) -> list[_Piece]:
             indivisible.add(heaviest.low)
             continue
         at = pieces.index(heaviest)
-        pieces[at : at + 1] = [
-            _Piece(heaviest.low, between, table.rows(heaviest.low, between)),
-            _Piece(between, heaviest.high, table.rows(between, heaviest.high)),
-        ]
+        pieces[at : at + 1] = table.halves(heaviest, between)
         total = max(total, sum(piece.rows for piece in pieces))
     return pieces
 
@@ -139,9 +246,16 @@ class _Table:
         self._relation = relation
         self._key = key
 
-    def edge(self, direction: str) -> Key | None:
+    def edge(self, direction: str, inside: Sequence[Condition] = ()) -> Key | None:
         """The first or the last key."""
-        return self._next([], direction)
+        return self._next(inside, direction)
+
+    def halves(self, piece: _Piece, between: Key) -> tuple[_Piece, _Piece]:
+        """The two parts of a piece, cut at a key."""
+        return (
+            _Piece(piece.low, between, self.rows(piece.low, between)),
+            _Piece(between, piece.high, self.rows(between, piece.high)),
+        )
 
     def rows(self, low: Key, high: Key) -> int:
         """About how many rows lie between two keys."""

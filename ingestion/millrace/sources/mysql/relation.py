@@ -14,7 +14,7 @@ from millrace.batch import Interval
 from millrace.catalog import Cursor
 from millrace.cursor import DAY, CursorClock
 from millrace.errors import SourceMismatch
-from millrace.sources.mysql.ranges import Condition
+from millrace.sources.mysql.ranges import Condition, where_clause
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import Column, column_of, quote
 
@@ -39,6 +39,7 @@ class Relation:
         name: Its name.
         is_view: A view has no indexes to check a key against.
         is_transactional: Whether a snapshot holds still for several statements.
+        row_bytes: About how large a row is, in bytes; 0: the server does not say.
         types: What ``information_schema.columns`` says of each column, by its name.
         indexes: What ``information_schema.statistics`` says of the columns of each index, in its
             order, by its name.
@@ -48,6 +49,7 @@ class Relation:
     name: str
     is_view: bool
     is_transactional: bool
+    row_bytes: int
     types: Mapping[str, Sequence[str | None]] = field(repr=False)
     indexes: Mapping[str, Sequence[Sequence[str | None]]] = field(repr=False)
 
@@ -75,7 +77,7 @@ class Relation:
                 fix="Declare it as database.table.",
             )
         found = session.rows(
-            "SELECT table_type, engine FROM information_schema.tables "
+            "SELECT table_type, engine, avg_row_length FROM information_schema.tables "
             "WHERE table_schema = %s AND table_name = %s",
             (database, name),
         )
@@ -84,7 +86,7 @@ class Relation:
                 f"MySQL has no table {database}.{name} that '{connection.login}' may read.",
                 fix="Correct `table` in the declaration, or grant SELECT on it.",
             )
-        ((kind, engine),) = found
+        ((kind, engine, row_bytes),) = found
         columns = session.rows(
             "SELECT column_name, data_type, column_type, numeric_precision, numeric_scale, "
             "is_nullable, datetime_precision, character_set_name "
@@ -100,6 +102,7 @@ class Relation:
             name,
             kind == "VIEW",
             engine in _TRANSACTIONAL,
+            int(row_bytes or 0),
             {str(column): facts for column, *facts in columns},
             _indexes(session, database, name, is_versioned=kind == "SYSTEM VERSIONED"),
         )
@@ -163,6 +166,11 @@ class Relation:
         """The columns by which the table is ordered; none where it has no primary key."""
         return tuple(self.column(str(name)) for name, *_ in self.indexes.get("PRIMARY", ()))
 
+    def estimated_rows(self, session: Session, scope: Sequence[Condition] = ()) -> int:
+        """How many rows the server expects to look at for those that some conditions choose."""
+        where, arguments = where_clause(scope)
+        return session.estimated_rows(f"SELECT 1 FROM {self.quoted}{where}", arguments)
+
     def is_indexed(self, column: str | None) -> bool:
         """Whether the server finds rows by a column's values in an index."""
         return any(columns[0][0] == column for columns in self.indexes.values())
@@ -223,7 +231,11 @@ class Relation:
         ]
 
     def rows_out_of_time(
-        self, session: Session, cursor: Cursor, now: datetime | None
+        self,
+        session: Session,
+        cursor: Cursor,
+        now: datetime | None,
+        inside: Sequence[Condition] = (),
     ) -> tuple[int, int, int]:
         """Count, in one query, the rows that are in no interval up to now.
 
@@ -231,6 +243,7 @@ class Relation:
             session: The session to use.
             cursor: The cursor.
             now: What the column shows now; None means that rows of the future are not counted.
+            inside: Which rows are looked at; default: all.
 
         Returns:
             The rows with NULL as their cursor, those with zero, and those of the future.
@@ -243,11 +256,13 @@ class Relation:
         }
         if now is not None:
             kinds["future"] = f"{name} > %s"
+        shown = () if now is None else (written(now),)
+        out_of_time = Condition(" OR ".join(kinds.values()), shown)
+        where, arguments = where_clause([out_of_time, *inside])
         cases = " ".join(f"WHEN {condition} THEN '{kind}'" for kind, condition in kinds.items())
         found = session.rows(
-            f"SELECT CASE {cases} END AS kind, COUNT(*) FROM {self.quoted} "
-            f"WHERE {' OR '.join(kinds.values())} GROUP BY kind",
-            () if now is None else (written(now), written(now)),
+            f"SELECT CASE {cases} END AS kind, COUNT(*) FROM {self.quoted}{where} GROUP BY kind",
+            [*shown, *arguments],
         )
         counts = {kind: int(str(count)) for kind, count in found}
         return counts.get("null", 0), counts.get("zero", 0), counts.get("future", 0)

@@ -273,7 +273,11 @@ cdef class Result:
         with nogil:
             self.is_done = self._fill(size)
         if self.reading.outcome != TAKEN:
-            raise self._failure()
+            error = self._failure()
+            if _is_of_server(error):
+                # The server itself has ended the result: the connection is free again.
+                self.client.is_reading = False
+            raise error
         if self.is_done:
             self.client.is_reading = False
 
@@ -315,6 +319,13 @@ cdef class Result:
             values.data = NULL
             values.capacity = 0
         return pa.Array.from_buffers(pa.binary(), count, [validity, offsets, data])
+
+
+cdef bint _is_of_server(object error):
+    if not isinstance(error, MySQLError):
+        return False
+    # The library's own errors begin at 2000, and MariaDB's further ones at 5000.
+    return error.number < 2000 or 3000 <= error.number < 5000
 
 
 cdef object _buffer(char *start, Py_ssize_t size):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 # A few batches are in memory at a time; one is a row group of Parquet.
 BATCH_ROWS = 32_768
 _BATCH_BYTES = 8 * 1024 * 1024
+
+Unsifted = tuple[pa.RecordBatch, Sequence[Misfit]]
+"""Rows, and their values that their columns' types cannot hold; these are NULL."""
 
 
 class Rows(Protocol):
@@ -60,6 +63,22 @@ def record_batches(
     Raises:
         ValueDoesNotFit: a value that its column's type cannot hold.
     """
+    yield from sifted(unsifted(rows, columns, schema, relation), sieve)
+    warn_of_dates(columns, rows.without_date, relation)
+
+
+def sifted(found: Iterable[Unsifted], sieve: Sieve) -> Iterator[pa.RecordBatch]:
+    """What is left of record batches when their values that do not fit have been dealt with."""
+    for batch, misfits in found:
+        kept = sieve.sift(batch, misfits)
+        if kept.num_rows:
+            yield kept
+
+
+def unsifted(
+    rows: Rows, columns: Sequence[Column], schema: pa.Schema, relation: str
+) -> Iterator[Unsifted]:
+    """Read a result to its end; see ``record_batches``."""
     while True:
         values = rows.read(_BATCH_BYTES)
         if not len(values[0]):
@@ -71,10 +90,12 @@ def record_batches(
             array, uncastable = to_array(values.pop(0), column, relation)
             arrays.append(array)
             misfits += uncastable
-        kept = sieve.sift(pa.RecordBatch.from_arrays(arrays, schema=schema), misfits)
-        if kept.num_rows:
-            yield kept
-    for column, count in zip(columns, rows.without_date, strict=True):
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema), misfits
+
+
+def warn_of_dates(columns: Sequence[Column], counts: Sequence[int], relation: str) -> None:
+    """Tell how many dates that no calendar has became NULL, by column."""
+    for column, count in zip(columns, counts, strict=True):
         if count:
             log.warning(
                 "%s: column %s: %s dates that no calendar has (0000-00-00) are landed as NULL",

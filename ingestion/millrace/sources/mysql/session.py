@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10
 _CLOSE_SECONDS = 10
+# The variable by which a server ends a statement that takes too long, and how it takes seconds:
+# MySQL's and MariaDB's.
+_TIME_OUTS: dict[str, Callable[[float], str]] = {
+    "max_execution_time": lambda seconds: f"{1000 * seconds:.0f}",
+    "max_statement_time": lambda seconds: f"{seconds:.3f}",
+}
+# The errors that such a statement then ends with.
+_TIMED_OUT = frozenset({3024, 1969})
 # How long the server may work before it sends the next packet.
 _READ_SECONDS = 600
 _P = ParamSpec("_P")
@@ -90,6 +98,8 @@ class Session:
         self._worker = ThreadPoolExecutor(1, "millrace-mysql")
         self._client: Client | None = None
         self._client = self._wait(connect)
+        # The variables of ``SETTINGS`` that the server has.
+        self.variables: frozenset[str] = frozenset()
 
     @property
     def is_encrypted(self) -> bool:
@@ -107,10 +117,37 @@ class Session:
     def estimated_rows(self, query: str, arguments: Sequence[str] = ()) -> int:
         """How many rows the server expects to look at."""
         # The format is named, because a server may be set to answer as a tree or as JSON.
-        names, rows = self._wait(self._rows, f"EXPLAIN FORMAT=TRADITIONAL {query}", arguments)
-        steps = [dict(zip(names, row, strict=True)) for row in rows]
+        steps = self.records(f"EXPLAIN FORMAT=TRADITIONAL {query}", arguments)
         # NULL: there are no rows, or the server knows without looking.
         return max(int(step["rows"] or 0) for step in steps)
+
+    def records(self, query: str, arguments: Sequence[str] = ()) -> list[dict[str, str | None]]:
+        """A small result, as text by the names of its columns."""
+        names, rows = self._wait(self._rows, query, arguments)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def limit_statements(self, seconds: float | None) -> None:
+        """Let the server end every statement that takes longer (``has_timed_out``); None: none."""
+        for name, written in _TIME_OUTS.items():
+            if name in self.variables:
+                self.run(f"SET SESSION {name} = {written(seconds or 0)}")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """A transaction, all of whose statements see the rows as they are now."""
+        self.start_snapshot()
+        try:
+            yield
+        except MySQLError:
+            # The first error is the one that is reported.
+            with suppress(MySQLError):
+                self.run("ROLLBACK")
+            raise
+        self.run("COMMIT")
+
+    def start_snapshot(self) -> None:
+        """Start a transaction whose statements see the rows as they are now."""
+        self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
     def stream(
         self,
@@ -125,6 +162,11 @@ class Session:
     def read(self, result: Result, size: int) -> list[pa.Array]:
         """The next rows of a result, one array for each column."""
         return self._wait(result.read, size)
+
+    def cut(self) -> None:
+        """End whatever waits for the server, with an error; the connection is of no use then."""
+        if self._client is not None:
+            self._client.cut()
 
     def close(self) -> None:
         """Close the connection, whatever it is doing."""
@@ -171,6 +213,11 @@ class Session:
             if not running.done() and self._client is not None:
                 self._client.cut()
             raise
+
+
+def has_timed_out(error: MySQLError) -> bool:
+    """Whether the server has ended a statement because it took too long."""
+    return error.number in _TIMED_OUT
 
 
 class Rows:
@@ -342,6 +389,7 @@ def _settle(session: Session) -> None:
     session.run("SET NAMES utf8mb4")
     names = ", ".join(f"'{name}'" for name in SETTINGS)
     has = {name for name, _ in session.rows(f"SHOW VARIABLES WHERE variable_name IN ({names})")}
+    session.variables = frozenset(map(str, has))
     values = [f"{name} = {value}" for name, value in SETTINGS.items() if name in has]
     session.run(f"SET SESSION {', SESSION '.join(values)}")
     session.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")

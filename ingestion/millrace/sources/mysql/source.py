@@ -2,15 +2,19 @@
 
 ``session`` connects and queries, ``relation`` describes the table, and ``in_flight`` finds the rows
 that are written and not committed yet. ``result`` and ``rows`` turn a large result into Arrow as
-the server sends it, and ``ranges`` splits a large table for several connections.
+the server sends it, and ``ranges`` splits a large table for several connections. ``reading`` reads
+it in ``pieces``, so that no statement takes long.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -19,24 +23,30 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from millrace.bad_values import Sieve
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import Cursor, IngestTable
-from millrace.checksums.columns import together
+from millrace.checksums.figures import SourceFigures
 from millrace.cursor import CursorClock
 from millrace.errors import DeclarationError, SourceMismatch, SourceRefused
+from millrace.progress import in_time
 from millrace.sources.base import Closing, Extraction, SourceColumn
 from millrace.sources.mysql.client import MySQLError
-from millrace.sources.mysql.counter import Counter
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
 from millrace.sources.mysql.keyed import KeyedTable
+from millrace.sources.mysql.limits import Limits
 from millrace.sources.mysql.options import MySQLOptions
-from millrace.sources.mysql.ranges import Condition, in_range, split, where_clause
+from millrace.sources.mysql.pieces import Pace, Pieces
+from millrace.sources.mysql.ranges import (
+    Condition,
+    in_range,
+    split,
+    splittable,
+)
+from millrace.sources.mysql.reading import Selection
 from millrace.sources.mysql.relation import Relation
-from millrace.sources.mysql.rows import record_batches, schema_of
+from millrace.sources.mysql.rows import schema_of
 from millrace.sources.mysql.session import Server, Session
-from millrace.sources.mysql.types import Column, quote
+from millrace.sources.mysql.types import quote
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from millrace.checksums.digests import Compared, Key
     from millrace.connections import Connection
 
@@ -44,6 +54,15 @@ log = logging.getLogger(__name__)
 
 # Up to so many rows, comparing every value takes at most a quarter of the extraction.
 _COMPARED_ROWS = 100_000
+
+# The first piece of a read is small: nothing is landed while it is read.
+_FIRST_PIECE_BYTES = 4 * 1024 * 1024
+_USUAL_ROW_BYTES = 1024
+# Where a piece is only looked at, not read.
+_FIRST_KEYS = 200_000
+
+# A snapshot that was open for so long is told.
+_LONG_SNAPSHOT_SECONDS = 60
 
 # Below a million rows, a range takes longer to prepare than it saves.
 _MIN_ROWS_A_RANGE = 1_000_000
@@ -89,6 +108,7 @@ class MySQLSource:
                 relation.columns(table.left_out)
                 if options.cursor:
                     relation.clock(session, options.cursor)
+                Limits(options.harm, table.key, session).check()
             sees = writers(processes_of(session), session).may_be_seen
         clock = system if zone == "SYSTEM" else zone
         closing = "sees open transactions" if sees else "does not see open transactions (PROCESS)"
@@ -108,7 +128,8 @@ class MySQLSource:
             ((text,),) = session.rows("SELECT UTC_TIMESTAMP(6)")
             now = datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
             asked = clock.floor(min(interval.end or now, now))
-            warnings = _rows_out_of_time(session, relation, cursor, clock, now)
+            limits = _limits(table, session)
+            warnings = _rows_out_of_time(session, relation, cursor, clock, now, limits)
             if cursor.lookback:
                 return Closing(asked, now, warnings=warnings)
             processes = processes_of(session)
@@ -121,8 +142,19 @@ class MySQLSource:
             since = interval.start
             if others.is_fresh and not others.transactions:
                 since = max(since, end - _LIST_AGE) if since else end - _LIST_AGE
+            looked_at = Interval(since, end)
+            scope = relation.interval(cursor, clock, looked_at)
+            limits = Limits(options.harm, table.key, session, dirty)
+            pieces = Pieces.of(
+                session,
+                relation,
+                scope,
+                limits,
+                Pace(_FIRST_KEYS, limits),
+                cursor=_cut_by(table, looked_at, relation),
+            )
             look = Look(dirty, session, relation.quoted, options.primary_key, cursor.column)
-            rows = look.in_flight(relation.interval(cursor, clock, Interval(since, end)))
+            rows = look.in_flight(scope, pieces)
             if rows:
                 end = min(end, clock.floor(clock.earliest(rows[0].cursor)))
                 held_by = self._holders(table, relation, rows, others)
@@ -169,13 +201,13 @@ class MySQLSource:
             self._relations[table.key] = relation
             if relation.is_view:
                 return (EVERY_KEY,)
-            where = where_clause(_interval(session, relation, options.cursor, interval))
-            rows = session.estimated_rows(f"SELECT 1 FROM {relation.quoted}{where[0]}", where[1])
+            taken = _interval(session, relation, options.cursor, interval)
+            rows = relation.estimated_rows(session, taken)
             count = min(
                 options.partitions or min(rows // _ROWS_A_RANGE, _MAX_CHOSEN_RANGES),
                 rows // _MIN_ROWS_A_RANGE,
             )
-            is_asked_for = options.partitions is not None or options.cursor is not None
+            is_asked_for = options.partitions is not None or not table.is_as_of_one_moment
             if count > 1 and not is_asked_for and not self._may_lock(relation):
                 return (EVERY_KEY,)
             # Airflow and its logs see the boundaries, so they must hold no personal data.
@@ -187,10 +219,11 @@ class MySQLSource:
         options = _options(table)
         with self._server.connected() as session:
             relation = self._relation(session, options)
-            if interval.start is not None and not relation.is_indexed(table.cursor_column):
+            is_bounded = interval.start is None or relation.is_indexed(table.cursor_column)
+            if relation.is_view or not is_bounded:
                 return None
-            where = where_clause(_interval(session, relation, options.cursor, interval))
-            return session.estimated_rows(f"SELECT 1 FROM {relation.quoted}{where[0]}", where[1])
+            taken = _interval(session, relation, options.cursor, interval)
+            return relation.estimated_rows(session, taken)
 
     def columns(
         self, table: IngestTable, *, without: frozenset[str] = frozenset()
@@ -213,7 +246,11 @@ class MySQLSource:
         without: frozenset[str] = frozenset(),
         ranges: Sequence[KeyRange] = (EVERY_KEY,),
     ) -> Iterator[Extraction]:
-        """Stream the rows of an interval, as of one moment; see ``Source.extract``."""
+        """Read the rows of an interval; see ``Source.extract``.
+
+        They are read in pieces. Each sees a moment of its own, unless the table is declared to be
+        read as of one moment.
+        """
         options = _options(table)
         with ExitStack() as connections:
             sessions = [connections.enter_context(self._server.connected()) for _ in ranges]
@@ -223,39 +260,55 @@ class MySQLSource:
             columns = relation.columns(without)
             schema = schema_of(columns)
             sieve = Sieve(table, schema, place=str(relation), fix=_FIX)
-            self._see_one_moment(sessions, relation, is_interval=options.cursor is not None)
+            limits = _limits(table, session)
+            if table.is_as_of_one_moment:
+                connections.enter_context(self._one_moment(table, sessions, relation))
             interval_taken = _interval(session, relation, options.cursor, interval)
             if options.cursor and relation.column(options.cursor.column).is_nullable:
                 # A row without a time may have been written since the batch was planned.
-                nulls, zeros, _ = relation.rows_out_of_time(session, options.cursor, None)
+                nulls, zeros, _ = _out_of_time(session, relation, options.cursor, None, limits)
                 _refuse_rows_without_a_time(relation, options.cursor, nulls, zeros)
-            names = ", ".join(column.expression for column in columns)
-            is_counted = _is_counted(table, interval, relation)
-            streams, rows, checksums = [], [], []
+            # To explain a view takes rights on what it reads.
+            rows = 0 if relation.is_view else relation.estimated_rows(session, interval_taken)
+            figures = _figures(table, interval, relation, rows)
+            streams = []
             for session, key_range in zip(sessions, ranges, strict=True):
-                where, arguments = where_clause(
-                    [*interval_taken, *in_range(relation.key, key_range)]
+                limits = Limits(
+                    options.harm, table.key, session, holds_snapshot=table.is_as_of_one_moment
                 )
-                if is_counted:
-                    counter = Counter(session, relation, where, arguments)
-                    rows.append(counter.rows())
-                    if options.verify == "values" or (
-                        options.verify is None and rows[-1] <= _COMPARED_ROWS
-                    ):
-                        checksums.append(counter.checksums(columns))
-                found = session.stream(
-                    f"SELECT {names} FROM {relation.quoted}{where}",
-                    arguments,
-                    schema.types,
-                    _strict(sieve, schema),
+                selection = Selection(
+                    session,
+                    relation,
+                    columns,
+                    schema,
+                    interval_taken,
+                    sieve,
+                    figures,
+                    limits,
+                    is_in_snapshot=table.is_as_of_one_moment,
                 )
-                streams.append(record_batches(found, columns, schema, str(relation), sieve))
+                if not _is_cut(table, relation):
+                    scope = [*interval_taken, *in_range(relation.key, key_range)]
+                    streams.append(replace(selection, scope=scope).streamed())
+                    continue
+                pieces = Pieces.of(
+                    session,
+                    relation,
+                    interval_taken,
+                    limits,
+                    Pace(_FIRST_PIECE_BYTES // (relation.row_bytes or _USUAL_ROW_BYTES), limits),
+                    key_range=key_range,
+                    cursor=_cut_by(table, interval, relation) if key_range == EVERY_KEY else None,
+                )
+                ahead = selection.in_pieces(pieces)
+                connections.callback(ahead.close)
+                streams.append(selection.of(ahead))
             yield Extraction(
                 schema,
                 tuple(streams),
-                sum(rows) if is_counted else None,
-                together(checksums) if checksums and len(checksums) == len(ranges) else None,
+                figures,
                 sieve,
+                expected_rows=rows if figures.is_counted else None,
             )
 
     @contextmanager
@@ -267,7 +320,7 @@ class MySQLSource:
         with self._server.connected() as session:
             relation = self._relation(session, options)
             scope = _interval(session, relation, options.cursor, interval)
-            yield KeyedTable(session, relation, compared, scope)
+            yield KeyedTable(session, relation, compared, _limits(table, session), scope)
 
     @contextmanager
     def rows_of(
@@ -278,42 +331,42 @@ class MySQLSource:
             columns = rows.relation.columns(table.left_out)
             schema = schema_of(columns)
             sieve = Sieve(table, schema, place=str(rows.relation), fix=_FIX)
-            chosen = self._chosen(rows, keys, columns, sieve)
+            selection = Selection(
+                rows.session,
+                rows.relation,
+                columns,
+                schema,
+                (),
+                sieve,
+                SourceFigures(),
+                rows.limits,
+                is_in_snapshot=False,
+            )
+            chosen = selection.of(map(selection.piece, rows.chosen(keys)))
             yield Extraction(schema, (chosen,), sieve=sieve)
 
-    def _chosen(
-        self, rows: KeyedTable, keys: Sequence[Key], columns: Sequence[Column], sieve: Sieve
-    ) -> Iterator[pa.RecordBatch]:
-        schema = schema_of(columns)
-        names = ", ".join(column.expression for column in columns)
-        for conditions in rows.chosen(keys):
-            where, arguments = where_clause(conditions)
-            result = rows.session.stream(
-                f"SELECT {names} FROM {rows.relation.quoted}{where}",
-                arguments,
-                schema.types,
-                _strict(sieve, schema),
-            )
-            yield from record_batches(result, columns, schema, str(rows.relation), sieve)
-
-    def _see_one_moment(
-        self, sessions: Sequence[Session], relation: Relation, *, is_interval: bool
-    ) -> None:
-        """Start a transaction in each session, so that all of them see the same rows.
+    @contextmanager
+    def _one_moment(
+        self, table: IngestTable, sessions: Sequence[Session], relation: Relation
+    ) -> Iterator[None]:
+        """A transaction in each session, so that all of them see the same rows.
 
         Snapshots that are started one after another differ in what was committed in between. So a
         read lock on the table holds writers up for the milliseconds that this takes.
         """
         with ExitStack() as held:
             if len(sessions) > 1:
-                try:
-                    held.enter_context(self._locked(relation))
-                except SourceRefused:
-                    # An interval needs no lock: an edit moves a row into the next interval.
-                    if not is_interval:
-                        raise
+                held.enter_context(self._locked(relation))
             for session in sessions:
-                session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+                session.start_snapshot()
+        began = time.monotonic()
+        yield
+        seconds = time.monotonic() - began
+        if seconds > _LONG_SNAPSHOT_SECONDS:
+            log.warning(
+                "%s was read as of one moment, so MySQL had to keep what changed meanwhile for %s",
+                *(table.key, in_time(seconds)),
+            )
 
     @contextmanager
     def _locked(self, relation: Relation) -> Iterator[None]:
@@ -358,9 +411,26 @@ class MySQLSource:
             return False
 
 
-def _strict(sieve: Sieve, schema: pa.Schema) -> list[int]:
-    """The positions of the columns in which a date that stands for none is a misfit."""
-    return [at for at, name in enumerate(schema.names) if sieve.is_strict(name)]
+def _limits(table: IngestTable, *sessions: Session) -> Limits:
+    """What a table declares, once its server suffers no more than that."""
+    limits = Limits(_options(table).harm, table.key, *sessions)
+    limits.check()
+    limits.wait()
+    return limits
+
+
+def _is_cut(table: IngestTable, relation: Relation) -> bool:
+    """Whether a table is read in pieces."""
+    # Without snapshots, only a single statement sees one moment.
+    sees_enough = relation.is_transactional or not table.is_as_of_one_moment
+    return bool(splittable(relation.key)) and sees_enough
+
+
+def _cut_by(table: IngestTable, interval: Interval, relation: Relation) -> str | None:
+    """The cursor, if its index finds the rows of an interval; None: the primary key has to do."""
+    if interval.start is None or not relation.is_indexed(table.cursor_column):
+        return None
+    return table.cursor_column
 
 
 def _interval(
@@ -368,6 +438,16 @@ def _interval(
 ) -> list[Condition]:
     clock = relation.clock(session, cursor) if cursor else None
     return relation.interval(cursor, clock, interval)
+
+
+def _figures(
+    table: IngestTable, interval: Interval, relation: Relation, rows: int
+) -> SourceFigures:
+    """What the server computes of the rows that are read, which are about so many."""
+    verify = table.options.verify
+    is_counted = _is_counted(table, interval, relation)
+    is_compared = verify == "values" or (verify is None and rows <= _COMPARED_ROWS)
+    return SourceFigures(is_counted=is_counted, is_compared=is_counted and is_compared)
 
 
 def _is_counted(table: IngestTable, interval: Interval, relation: Relation) -> bool:
@@ -399,12 +479,29 @@ def _settle(session: Session) -> timedelta:
     return timedelta(seconds=int(str(seconds))) + _SETTLE_BEYOND_LOCKS
 
 
+def _out_of_time(
+    session: Session, relation: Relation, cursor: Cursor, now: datetime | None, limits: Limits
+) -> tuple[int, int, int]:
+    """Count the rows that are in no interval; see ``Relation.rows_out_of_time``."""
+    if relation.is_indexed(cursor.column):
+        return relation.rows_out_of_time(session, cursor, now)
+    pieces = Pieces.of(session, relation, (), limits, Pace(_FIRST_KEYS, limits))
+    counts = pieces.each(partial(relation.rows_out_of_time, session, cursor, now))
+    nulls, zeros, future = (sum(kind) for kind in zip(*counts, strict=True))
+    return nulls, zeros, future
+
+
 def _rows_out_of_time(
-    session: Session, relation: Relation, cursor: Cursor, clock: CursorClock, now: datetime
+    session: Session,
+    relation: Relation,
+    cursor: Cursor,
+    clock: CursorClock,
+    now: datetime,
+    limits: Limits,
 ) -> tuple[str, ...]:
     """Refuse rows without a time; returns a warning if there are rows of the future."""
     _, shown = clock.bounds(Interval(None, now))
-    nulls, zeros, future = relation.rows_out_of_time(session, cursor, shown)
+    nulls, zeros, future = _out_of_time(session, relation, cursor, shown, limits)
     _refuse_rows_without_a_time(relation, cursor, nulls, zeros)
     if not future:
         return ()
