@@ -546,10 +546,10 @@ def _described(
         else:
             without = " without a precision" if data_type == "numeric" else ""
             raise SchemaConflict(
-                f"{schema}.{identifier}.{name} is of the type {data_type}{without}, which Millrace "
-                "does not read.",
-                fix="In a model, cast it to another, such as decimal(18, 2) or varchar. A raw table "
-                "is Millrace's to make: rename this one out of the way.",
+                f"{schema}.{identifier}.{name} is of the type {data_type}{without}, which "
+                "Millrace does not read.",
+                fix="In a model, cast it to another, such as decimal(18, 2) or varchar. A raw "
+                "table is Millrace's to make: rename this one out of the way.",
             )
     return described
 
