@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
-from millrace.checksums.figures import SourceFigures
 from millrace.connections import Connection
 from millrace.keyed_rows import KeyedRows
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from millrace.bad_values import Sieve
     from millrace.checksums.digests import Compared, Key
+    from millrace.checksums.figures import SourceFigures
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Extraction:
 
     schema: pa.Schema
     streams: tuple[Iterator[pa.RecordBatch], ...]
-    figures: SourceFigures = field(default_factory=SourceFigures)
+    figures: SourceFigures
     sieve: Sieve | None = None
     expected_rows: int | None = None
 

@@ -343,7 +343,7 @@ class MySQLSource:
                 is_in_snapshot=False,
             )
             chosen = selection.of(map(selection.piece, rows.chosen(keys)))
-            yield Extraction(schema, (chosen,), sieve=sieve)
+            yield Extraction(schema, (chosen,), selection.figures, sieve)
 
     @contextmanager
     def _one_moment(
