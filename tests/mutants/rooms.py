@@ -1,0 +1,107 @@
+"""The parts of the framework that are mutated, each with the tests that should notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+INGESTION = ROOT / "ingestion"
+
+# The same tests on a second server would take twice as long and notice little more.
+ONE_SERVER = ("-k", "not [mysql")
+
+
+@dataclass(frozen=True)
+class Room:
+    """Modules and their tests.
+
+    Attributes:
+        files: Globs below ``millrace/``.
+        tests: Files of tests, classes and functions in them, as pytest takes them.
+    """
+
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    def modules(self) -> Iterator[Path]:
+        """The modules that are mutated, relative to ``ingestion/``."""
+        for pattern in self.files:
+            for file in sorted((INGESTION / "millrace").glob(pattern)):
+                yield file.relative_to(INGESTION)
+
+
+def _tests(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/millrace/test_{name}" for name in names)
+
+
+ROOMS = {
+    "landing": Room(
+        ("landing/*.py", "manifest.py"),
+        _tests("landing.py", "bad_values.py"),
+    ),
+    "warehouses": Room(
+        ("warehouses/*.py", "warehouses/duckdb/*.py"),
+        _tests(
+            "warehouses.py::TestDuckDB",
+            "duckdb.py",
+            "evolution.py",
+            "checksums.py",
+            "drift.py",
+            "quarantine.py",
+        ),
+    ),
+    "redshift": Room(
+        ("warehouses/redshift/*.py",),
+        _tests("warehouses.py::TestRedshift", "redshift.py", "redshift_tables.py"),
+    ),
+    "mysql": Room(
+        ("sources/base.py", "sources/mysql/*.py"),
+        _tests(
+            "sources.py::TestMySQL",
+            "mysql.py",
+            "mysql_client.py",
+            "mysql_limits.py",
+            "mysql_ranges.py",
+            "mysql_sessions.py",
+            "closed_intervals.py",
+            "no_holes.py",
+            "deletes.py",
+        ),
+    ),
+    "sheets": Room(
+        (
+            "sources/google_sheets/*.py",
+            *(f"google_sheets/{name}.py" for name in ("client", "column", "headings", "rows")),
+            "google_sheets/to_columns.py",
+        ),
+        _tests(
+            "google_sheets.py",
+            "google_sheets_source.py",
+            "headings.py",
+            "sheet_rows.py",
+            "sheet_values.py",
+            "sources.py::TestGoogleSheets",
+        ),
+    ),
+    "publishing": Room(
+        (
+            "destinations/*.py",
+            "destinations/google_sheets/*.py",
+            *(f"google_sheets/{name}.py" for name in ("note", "tab", "to_cells")),
+        ),
+        _tests(
+            "publish.py",
+            "publish_beside_people.py",
+            "publish_pipeline.py",
+            "sheet_cells.py",
+            "sheet_note.py",
+            "why.py",
+        ),
+    ),
+    "pipeline": Room(
+        ("pipeline.py", "batch.py"),
+        _tests("batch.py", "bad_input.py", "cli.py", "drift.py", "no_holes.py", "quarantine.py"),
+    ),
+}
