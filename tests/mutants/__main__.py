@@ -1,4 +1,4 @@
-"""Mutation tests: ``python -m tests.mutants run|show|table``; ``make mutants`` runs them.
+"""Mutation tests: ``python -m tests.mutants run|control|show|table``; ``make mutants`` runs them.
 
 They change one thing in one function at a time, and see whether a test of its room notices.
 Which were tried, and how they ended, is kept in ``record.csv``, and a run goes on from there.
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from tests.mutants import record, workshop
 from tests.mutants.generation import mutants_of
 from tests.mutants.mutants import Mutant, in_order
+from tests.mutants.plugin import CONTROL
 from tests.mutants.rooms import ROOMS
-from tests.services import shared_services
 
 
 def main() -> None:
@@ -23,6 +23,8 @@ def main() -> None:
     arguments = _parser().parse_args()
     if arguments.command == "run":
         _run(arguments.room or list(ROOMS), arguments.n, arguments.seed, arguments.again)
+    elif arguments.command == "control":
+        _control(arguments.room or list(ROOMS))
     elif arguments.command == "show":
         _show(arguments.room, arguments.again)
     else:
@@ -38,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-n", type=int, default=30, help="how many of each room; default: 30")
     run.add_argument("--seed", type=int, default=1, help="which come first; default: 1")
     run.add_argument("--again", choices=record.VERDICTS, help="instead, those that ended like this")
+    control = commands.add_parser("control", help="see that no test fails without a mutation")
+    control.add_argument("room", nargs="*", type=_room, help="default: every room")
     show = commands.add_parser("show", help="show what the mutants change that no test noticed")
     show.add_argument("room", nargs="*", type=_room, help="default: every room")
     show.add_argument("--again", action="store_true", help="those too that were judged already")
@@ -52,7 +56,7 @@ def _room(name: str) -> str:
 
 
 def _run(rooms: Sequence[str], count: int, seed: int, again: str | None) -> None:
-    with shared_services(workshop.SERVICES) as services:
+    with workshop.services() as environment:
         for room in rooms:
             mutants = mutants_of(ROOMS[room])
             entries = record.of_this_code(record.read(), room, mutants)
@@ -61,12 +65,25 @@ def _run(rooms: Sequence[str], count: int, seed: int, again: str | None) -> None
                 continue
             began = time.monotonic()
             try:
-                workshop.try_out(room, [mutant.name for mutant in chosen], services)
+                workshop.try_out(room, [mutant.name for mutant in chosen], environment)
             finally:
                 ended = workshop.verdicts(room)
                 record.write(record.with_verdicts(entries, room, chosen, ended))
             took = time.monotonic() - began
             _say(f"{room}: {len(chosen)} mutants in {took:.0f} s, {took / len(chosen):.1f} s each")
+
+
+def _control(rooms: Sequence[str]) -> None:
+    """Try a mutant of each function, turned off: whatever fails then is no mutant's doing."""
+    with workshop.services() as environment:
+        for room in rooms:
+            first = [m.name for m in mutants_of(ROOMS[room]) if m.name.endswith("__mutmut_1")]
+            workshop.try_out(room, first, environment | {CONTROL: "1"})
+            ended = workshop.verdicts(room)
+            passed = (record.SURVIVED, record.NOT_COVERED)
+            failed = [name for name in first if ended.get(name) not in passed]
+            if failed:
+                sys.exit(f"{room}: tests fail without a mutation: {', '.join(failed)}")
 
 
 def _chosen(

@@ -4,50 +4,61 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-from mutmut.stats import status_by_exit_code
 
 from tests.mutants.record import KILLED, NOT_COVERED, SURVIVED, TIMED_OUT
 from tests.mutants.rooms import INGESTION, ONE_SERVER, ROOMS, ROOT
+from tests.services import shared_services
 
 WORKSHOP = ROOT / ".sandbox" / "mutants"
-SERVICES = WORKSHOP / "services"
 MUTMUT = Path(sys.executable).with_name("mutmut")
 
-# mutmut's words. A mutant that breaks the collection of the tests interrupts pytest.
+# How the process of a mutant ended; whatever is not here is a failure of a test, or a crash.
 _VERDICTS = {
-    "killed": KILLED,
-    "check was interrupted by user": KILLED,
-    "segfault": KILLED,
-    "timeout": TIMED_OUT,
-    "survived": SURVIVED,
-    "no tests": NOT_COVERED,
+    0: SURVIVED,
+    33: NOT_COVERED,
+    -signal.SIGXCPU: TIMED_OUT,
+    -signal.SIGKILL: TIMED_OUT,
 }
+_MUTMUT_FAILED = 255
 
 
-def try_out(room: str, mutants: Sequence[str], services: Mapping[str, str]) -> None:
+@contextmanager
+def services() -> Iterator[dict[str, str]]:
+    """Run the services for a block; gives the environment variables for ``try_out``."""
+    with TemporaryDirectory(prefix="millrace-mutants-") as folder:
+        # Outside of the repository, because some tests look for a project around them.
+        options = {"PYTEST_ADDOPTS": f"--basetemp={folder}/tests"}
+        with shared_services(Path(folder) / "services") as found:
+            yield found | options
+
+
+def try_out(room: str, mutants: Sequence[str], environment: Mapping[str, str]) -> None:
     """Run the tests of each mutant, one mutant at a time.
 
     Args:
         room: The room's name.
         mutants: Their names.
-        services: The environment variables by which the tests find the services.
+        environment: The environment variables by which the tests find the services.
 
     Raises:
         subprocess.CalledProcessError: mutmut failed, for example because a test fails without
             any mutation; it said so.
     """
-    folder = prepared(room)
+    folder = _prepared(room)
+    _forget(folder, mutants)
     subprocess.run(
         [MUTMUT, "run", "--max-children", "1", *mutants],
         cwd=folder,
-        env={**os.environ, **services},
+        env={**os.environ, **environment},
         check=True,
     )
 
@@ -67,14 +78,26 @@ def difference(room: str, mutant: str) -> str:
 def verdicts(room: str) -> dict[str, str]:
     """How each mutant of the room ended that was tried in this folder."""
     return {
-        name: _VERDICTS[status_by_exit_code[code]]
-        for file in (WORKSHOP / room / "mutants").rglob("*.py.meta")
+        name: _VERDICTS.get(code, KILLED)
+        for file in _results(WORKSHOP / room)
         for name, code in json.loads(file.read_text())["exit_code_by_key"].items()
-        if code is not None
+        if code not in (None, _MUTMUT_FAILED)
     }
 
 
-def prepared(room: str) -> Path:
+def _forget(folder: Path, mutants: Sequence[str]) -> None:
+    """Forget how these ended, so that one which is not reached now is not taken for tried."""
+    for file in _results(folder):
+        known = json.loads(file.read_text())
+        known["exit_code_by_key"] |= dict.fromkeys(known["exit_code_by_key"].keys() & {*mutants})
+        file.write_text(json.dumps(known))
+
+
+def _results(folder: Path) -> list[Path]:
+    return list((folder / "mutants").rglob("*.py.meta"))
+
+
+def _prepared(room: str) -> Path:
     """The folder of a room: links to the code and the tests, and mutmut's settings."""
     folder = WORKSHOP / room
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,49 @@
+"""A plugin of pytest for the runs of mutmut."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+
+import pytest
+from mutmut.mutation.trampoline import set_mutant_under_test
+
+CONTROL = "MILLRACE_MUTANTS_CONTROL"
+"""The environment variable that turns every mutant off: then no test may fail."""
+
+_ACTIVE = "MUTANT_UNDER_TEST"
+_TIMES = "mutmut-stats.json"
+
+
+def pytest_configure() -> None:
+    """Make the process of a mutant like one in which tests run without mutmut."""
+    if "__mutmut_" not in os.environ.get(_ACTIVE, ""):
+        return
+    if CONTROL in os.environ:
+        set_mutant_under_test("")
+    # mutmut's own handlers came with the fork: Ctrl-C would be ignored, SIGTERM a success.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the quickest tests of the quickest files first, for the first failure ends it.
+
+    mutmut hands the tests over in no order, and keeps how long each took without a mutation.
+    """
+    file = config.rootpath / _TIMES
+    if not file.exists():
+        return
+    times = json.loads(file.read_text())["duration_by_test"]
+    totals: Counter[str] = Counter()
+    for item in items:
+        totals[_file(item)] += times.get(item.nodeid, 0)
+    items.sort(key=lambda item: (totals[_file(item)], _file(item), times.get(item.nodeid, 0)))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
