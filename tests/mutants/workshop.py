@@ -34,11 +34,13 @@ _MUTMUT_FAILED = 255
 @contextmanager
 def services() -> Iterator[dict[str, str]]:
     """Run the services for a block; gives the environment variables for ``try_out``."""
-    with TemporaryDirectory(prefix="millrace-mutants-") as folder:
-        # Outside of the repository, because some tests look for a project around them.
-        options = {"PYTEST_ADDOPTS": f"--basetemp={folder}/tests"}
-        with shared_services(Path(folder) / "services") as found:
-            yield found | options
+    # Outside of the repository, because some tests look for a project around them. A mutant that is
+    # killed may leave a disk mounted in its folder.
+    with (
+        TemporaryDirectory(prefix="millrace-mutants-", ignore_cleanup_errors=True) as folder,
+        shared_services(Path(folder) / "services") as found,
+    ):
+        yield found | {"PYTEST_DEBUG_TEMPROOT": folder}
 
 
 def try_out(room: str, mutants: Sequence[str], environment: Mapping[str, str]) -> None:
