@@ -18,6 +18,7 @@ import pytest
 from obstore.store import S3Store
 
 from millrace.batch import Batch, Interval
+from millrace.checksums.columns import Checksum
 from millrace.connections import Connection
 from millrace.errors import (
     ConnectionNotFound,
@@ -166,6 +167,36 @@ def test_what_workers_land_is_one_attempt_once_it_is_merged(landing, tmp_path):
     assert merged.rows == 10_000
     assert merged.parts == shares[0].parts + shares[2].parts
     assert merged.extracted_at == shares[0].extracted_at
+
+
+def test_a_merge_is_as_old_and_as_little_verified_as_the_least_of_its_shares(landing):
+    batches = batches_of(ROWS)
+
+    def share(rows, crc32=None, counted=True):
+        return landing.write(
+            BATCH,
+            ROWS.schema,
+            rows,
+            attempt=attempt,
+            expected_rows=4_000 if counted else None,
+            checksums=lambda: None if crc32 is None else {"id": Checksum(5_000, crc32)},
+        )
+
+    attempt = landing.new_attempt(BATCH)
+    shares = [share(batches[:5], 7), share(batches[5:], 8)]
+    merged = landing.merge(attempt, list(reversed(shares)))
+    assert merged.extracted_at == shares[0].extracted_at
+    assert merged.is_counted is True
+    assert merged.checksums == {"id": Checksum(10_000, 15)}
+    assert landing.read_manifest(merged.url) == merged
+
+    attempt = landing.new_attempt(BATCH)
+    merged = landing.merge(attempt, [share(batches[:5], 7), share(batches[5:])])
+    assert (merged.is_counted, merged.checksums) == (True, None)
+
+    attempt = landing.new_attempt(BATCH)
+    merged = landing.merge(attempt, [share(batches[:5]), share(batches[5:], counted=False)])
+    assert (merged.is_counted, merged.checksums) == (False, None)
 
 
 def test_workers_that_saw_different_columns_are_not_merged(landing, tmp_path):
