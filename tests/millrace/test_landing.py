@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import obstore
 import pyarrow as pa
@@ -549,14 +550,19 @@ BEGUN = b"<InitiateMultipartUploadResult><UploadId>a403</UploadId></InitiateMult
 
 
 @contextmanager
-def aws_that_answers(answer):
-    """Run a server in place of AWS's; gives its port."""
+def aws_that_answers(answer, asked=None):
+    """Run a server in place of AWS's; gives its port.
+
+    The headers and the body of each request are added to the list ``asked``.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self):
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            question = self.rfile.read(int(self.headers.get("content-length") or 0))
+            if asked is not None:
+                asked.append((self.headers, question.decode()))
             status, body = answer.status, f"<Error><Code>{answer.code}</Code></Error>".encode()
             if self.command == "POST" and "uploads" in self.path:
                 status, body = 200, BEGUN
@@ -684,6 +690,22 @@ def test_without_an_endpoint_it_is_amazons_own(url, extra):
     assert store.config["region"] == extra.get("region_name", "us-east-1")
 
 
+@pytest.mark.parametrize("token", [None, "of an hour"])
+def test_keys_sign_with_their_session_token(token):
+    asked = []
+    with aws_that_answers(Answer(403, "AccessDenied"), asked) as port:
+        extra = {"endpoint_url": f"http://{LOOPBACK}:{port}", "region_name": "eu-west-3"}
+        extra |= {"aws_session_token": token} if token else {}
+        landing = Landing(
+            "s3://bucket", Connection("aws_landing", "aws", login="k", password="s", extra=extra)
+        )
+        with pytest.raises(LandingRefused):
+            landing.check()
+    [(headers, _), *_] = asked
+    assert headers["x-amz-security-token"] == token
+    assert re.search(r"Credential=k/\d+/eu-west-3/s3/", headers["authorization"])
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -707,6 +729,39 @@ def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatc
             Landing("s3://bucket", connection).check()
     assert type(caught.value) is kind
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "of_machine", "region"),
+    [
+        ({}, None, "us-east-1"),
+        ({}, "eu-south-1", "eu-south-1"),
+        ({"region_name": "eu-west-3"}, "eu-south-1", "eu-west-3"),
+        ({"external_id": "of our partner"}, None, "us-east-1"),
+        ({"aws_session_token": "of an hour"}, None, "us-east-1"),
+    ],
+)
+def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_machine, region):
+    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    if of_machine:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", of_machine)
+    asked = []
+    extra = {"role_arn": "arn:aws:iam::123456789012:role/landing", **declared}
+    connection = Connection("aws_landing", "aws", login="k", password="s3cret", extra=extra)
+    with aws_that_answers(Answer(403, "AccessDenied"), asked) as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://{LOOPBACK}:{port}")
+        landing = Landing("s3://bucket", connection)
+        with pytest.raises(LandingRefused):
+            landing.check()
+    [(headers, body), *_] = asked
+    question = parse_qs(body)
+    assert question["RoleArn"] == [extra["role_arn"]]
+    assert question["RoleSessionName"] == ["millrace"]
+    assert question.get("ExternalId", [None]) == [declared.get("external_id")]
+    assert re.search(rf"Credential=k/\d+/{region}/sts/", headers["authorization"])
+    assert headers["x-amz-security-token"] == declared.get("aws_session_token")
+    assert landing._store.config["region"] == region
 
 
 # A connection to S3 that is slow, or dead.

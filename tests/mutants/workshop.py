@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.mutants.record import KILLED, NOT_COVERED, SURVIVED, TIMED_OUT
-from tests.mutants.rooms import INGESTION, ONE_SERVER, ROOMS, ROOT
+from tests.mutants.rooms import INGESTION, ROOMS, ROOT, SELECTION
 from tests.services import shared_services
 
 WORKSHOP = ROOT / ".sandbox" / "mutants"
@@ -123,7 +123,7 @@ def _settings(room: str) -> Iterator[str]:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     chosen = {
         "only_mutate": [str(module) for module in ROOMS[room].modules()],
-        "pytest_add_cli_args_test_selection": [*ROOMS[room].tests, *ONE_SERVER],
+        "pytest_add_cli_args_test_selection": [*ROOMS[room].tests, *SELECTION],
     }
     yield from _toml("tool.mutmut", declared["mutmut"] | chosen)
     yield from _toml("tool.pytest.ini_options", declared["pytest"]["ini_options"])
