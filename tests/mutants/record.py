@@ -17,14 +17,16 @@ FILE = Path(__file__).with_name("record.csv")
 KILLED, TIMED_OUT, SURVIVED, NOT_COVERED = "killed", "timed out", "survived", "not covered"
 VERDICTS = (KILLED, TIMED_OUT, SURVIVED, NOT_COVERED)
 
-# What may be judged of a mutant that was not killed. The first three are no fault of the tests.
-EQUIVALENT, TEXT, TUNING, HOLE = "equivalent", "text", "tuning", "hole"
+# What may be judged of a mutant that was not killed. All but the last are no fault of the tests.
+EQUIVALENT, TEXT, TUNING, TYPED, HOLE = "equivalent", "text", "tuning", "typed", "hole"
 KINDS = {
     EQUIVALENT: "nothing that can be observed differs",
     TEXT: "only the words of a message or a log line differ",
     TUNING: "only speed, memory, or how long something waits differs",
+    TYPED: "mypy refuses it",
     HOLE: "a test is missing",
 }
+_NO_FAULTS = (EQUIVALENT, TEXT, TUNING, TYPED)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Entry:
     @property
     def counts(self) -> bool:
         """Whether a test should notice."""
-        return self.is_killed or self.kind not in (EQUIVALENT, TEXT, TUNING)
+        return self.is_killed or self.kind not in _NO_FAULTS
 
 
 def read(file: Path = FILE) -> list[Entry]:
@@ -112,7 +114,7 @@ def table(entries: Sequence[Entry], existing: Mapping[str, int]) -> str:
         entries: What was tried.
         existing: How many mutants each room has.
     """
-    head = ["room", "mutants", "tried", *VERDICTS, EQUIVALENT, TEXT, TUNING, "killed of the rest"]
+    head = ["room", "mutants", "tried", *VERDICTS, *_NO_FAULTS, "killed of the rest"]
     rows = [head, ["---"] * len(head)]
     for room, count in existing.items():
         rows.append([room, f"{count:,}", *_figures([e for e in entries if e.room == room])])
@@ -128,6 +130,6 @@ def _figures(entries: Sequence[Entry]) -> list[str]:
     return [
         f"{len(entries):,}",
         *(f"{verdicts[verdict]:,}" for verdict in VERDICTS),
-        *(f"{kinds[kind]:,}" for kind in (EQUIVALENT, TEXT, TUNING)),
+        *(f"{kinds[kind]:,}" for kind in _NO_FAULTS),
         f"{killed / len(counted):.0%}" if counted else "–",
     ]

@@ -89,7 +89,7 @@ def test_only_judged_mutants_are_left_out_of_the_figure() -> None:
         entry(MUTANTS[4], NOT_COVERED, kind=HOLE),
     ]
     _, _, landing, total = record.table(entries, {"landing": 87}).splitlines()
-    assert landing == "| landing | 87 | 5 | 1 | 1 | 2 | 1 | 0 | 1 | 0 | 50% |"
+    assert landing == "| landing | 87 | 5 | 1 | 1 | 2 | 1 | 0 | 1 | 0 | 0 | 50% |"
     assert total == landing.replace("landing", "all")
 
 
