@@ -67,6 +67,8 @@ def _run(rooms: Sequence[str], count: int, seed: int, again: str | None) -> None
             try:
                 workshop.try_out(room, [mutant.name for mutant in chosen], environment)
             finally:
+                # Read anew: somebody may have judged survivors meanwhile.
+                entries = record.of_this_code(record.read(), room, mutants)
                 ended = workshop.verdicts(room)
                 record.write(record.with_verdicts(entries, room, chosen, ended))
             took = time.monotonic() - began
