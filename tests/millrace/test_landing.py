@@ -33,6 +33,7 @@ from millrace.errors import (
     SettingError,
 )
 from millrace.landing.landing import Landing
+from millrace.landing.roles import open_provider
 from millrace.manifest import Manifest
 from millrace.testing import aside, batches_of
 from redshift_standin.ports import LOOPBACK, free_port
@@ -762,6 +763,11 @@ def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_ma
     assert re.search(rf"Credential=k/\d+/{region}/sts/", headers["authorization"])
     assert headers["x-amz-security-token"] == declared.get("aws_session_token")
     assert landing._store.config["region"] == region
+    # AWS would compare the signature.
+    provider, *_ = open_provider("k", "s3cret", extra, "us-east-1")
+    used = provider.session.get_credentials().get_frozen_credentials()
+    token = declared.get("aws_session_token")
+    assert (used.access_key, used.secret_key, used.token) == ("k", "s3cret", token)
 
 
 # A connection to S3 that is slow, or dead.
