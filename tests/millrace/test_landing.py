@@ -104,6 +104,26 @@ def test_every_attempt_has_a_prefix_of_its_own(landing):
     assert landing.read_manifest(first.url) == first
 
 
+@pytest.fixture
+def far_east(monkeypatch):
+    """A machine whose clock shows the time of Tokyo."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
+def test_an_attempt_is_named_and_dated_in_utc(landing):
+    before = datetime.now(UTC).replace(microsecond=0)
+    manifest = landing.write(BATCH, ROWS.schema, [])
+    token = manifest.url.split("/")[-2]
+    named = datetime.strptime(token.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    assert before <= named <= datetime.now(UTC)
+    assert before <= manifest.extracted_at <= datetime.now(UTC)
+
+
 def test_a_source_that_breaks_off_leaves_no_part_and_no_manifest(landing, tmp_path):
     def breaking():
         yield from batches_of(ROWS)
