@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,8 +109,12 @@ def _prepared(room: str) -> Path:
         link = folder / name
         if not link.exists():
             link.symlink_to(target)
-    (folder / "pyproject.toml").write_text("\n".join(_settings(room)))
-    # mutmut does not replace what it has copied once.
+    settings, wanted = folder / "pyproject.toml", "\n".join(_settings(room))
+    if not settings.exists() or settings.read_text() != wanted:
+        # mutmut takes a module that it has only copied before for one that it has mutated.
+        shutil.rmtree(folder / "mutants", ignore_errors=True)
+        settings.write_text(wanted)
+    # Nor does it replace what is no Python and was copied once.
     for compiled in (folder / "mutants" / "millrace").rglob("*.so"):
         compiled.unlink()
     return folder
