@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import obstore
@@ -713,7 +713,7 @@ def test_without_an_endpoint_it_is_amazons_own(url, extra):
 
 @pytest.mark.parametrize("token", [None, "of an hour"])
 def test_keys_sign_with_their_session_token(token):
-    asked = []
+    asked: list[tuple[Any, str]] = []
     with aws_that_answers(Answer(403, "AccessDenied"), asked) as port:
         extra = {"endpoint_url": f"http://{LOOPBACK}:{port}", "region_name": "eu-west-3"}
         extra |= {"aws_session_token": token} if token else {}
@@ -767,7 +767,7 @@ def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_ma
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     if of_machine:
         monkeypatch.setenv("AWS_DEFAULT_REGION", of_machine)
-    asked = []
+    asked: list[tuple[Any, str]] = []
     extra = {"role_arn": "arn:aws:iam::123456789012:role/landing", **declared}
     connection = Connection("aws_landing", "aws", login="k", password="s3cret", extra=extra)
     with aws_that_answers(Answer(403, "AccessDenied"), asked) as port:
@@ -782,6 +782,7 @@ def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_ma
     assert question.get("ExternalId", [None]) == [declared.get("external_id")]
     assert re.search(rf"Credential=k/\d+/{region}/sts/", headers["authorization"])
     assert headers["x-amz-security-token"] == declared.get("aws_session_token")
+    assert isinstance(landing._store, S3Store)
     assert landing._store.config["region"] == region
     # AWS would compare the signature.
     provider, *_ = open_provider("k", "s3cret", extra, "us-east-1")
