@@ -20,13 +20,14 @@ _JUST_NOW_SECONDS = 120
 _FEW = 10
 
 
-def pytest_configure() -> None:
-    """Make the process of a mutant like one in which tests run without mutmut."""
-    if "__mutmut_" not in os.environ.get(_ACTIVE, ""):
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests run as they do without mutmut."""
+    if config.option.collectonly:
+        # The fork server, whose handlers are mutmut's.
         return
-    if CONTROL in os.environ:
+    if CONTROL in os.environ and "__mutmut_" in os.environ.get(_ACTIVE, ""):
         set_mutant_under_test("")
-    # mutmut's own handlers came with the fork: Ctrl-C would be ignored, SIGTERM a success.
+    # In what it has forked, Ctrl-C would be ignored, and SIGTERM would be a success.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
