@@ -18,15 +18,15 @@ KILLED, TIMED_OUT, SURVIVED, NOT_COVERED = "killed", "timed out", "survived", "n
 VERDICTS = (KILLED, TIMED_OUT, SURVIVED, NOT_COVERED)
 
 # What may be judged of a mutant that was not killed. All but the last are no fault of the tests.
-EQUIVALENT, TEXT, TUNING, TYPED, HOLE = "equivalent", "text", "tuning", "typed", "hole"
+EQUIVALENT, TEXT, TUNING, CHECKED, HOLE = "equivalent", "text", "tuning", "checked", "hole"
 KINDS = {
     EQUIVALENT: "nothing that can be observed differs",
     TEXT: "only the words of a message or a log line differ",
     TUNING: "only speed, memory, or how long something waits differs",
-    TYPED: "mypy refuses it",
+    CHECKED: "`make check` refuses it: mypy or ruff",
     HOLE: "a test is missing",
 }
-_NO_FAULTS = (EQUIVALENT, TEXT, TUNING, TYPED)
+_NO_FAULTS = (EQUIVALENT, TEXT, TUNING, CHECKED)
 
 
 @dataclass(frozen=True)
