@@ -69,11 +69,13 @@ def read(file: Path = FILE) -> list[Entry]:
 
 
 def write(entries: Iterable[Entry], file: Path = FILE) -> None:
-    """Replace the record."""
-    with file.open("w", newline="") as lines:
+    """Replace the record, at once: who reads it meanwhile gets the old one or the new one."""
+    draft = file.with_suffix(".new")
+    with draft.open("w", newline="") as lines:
         rows = csv.writer(lines, lineterminator="\n")
         rows.writerow(field.name for field in fields(Entry))
         rows.writerows(astuple(entry) for entry in sorted(entries, key=_place))
+    draft.replace(file)
 
 
 def _place(entry: Entry) -> tuple[str, str, int]:
