@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-standins test-fast faults check format docs bench clean
+.PHONY: help setup demo up down status test test-e2e test-standins test-fast faults mutants check format docs bench clean
 
 # Let Python keep bytecode: scripts/setup and the first import compile it once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -53,6 +53,11 @@ test-fast: setup ## run the tests that start neither Airflow nor a service
 faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file
 	@scripts/setup redshift mysql
 	@FAULTS_N=$(or $(N),100) FAULTS_SEED=$(SEED) FAULTS_RECORD=$(RECORD) $(PYTEST) -n 2 tests/faults
+
+mutants: ## change N=30 things a room, see that a test notices; ROOM=landing, AGAIN=survived, SEED=1
+	@scripts/setup redshift mutants
+	@$(PYTHON) -m tests.mutants run $(ROOM) -n $(or $(N),30) --seed $(or $(SEED),1) \
+		$(if $(AGAIN),--again "$(AGAIN)")
 
 check: ## check style, types, SQL, declarations
 	@scripts/setup redshift

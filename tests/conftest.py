@@ -21,6 +21,7 @@ from millrace_sandbox.paths import SandboxPaths
 from redshift_standin import RedshiftServer
 from redshift_standin.s3 import S3Server
 from sheets_standin import GoogleSheetsServer
+from tests import services
 from tests.forked import run_dbt
 
 if TYPE_CHECKING:
@@ -72,18 +73,14 @@ def forked_dbt() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sandbox_paths(tmp_path_factory: pytest.TempPathFactory) -> SandboxPaths:
-    return SandboxPaths(tmp_path_factory.mktemp("sandbox"))
+    return SandboxPaths(services.shared_folder() or tmp_path_factory.mktemp("sandbox"))
 
 
 @pytest.fixture(scope="session")
 def mariadb(sandbox_paths: SandboxPaths) -> Iterator[MariaDB]:
     """A running MariaDB; its address and accounts are `mariadb.server`."""
-    server = MariaDB(sandbox_paths, port=0)
-    try:
-        server.start()
+    with services.running(services.mariadb(sandbox_paths)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +135,7 @@ def _prepared(uri: str) -> MySQLServer:
 @pytest.fixture(scope="session")
 def s3_server(sandbox_paths: SandboxPaths) -> Iterator[S3Server]:
     """A running S3 server; its address and keys are `s3_server.endpoint`."""
-    with S3Server(sandbox_paths.s3, port=0) as server:
+    with services.running(services.s3(sandbox_paths)) as server:
         yield server
 
 
@@ -173,16 +170,12 @@ def bucket(s3_server: S3Server) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redshift(sandbox_paths: SandboxPaths, s3_server: S3Server) -> Iterator[RedshiftServer]:
     """A running stand-in; its address and account are `redshift.endpoint`."""
-    with RedshiftServer(sandbox_paths.root / "redshift", s3_server.endpoint) as server:
+    with services.running(services.redshift(sandbox_paths)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def google_sheets(sandbox_paths: SandboxPaths) -> Iterator[GoogleSheetsServer]:
     """A running stand-in for the Google Sheets API."""
-    server = GoogleSheetsServer(sandbox_paths.root / "google_sheets")
-    try:
-        server.start()
+    with services.running(services.google_sheets(sandbox_paths)) as server:
         yield server
-    finally:
-        server.stop()

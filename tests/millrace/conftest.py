@@ -34,6 +34,7 @@ from millrace.testing import Place, comparable, declared
 from millrace.warehouses.expressions import quote
 from millrace_sandbox.mysql import MySQLServer
 from sheets_standin import GoogleSheetsServer
+from tests import services
 from tests.millrace.sheets import Workbook
 
 ROOT = Path(__file__).parents[2]
@@ -135,11 +136,17 @@ class Database:
 
 @cache
 def _make_numbers(server: MySQLServer) -> None:
-    """Make a table of the numbers to a million, which MariaDB has built in and MySQL has not."""
+    """Make a table of the numbers to a million, which MariaDB has built in and MySQL has not.
+
+    A server that runs on after the tests keeps it.
+    """
     with server.admin_cursor() as cursor:
         cursor.execute("CREATE DATABASE IF NOT EXISTS numbers")
-        cursor.execute("DROP TABLE IF EXISTS numbers.numbers")
-        cursor.execute("CREATE TABLE numbers.numbers (seq INT PRIMARY KEY)")
+        cursor.execute("CREATE TABLE IF NOT EXISTS numbers.numbers (seq INT PRIMARY KEY)")
+        cursor.execute("SELECT MAX(seq) FROM numbers.numbers")
+        if cursor.fetchone() == (2**20,):
+            return
+        cursor.execute("TRUNCATE numbers.numbers")
         cursor.execute("INSERT INTO numbers.numbers VALUES (1)")
         for power in range(20):
             cursor.execute(
@@ -217,14 +224,20 @@ CLEARED = (
 @pytest.fixture(scope="session")
 def parsed_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small dbt project and its manifest: parsed once, since that takes seconds."""
-    root = tmp_path_factory.mktemp("project")
-    shutil.copy(ROOT / "profiles.yml", root)
+    shared = services.shared_folder()
+    root = shared / "project" if shared else tmp_path_factory.mktemp("project")
+    if not (root / "dbt_project" / "target" / "manifest.json").exists():
+        _parse_project(root)
+    return root
+
+
+def _parse_project(root: Path) -> None:
     models = root / "dbt_project" / "models"
-    models.mkdir(parents=True)
+    models.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "profiles.yml", root)
     (models.parent / "dbt_project.yml").write_text(DBT_PROJECT)
     (models / "sources.yml").write_text(SOURCES)
     Project(models.parent, root).parse()
-    return root
 
 
 @dataclass(frozen=True)

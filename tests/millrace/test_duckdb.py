@@ -187,6 +187,19 @@ def test_what_duckdb_refuses_is_told_without_a_stack_trace(warehouse):
         session.run("SELECT * FROM nowhere")
 
 
+def test_too_little_memory_is_told_with_the_way_out(warehouse):
+    query = (
+        "SET memory_limit = '4MB'; SET max_temp_directory_size = '0B'; "
+        "SELECT list(number) FROM range(1_000_000) AS _(number)"
+    )
+    with (
+        pytest.raises(WarehouseError, match="does not have enough memory") as told,
+        warehouse._session() as session,
+    ):
+        session.run(query)
+    assert "The warehouse is as it was before." in told.value.fix
+
+
 def test_a_table_that_was_never_loaded_has_no_batches(tmp_path, warehouse):
     assert ledger(warehouse, TABLE) == []
     assert not (tmp_path / "warehouse.duckdb").exists()

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -8,8 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import obstore
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pytest
 from obstore.store import S3Store
 
 from millrace.batch import Batch, Interval
+from millrace.checksums.columns import Checksum
 from millrace.connections import Connection
 from millrace.errors import (
     ConnectionNotFound,
@@ -31,6 +33,7 @@ from millrace.errors import (
     SettingError,
 )
 from millrace.landing.landing import Landing
+from millrace.landing.roles import open_provider
 from millrace.manifest import Manifest
 from millrace.testing import aside, batches_of
 from redshift_standin.ports import LOOPBACK, free_port
@@ -101,6 +104,26 @@ def test_every_attempt_has_a_prefix_of_its_own(landing):
     assert landing.read_manifest(first.url) == first
 
 
+@pytest.fixture
+def far_east(monkeypatch):
+    """A machine whose clock shows the time of Tokyo."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
+def test_an_attempt_is_named_and_dated_in_utc(landing):
+    before = datetime.now(UTC).replace(microsecond=0)
+    manifest = landing.write(BATCH, ROWS.schema, [])
+    token = manifest.url.split("/")[-2]
+    named = datetime.strptime(token.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    assert before <= named <= datetime.now(UTC)
+    assert before <= manifest.extracted_at <= datetime.now(UTC)
+
+
 def test_a_source_that_breaks_off_leaves_no_part_and_no_manifest(landing, tmp_path):
     def breaking():
         yield from batches_of(ROWS)
@@ -166,6 +189,36 @@ def test_what_workers_land_is_one_attempt_once_it_is_merged(landing, tmp_path):
     assert merged.rows == 10_000
     assert merged.parts == shares[0].parts + shares[2].parts
     assert merged.extracted_at == shares[0].extracted_at
+
+
+def test_a_merge_is_as_old_and_as_little_verified_as_the_least_of_its_shares(landing):
+    batches = batches_of(ROWS)
+
+    def share(rows, crc32=None, counted=True):
+        return landing.write(
+            BATCH,
+            ROWS.schema,
+            rows,
+            attempt=attempt,
+            is_counted=counted,
+            checksums=lambda: None if crc32 is None else {"id": Checksum(5_000, crc32)},
+        )
+
+    attempt = landing.new_attempt(BATCH)
+    shares = [share(batches[:5], 7), share(batches[5:], 8)]
+    merged = landing.merge(attempt, list(reversed(shares)))
+    assert merged.extracted_at == shares[0].extracted_at
+    assert merged.is_counted is True
+    assert merged.checksums == {"id": Checksum(10_000, 15)}
+    assert landing.read_manifest(merged.url) == merged
+
+    attempt = landing.new_attempt(BATCH)
+    merged = landing.merge(attempt, [share(batches[:5], 7), share(batches[5:])])
+    assert (merged.is_counted, merged.checksums) == (True, None)
+
+    attempt = landing.new_attempt(BATCH)
+    merged = landing.merge(attempt, [share(batches[:5]), share(batches[5:], counted=False)])
+    assert (merged.is_counted, merged.checksums) == (False, None)
 
 
 def test_workers_that_saw_different_columns_are_not_merged(landing, tmp_path):
@@ -518,14 +571,19 @@ BEGUN = b"<InitiateMultipartUploadResult><UploadId>a403</UploadId></InitiateMult
 
 
 @contextmanager
-def aws_that_answers(answer):
-    """Run a server in place of AWS's; gives its port."""
+def aws_that_answers(answer, asked=None):
+    """Run a server in place of AWS's; gives its port.
+
+    The headers and the body of each request are added to the list ``asked``.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self):
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            question = self.rfile.read(int(self.headers.get("content-length") or 0))
+            if asked is not None:
+                asked.append((self.headers, question.decode()))
             status, body = answer.status, f"<Error><Code>{answer.code}</Code></Error>".encode()
             if self.command == "POST" and "uploads" in self.path:
                 status, body = 200, BEGUN
@@ -653,6 +711,22 @@ def test_without_an_endpoint_it_is_amazons_own(url, extra):
     assert store.config["region"] == extra.get("region_name", "us-east-1")
 
 
+@pytest.mark.parametrize("token", [None, "of an hour"])
+def test_keys_sign_with_their_session_token(token):
+    asked: list[tuple[Any, str]] = []
+    with aws_that_answers(Answer(403, "AccessDenied"), asked) as port:
+        extra = {"endpoint_url": f"http://{LOOPBACK}:{port}", "region_name": "eu-west-3"}
+        extra |= {"aws_session_token": token} if token else {}
+        landing = Landing(
+            "s3://bucket", Connection("aws_landing", "aws", login="k", password="s", extra=extra)
+        )
+        with pytest.raises(LandingRefused):
+            landing.check()
+    [(headers, _), *_] = asked
+    assert headers["x-amz-security-token"] == token
+    assert re.search(r"Credential=k/\d+/eu-west-3/s3/", headers["authorization"])
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -676,6 +750,45 @@ def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatc
             Landing("s3://bucket", connection).check()
     assert type(caught.value) is kind
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "of_machine", "region"),
+    [
+        ({}, None, "us-east-1"),
+        ({}, "eu-south-1", "eu-south-1"),
+        ({"region_name": "eu-west-3"}, "eu-south-1", "eu-west-3"),
+        ({"external_id": "of our partner"}, None, "us-east-1"),
+        ({"aws_session_token": "of an hour"}, None, "us-east-1"),
+    ],
+)
+def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_machine, region):
+    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    if of_machine:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", of_machine)
+    asked: list[tuple[Any, str]] = []
+    extra = {"role_arn": "arn:aws:iam::123456789012:role/landing", **declared}
+    connection = Connection("aws_landing", "aws", login="k", password="s3cret", extra=extra)
+    with aws_that_answers(Answer(403, "AccessDenied"), asked) as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://{LOOPBACK}:{port}")
+        landing = Landing("s3://bucket", connection)
+        with pytest.raises(LandingRefused):
+            landing.check()
+    [(headers, body), *_] = asked
+    question = parse_qs(body)
+    assert question["RoleArn"] == [extra["role_arn"]]
+    assert question["RoleSessionName"] == ["millrace"]
+    assert question.get("ExternalId", [None]) == [declared.get("external_id")]
+    assert re.search(rf"Credential=k/\d+/{region}/sts/", headers["authorization"])
+    assert headers["x-amz-security-token"] == declared.get("aws_session_token")
+    assert isinstance(landing._store, S3Store)
+    assert landing._store.config["region"] == region
+    # AWS would compare the signature.
+    provider, *_ = open_provider("k", "s3cret", extra, "us-east-1")
+    used = provider.session.get_credentials().get_frozen_credentials()
+    token = declared.get("aws_session_token")
+    assert (used.access_key, used.secret_key, used.token) == ("k", "s3cret", token)
 
 
 # A connection to S3 that is slow, or dead.

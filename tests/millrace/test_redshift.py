@@ -160,6 +160,22 @@ def test_a_wrong_password_is_no_outage(place):
     assert_loads_now(place)
 
 
+@stand_in_only
+def test_an_account_without_rights_is_told_which_to_grant(place, postgres):
+    password = "Stranger1"
+    postgres.execute(f"create user stranger password '{password}'")
+    credentials = replace(place.warehouse._credentials, user="stranger", password=password)
+    warehouse = RedshiftWarehouse(credentials, place.warehouse._iam_role)
+    try:
+        with unharmed(place), pytest.raises(WarehouseRefused, match="does not let us") as caught:
+            warehouse.load(place.table, place.land(NEW), place.landing)
+    finally:
+        postgres.execute("drop user stranger")
+    assert "USAGE and CREATE" in caught.value.fix
+    assert not caught.value.may_pass
+    assert_loads_now(place)
+
+
 def test_a_cluster_that_is_down_may_come_back(place):
     with closing(socket.socket()) as bound:
         # Bound without listening: nobody answers, and nobody else can take the port.
