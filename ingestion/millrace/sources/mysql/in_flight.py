@@ -20,13 +20,12 @@ from itertools import chain
 from millrace.sources.mysql.client import MySQLError
 from millrace.sources.mysql.pieces import Pieces
 from millrace.sources.mysql.ranges import Condition, where_clause
-from millrace.sources.mysql.session import Session
+from millrace.sources.mysql.session import Session, lacks_a_right
 from millrace.sources.mysql.types import quote
 
 # The two looks are compared by checksums of this many parts, and row by row where these differ.
 _PARTS = 1024
 _ROWS_AT_ONCE = 200_000
-_NOT_PERMITTED = 1227
 _LIST_ATTEMPTS = 5
 _LIST_IDLE_SECONDS = 0.15
 _LONGEST_SECONDS = 10 * 365 * 24 * 3600
@@ -90,7 +89,7 @@ def writers(processes: Processes, newcomer: Session) -> Writers:
     try:
         is_fresh, open_ones = _open_transactions(newcomer)
     except MySQLError as error:
-        if error.number != _NOT_PERMITTED:
+        if not lacks_a_right(error):
             raise
         return Writers(may_be_seen=False)
     running = [

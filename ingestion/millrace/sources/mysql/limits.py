@@ -11,7 +11,7 @@ from millrace.errors import SourceBusy, SourceMismatch, SourceRefused
 from millrace.progress import in_time
 from millrace.sources.mysql.client import MySQLError
 from millrace.sources.mysql.options import Harm
-from millrace.sources.mysql.session import Session
+from millrace.sources.mysql.session import Session, lacks_a_right
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,6 @@ DEFAULT_STATEMENT_SECONDS = 5.0
 # How long a read waits until the server is within the limits again, and how often it looks.
 _PATIENCE_SECONDS = 600
 _LOOK_SECONDS = 1
-_DENIED = 1227
 
 
 class Limits:
@@ -193,7 +192,7 @@ class Limits:
         return None if None in behind else max(float(str(value)) for value in behind)
 
     def _explained(self, error: MySQLError, limit: str, right: str) -> Exception:
-        if error.number != _DENIED:
+        if not lacks_a_right(error):
             return error
         return SourceRefused(
             f"{self._table} declares `{limit}`, and the account may not see what it is about: "

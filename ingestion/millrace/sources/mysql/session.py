@@ -84,7 +84,9 @@ _OUTAGES = frozenset(
 # A password, a host or an account that the server does not let in.
 _ACCESS_DENIED = 1045
 _NOT_LET_IN = frozenset({1044, 1045, 1130, 1698, 2059})
-_DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
+# A right on the server, such as PROCESS, that the account lacks.
+_RIGHT_MISSING = 1227
+_DENIED = frozenset({1044, 1142, 1143, _RIGHT_MISSING, 1370})
 
 
 class Session:
@@ -218,6 +220,11 @@ class Session:
 def has_timed_out(error: MySQLError) -> bool:
     """Whether the server has ended a statement because it took too long."""
     return error.number in _TIMED_OUT
+
+
+def lacks_a_right(error: MySQLError) -> bool:
+    """Whether our account lacks a right on the server for what it asked, such as PROCESS."""
+    return error.number == _RIGHT_MISSING
 
 
 class Rows:
