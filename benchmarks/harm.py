@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -34,14 +33,15 @@ from millrace_sandbox.mysql import MySQL, MySQLService
 SECTION = "harm"
 
 PIECES, MOMENT = "Millrace, moments of its pieces", "Millrace, as of one moment"
-BUSY = "nobody: three busy loops"
-HOW = (BUSY, FLOOR, PIECES, MOMENT)
+BUSY = f"{FLOOR}, beside two busy loops"
+HOW = (FLOOR, BUSY, PIECES, MOMENT)
 _DECLARED = {PIECES: False, MOMENT: True}
 
-# What a client and a store on other machines do not take from the server.
-_LOWEST_PRIORITY = 19
-_ELSEWHERE = ("nice", "-n", str(_LOWEST_PRIORITY))
+# A client on another machine takes nothing from the server: here it runs where a core is idle.
+_ELSEWHERE = ("chrt", "--idle", "0")
 _LOOP = (sys.executable, "-c", "while True: pass")
+# A store on another machine takes nothing from this one's disk.
+_MEMORY = Path("/dev/shm")  # noqa: S108 each read has a folder of its own there
 
 _ALONE_SECONDS = 10
 _STATEMENT_SECONDS = 5.0
@@ -72,7 +72,6 @@ def measure(
     result = file.begin(rows, rounds, resume=resume)
     with running_services(workspace) as services:
         result.facts |= {"versions": services.mysql_version}
-        _move_elsewhere(services.s3.pid)
         for name, place in _servers(workspace, services):
             with progress.step(f"a table of {rows:,} rows in {name}"):
                 table = tables.create_plain_rows(place.mariadb.server, rows)
@@ -93,12 +92,6 @@ def measure(
                     result.runs.append(run)
                     file.save(result)
     return result
-
-
-def _move_elsewhere(pid: int | None) -> None:
-    """Give all threads of a process the lowest priority."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.setpriority(os.PRIO_PROCESS, int(thread.name), _LOWEST_PRIORITY)
 
 
 def _servers(workspace: Workspace, services: Services) -> Iterator[tuple[str, Services]]:
@@ -127,28 +120,34 @@ def _measured(
         began = time.time()
         time.sleep(_ALONE_SECONDS)
     before = alone.p99(began, began + _ALONE_SECONDS)
-    with _application(job, rows) as beside, _logged(services.mariadb) as log:
-        if how == BUSY:
-            began, wall = time.time(), _keep_busy(_ALONE_SECONDS)
-        elif how == FLOOR:
-            with tempfile.TemporaryDirectory() as folder:
+    with (
+        _application(job, rows) as beside,
+        _logged(services.mariadb) as log,
+        tempfile.TemporaryDirectory(dir=_MEMORY) as folder,
+    ):
+        if how in _DECLARED:
+            usage = peers.run_declared(
+                services,
+                project,
+                f"{table}_{_DECLARED[how]}",
+                "extract_millrace.py",
+                {"LANDING_URL": f"file://{folder}"},
+                under=_ELSEWHERE,
+            )
+            began, wall = usage.output["began"], usage.output["working"]
+        else:
+            with _busy_loops(2 if how == BUSY else 0):
                 began = time.time()
                 usage = peers.extract(
                     workspace,
                     services,
-                    peers.BY_NAME[how],
+                    peers.BY_NAME[FLOOR],
                     table,
                     prefix=SECTION,
                     folder=Path(folder),
                     under=_ELSEWHERE,
                 )
             wall = usage.wall
-        else:
-            name = f"{table}_{_DECLARED[how]}"
-            usage = peers.run_declared(
-                services, project, name, "extract_millrace.py", under=_ELSEWHERE
-            )
-            began, wall = usage.output["began"], usage.output["working"]
     p99 = beside.p99(began, began + wall)
     statement, snapshot, statements = log()
     values = {
@@ -162,14 +161,16 @@ def _measured(
     return Run(case, how, round_, wall, values)
 
 
-def _keep_busy(seconds: float) -> float:
-    """Run as many loops as a read has threads: one at the server, two elsewhere."""
-    loops = [subprocess.Popen(command) for command in (_LOOP, *2 * [(*_ELSEWHERE, *_LOOP)])]
-    time.sleep(seconds)
-    for loop in loops:
-        loop.kill()
-        loop.wait()
-    return seconds
+@contextmanager
+def _busy_loops(count: int) -> Iterator[None]:
+    """Run as many loops as Millrace has busy threads; they read nothing, and keep a core warm."""
+    loops = [subprocess.Popen([*_ELSEWHERE, *_LOOP]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 @contextmanager
@@ -249,7 +250,7 @@ def report(result: Result) -> Report:
                 case,
                 how,
                 seconds(result.median(case, how)),
-                seconds(median(case, how, "statement")) if how != BUSY else "",
+                seconds(median(case, how, "statement")),
                 seconds(median(case, how, "snapshot")) if how in _DECLARED else "",
                 _milliseconds(median(case, how, "alone")),
                 _milliseconds(median(case, how, "beside")),
@@ -271,7 +272,7 @@ def report(result: Result) -> Report:
                 "×",
             ),
             Target(
-                f"the same, compared with what it is beside loops that read nothing, {case}",
+                f"the same, compared with the C client beside busy loops, {case}",
                 _SLOWER,
                 ratio(median(case, PIECES, "slower"), median(case, BUSY, "slower")),
                 "×",
@@ -298,9 +299,9 @@ def _milliseconds(value: float | None) -> str:
 
 _METHOD = f"""\
 Another process looks up single rows by their keys, at most 500 in a second: for {_ALONE_SECONDS} s
-alone, and then while the whole table is read and landed on S3 by one connection. The server's own
-log tells how long each statement of the read took, and how long its snapshots were open. The client
-that reads and S3 run at the lowest priority, because they share the server's cores here, and would
-not elsewhere. The C client only reads and discards: it shows what a read by one statement does.
-Where a machine has few cores, a point query also waits for one of them: beside loops that read
-nothing it does so as well."""
+alone, and then while one connection reads the whole table. The server's own log tells how long each
+statement of the read took, and how long its snapshots were open. On a server of its own, a query
+shares nothing with the client that reads, nor with S3: here the client runs where a core is idle
+(the policy SCHED_IDLE), and lands in memory. The C client only reads and discards: it shows what a
+read by one statement does. Two loops that compute nothing, at the same policy, are as many busy
+threads as Millrace has: beside the C client they show how much of a query's wait is for a core."""
