@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from millrace.batch import Interval, gaps, parse_time
+from millrace.dbt.command import THRESHOLD
 from millrace.errors import MillraceError
 
 # Each command imports what else it needs, so that `--help` answers at once.
@@ -107,6 +109,7 @@ def cli(
       millrace publish               carry the marts to their readers
       millrace audit                 is everything loaded as it is at its source?
       millrace why 'sheet!C12'       what is behind a published cell?
+      millrace watch                 tell people what is late or has failed
     """  # noqa: D301 click wants the backspace
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -474,8 +477,53 @@ def why(chosen: Chosen, cell: str) -> None:
     show(find_why(pipeline, publication, place))
 
 
+@cli.command()
+@click.option(
+    "--every", type=click.IntRange(min=1), default=30, show_default=True, metavar="SECONDS"
+)
+@click.option("--once", is_flag=True, help="Look once; exits with 1 if anything was told.")
+@click.option("--prefix", default="", help="Begins the ids of the project's DAGs in Airflow.")
+@click.pass_obj
+def watch(chosen: Chosen, every: int, once: bool, prefix: str) -> None:
+    """Tell people what is late or has failed, once, and when it is well again.
+
+    It looks at what the declarations promise (`expected_by`, `fresh_by`, dbt's `freshness`), at the
+    ledger and the sheets, and asks Airflow why. Run one for a project, outside of Airflow: a DAG
+    that never runs tells nobody.
+
+    \b
+    Connections (AIRFLOW_CONN_<ID>):
+      alerts        where to send: {"conn_type": "apprise",
+                    "extra": {"config": [{"path": "mailto://…"}, {"path": "slack://…"}]}}
+      airflow_api   Airflow's API server, and a user that may read. Without it only the
+                    promises are looked at.
+    """  # noqa: D301 click wants the backspace
+    from datetime import UTC
+
+    from millrace.alerts.open import open_watcher
+    from millrace.terminal import out, print_error, print_plain
+
+    watcher = open_watcher(chosen.pipeline, prefix)
+    while True:
+        began = time.monotonic()
+        try:
+            messages = watcher.look(datetime.now(UTC))
+        except MillraceError as error:
+            if once or not error.may_pass:
+                raise
+            print_error(error, out)
+            messages = []
+        for message in messages:
+            print_plain(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {message.title}")
+        if once:
+            sys.exit(1 if any(not message.is_good_news for message in messages) else 0)
+        time.sleep(max(every - (time.monotonic() - began), 0))
+
+
 def main() -> None:
     """Run the command; a user's mistake ends in a message, not in a stack trace."""
+    # A tenth of the time of a short command, which is that of its imports.
+    gc.set_threshold(THRESHOLD)
     try:
         cli(standalone_mode=True)
     except MillraceError as error:

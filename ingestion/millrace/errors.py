@@ -30,6 +30,10 @@
     │   ├── ManifestNotFound     an attempt that was never committed
     │   ├── ManifestCorrupt      a manifest that is damaged, was changed, or is of another batch
     │   └── PartCorrupt          a Parquet part that is not what the manifest says
+    ├── AlertError
+    │   ├── AirflowUnavailable ↻ its API server does not answer
+    │   ├── AirflowRefused       it refuses our account
+    │   └── AlertNotSent ↻       a message did not arrive
     └── WarehouseError
         ├── WarehouseUnavailable ↻  the warehouse is down
         │   ├── WarehouseLocked     another process holds it
@@ -170,6 +174,22 @@ class PublicationRefused(SheetError):
 
 class CellNotPublished(SheetError):
     """A cell that does not show what the mart has now: a heading, a person's, an old value."""
+
+
+class AlertError(MillraceError):
+    """Telling people what is late or has failed did not work."""
+
+
+class AirflowUnavailable(MayPass, AlertError):
+    """Airflow's API server does not answer."""
+
+
+class AirflowRefused(AlertError):
+    """Airflow's API server refuses our account."""
+
+
+class AlertNotSent(MayPass, AlertError):
+    """A message did not arrive."""
 
 
 class LandingError(MillraceError):

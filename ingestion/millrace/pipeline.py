@@ -481,6 +481,15 @@ class Pipeline:
         log.info("%s: published %s rows", publication.name, f"{published.rows:,}")
         return published
 
+    def published_at(self, publication: Publication) -> datetime | None:
+        """When a mart was published last, in UTC, to the minute; None: never.
+
+        Raises:
+            SheetError: the sheet cannot be read.
+        """
+        destination = self.destination(publication)
+        return destination.published_at(publication, warehouse=self.origin(publication))
+
     def _refuse(self, table: IngestTable, manifest: Manifest) -> None:
         """Refuse a manifest that is another table's, or that has too few rows."""
         manifest.refuse_other_batch(Batch(table.key, manifest.batch.interval))

@@ -57,6 +57,8 @@ class Settings:
         landing_url: ``LANDING_URL``.
         landing_connection: ``LANDING_CONNECTION``.
         pii_salt: ``MILLRACE_PII_SALT``.
+        alerts_connection: ``ALERTS_CONNECTION``.
+        airflow_api_connection: ``AIRFLOW_API_CONNECTION``.
         redshift_iam_role: ``REDSHIFT_IAM_ROLE``.
         redshift_statement_seconds: ``REDSHIFT_STATEMENT_TIMEOUT``.
         dbt: dbt's own variables.
@@ -66,6 +68,8 @@ class Settings:
 
     landing_url: str | None = None
     landing_connection: str = "aws_landing"
+    alerts_connection: str = "alerts"
+    airflow_api_connection: str = "airflow_api"
     pii_salt: str | None = field(default=None, repr=False)
     redshift_iam_role: str | None = None
     redshift_statement_seconds: int = _STATEMENT_SECONDS
@@ -82,6 +86,10 @@ class Settings:
         return cls(
             landing_url=environ.get("LANDING_URL") or None,
             landing_connection=environ.get("LANDING_CONNECTION") or cls.landing_connection,
+            alerts_connection=environ.get("ALERTS_CONNECTION") or cls.alerts_connection,
+            airflow_api_connection=(
+                environ.get("AIRFLOW_API_CONNECTION") or cls.airflow_api_connection
+            ),
             pii_salt=environ.get("MILLRACE_PII_SALT") or None,
             redshift_iam_role=environ.get("REDSHIFT_IAM_ROLE") or None,
             redshift_statement_seconds=_seconds(

@@ -19,6 +19,7 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
+from millrace.airflow.deadlines import deadline_of
 from millrace.airflow.outcomes import explained, look_again, refuse, unfold
 from millrace.airflow.project import AirflowProject, collector_at_rest, is_wanted
 from millrace.catalog import IngestTable
@@ -72,6 +73,7 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
         catchup=False,
         max_active_runs=1,
         params={"reload": _reload_param()},
+        deadline=deadline_of(table),
         default_args=project.task_arguments,
         tags=["ingest", table.source],
         doc_md=f"Declared in `{table.file}` of the dbt project {project.catalog.project}.",

@@ -7,6 +7,8 @@ import os
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
+from millrace.airflow.deadlines import TimeOfDay
+
 
 def send_no_usage_data() -> None:
     """Let Cosmos send usage data only where somebody has asked for that."""
@@ -22,6 +24,7 @@ class MillracePlugin(AirflowPlugin):
     """Loaded by Airflow, by its entry point."""
 
     name = "millrace"
+    deadline_references = [TimeOfDay]  # noqa: RUF012 as Airflow declares it
 
 
 send_no_usage_data()

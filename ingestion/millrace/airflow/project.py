@@ -89,7 +89,7 @@ class AirflowProject:
 
     def ingest_dag_id(self, table: IngestTable) -> str:
         """The id of the DAG that keeps a raw table."""
-        return f"{self.prefix}ingest__{table.source}__{table.name}"
+        return table.dag_id(self.prefix)
 
     def raw_asset(self, table: IngestTable) -> Asset:
         """What stands for a raw table: ingestion updates it, ``transform`` waits for it."""

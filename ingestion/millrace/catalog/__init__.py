@@ -2,6 +2,7 @@
 
 from millrace.catalog.dbt_manifest import load_catalog
 from millrace.catalog.declarations import Catalog, IngestTable, Model, Publication
+from millrace.catalog.due_time import DueTime
 from millrace.catalog.options import (
     Cursor,
     IngestOptions,
@@ -16,6 +17,7 @@ from millrace.catalog.options import (
 __all__ = [
     "Catalog",
     "Cursor",
+    "DueTime",
     "IngestOptions",
     "IngestTable",
     "Model",

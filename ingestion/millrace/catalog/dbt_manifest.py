@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Hashable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from millrace.catalog.declarations import Catalog, IngestTable, Model, Publication
 from millrace.catalog.kinds import DESTINATIONS, SOURCES, WAREHOUSES, Kinds
-from millrace.catalog.options import Pii
+from millrace.catalog.options import Period, Pii
 from millrace.catalog.suggestions import did_you_mean
 from millrace.errors import DeclarationError, ProjectError
 
@@ -69,6 +70,7 @@ def load_catalog(manifest_path: Path) -> Catalog:
         project=metadata.get("project_name", ""),
         warehouse=metadata.get("adapter_type", ""),
         readers=_readers(manifest),
+        owners=_owners(manifest),
     )
 
 
@@ -111,6 +113,8 @@ def _tables(nodes: list[dict[str, Any]]) -> Iterator[IngestTable]:
             not_personal=frozenset(name for name, policy in policies.items() if policy is Pii.NONE),
             not_ingested=_not_ingested(node["columns"], where),
             file=node["original_file_path"],
+            owner=_name_of(node.get("meta", {}).get("owner")),
+            max_age=_max_age(node.get("freshness"), where),
         )
 
 
@@ -190,6 +194,7 @@ def _publications(manifest: Mapping[str, Any]) -> Iterator[Publication]:
             options=_options(block, DESTINATIONS, f"{where}: meta.publish"),
             file=node["original_file_path"],
             tables=_tables_behind(manifest, models[0]),
+            owner=_name_of(node.get("owner")),
         )
 
 
@@ -226,6 +231,35 @@ def _readers(manifest: Mapping[str, Any]) -> dict[str, tuple[Model, ...]]:
             if parent in keys:
                 readers.setdefault(keys[parent], []).append(model)
     return {key: tuple(models) for key, models in readers.items()}
+
+
+def _owners(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Who answers for each model and snapshot that says so, by its name."""
+    owners = {
+        node["name"]: _name_of(node.get("meta", {}).get("owner"))
+        for node in manifest.get("nodes", {}).values()
+        if node.get("resource_type") in _READING
+    }
+    return {name: owner for name, owner in owners.items() if owner}
+
+
+def _name_of(owner: Any) -> str:
+    """An owner as a person reads it: dbt has a block with a name and an address, or a text."""
+    if isinstance(owner, Mapping):
+        name, email = owner.get("name"), owner.get("email")
+        return f"{name} ({email})" if name and email else str(name or email or "")
+    return str(owner or "")
+
+
+def _max_age(freshness: Any, where: str) -> timedelta | None:
+    """The age of the last load above which dbt's `source freshness` fails, or else warns."""
+    ages = freshness or {}
+    for name in ("error_after", "warn_after"):
+        age = ages.get(name) or {}
+        if age.get("count") is not None:
+            found: Period = _validated(age, Period, f"{where}: freshness.{name}")  # type: ignore[assignment]
+            return found.span
+    return None
 
 
 def _not_ingested(columns: Mapping[str, Mapping[str, Any]], where: str) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from pydantic import BaseModel
 
@@ -24,6 +25,7 @@ class Publication:
         options: The validated ``publish`` block.
         file: Where it is declared, relative to the dbt project.
         tables: The keys of the ingested tables that the mart is made of, in order.
+        owner: Who answers for it: the exposure's owner.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Publication:
     options: PublishOptions
     file: str = ""
     tables: tuple[str, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class IngestTable:
         not_ingested: Columns whose meta says ``ingest: false``.
         of_warehouse: The validated block of each kind of warehouse that the ingest block names.
         file: Where it is declared, relative to the dbt project.
+        owner: Who answers for it: ``owner`` in dbt's meta.
+        max_age: How old the last load may be: dbt's ``freshness``.
     """
 
     source: str
@@ -81,6 +86,8 @@ class IngestTable:
     not_ingested: frozenset[str] = frozenset()
     of_warehouse: Mapping[str, BaseModel] = field(default_factory=dict)
     file: str = ""
+    owner: str = ""
+    max_age: timedelta | None = None
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -92,6 +99,14 @@ class IngestTable:
     def key(self) -> str:
         """``<source>.<table>``: what the command line and the ledger call it."""
         return f"{self.source}.{self.name}"
+
+    def dag_id(self, prefix: str = "") -> str:
+        """What Airflow calls the DAG that keeps the raw table.
+
+        Args:
+            prefix: Begins the ids of the project's DAGs, where an Airflow has several projects.
+        """
+        return f"{prefix}ingest__{self.source}__{self.name}"
 
     @property
     def cursor_column(self) -> str | None:
@@ -127,6 +142,7 @@ class Catalog:
         project: The dbt project's name.
         warehouse: The kind of warehouse that dbt parsed the project for.
         readers: The models and snapshots that read a table directly, by the table's key.
+        owners: Who answers for a model or snapshot, by its name: ``owner`` in its meta.
     """
 
     tables: tuple[IngestTable, ...]
@@ -134,6 +150,7 @@ class Catalog:
     project: str = ""
     warehouse: str = ""
     readers: Mapping[str, tuple[Model, ...]] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
 
     def publication(self, name: str) -> Publication:
         """The publication of the exposure with this name.

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from croniter import croniter
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from millrace.catalog.due_time import DueTime
+
 
 class Pii(StrEnum):
     """What happens to a column with personal data before it is landed.
@@ -105,6 +107,8 @@ class IngestOptions(BaseModel):
         connection: Id of the Airflow connection with the credentials.
         pool: An Airflow pool that bounds how many tasks read from the source at a time.
         schedule: Cron expression or preset of the table's DAG.
+        expected_by: The time of day by which what was due before it is loaded; `millrace watch`
+            tells if it is not.
         primary_key: Columns that identify a row.
         cursor: Column whose intervals make the batches, or a block with more options; without it,
             each batch is the whole table.
@@ -138,6 +142,7 @@ class IngestOptions(BaseModel):
     connection: str
     pool: str | None = None
     schedule: str = "@daily"
+    expected_by: DueTime | None = None
     primary_key: tuple[str, ...] = ()
     cursor: Cursor | None = None
     min_rows: int | None = Field(default=None, ge=0)
@@ -194,6 +199,8 @@ class PublishOptions(BaseModel):
         connection: Id of the Airflow connection with the credentials.
         order_by: Columns that order the rows.
         columns: Columns to publish, in this order; default: all of them.
+        fresh_by: The time of day by which the mart is published with what was due before it;
+            `millrace watch` tells if it is not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -202,6 +209,7 @@ class PublishOptions(BaseModel):
     connection: str
     order_by: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    fresh_by: DueTime | None = None
 
     @property
     def place(self) -> Hashable:

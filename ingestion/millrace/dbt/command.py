@@ -12,13 +12,13 @@ from __future__ import annotations
 import gc
 import sys
 
-# How many objects are created before the collector runs; Python's default is 700.
-_THRESHOLD = 50_000
+THRESHOLD = 50_000
+"""How many objects are created before the collector runs; Python's default is 700."""
 
 
 def main() -> None:
     """Run dbt with this process's arguments."""
-    gc.set_threshold(_THRESHOLD)
+    gc.set_threshold(THRESHOLD)
     if sys.argv[1:2] == ["report"]:
         from millrace.dbt.report import report
 

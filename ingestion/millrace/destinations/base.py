@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from millrace.catalog import Publication, PublishOptions
@@ -107,6 +108,19 @@ class Destination(Protocol):
 
         Raises:
             CellNotPublished: it is no published cell, or shows what the mart does not have now.
+            SheetUnavailable: it cannot be reached, or is busy.
+            SheetRefused: it refuses our key.
+            SpreadsheetNotFound: the spreadsheet is not there, or not shared with us.
+        """
+
+    def published_at(self, publication: Publication, *, warehouse: str) -> datetime | None:
+        """When the table that readers see was published, in UTC, to the minute; None: never.
+
+        Args:
+            publication: The declaration.
+            warehouse: As for ``publish``.
+
+        Raises:
             SheetUnavailable: it cannot be reached, or is busy.
             SheetRefused: it refuses our key.
             SpreadsheetNotFound: the spreadsheet is not there, or not shared with us.

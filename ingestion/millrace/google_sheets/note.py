@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -19,6 +20,7 @@ from millrace.google_sheets.to_cells import SheetTable, canonical, digest
 _STALE = "Stale since "
 _RECORD_LINE = "Record: "
 _COLUMNS_LINE = "Columns: "
+_REFRESHED = re.compile(r"^Refreshed (\d{4}-\d\d-\d\d \d\d:\d\d) UTC\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,15 @@ def stale_note(text: str, *, when: str, reason: str) -> str:
     if first.startswith(_STALE):
         when, text = first.removeprefix(_STALE).partition(": ")[0], rest
     return f"{_STALE}{when}: {reason}\n{text}"
+
+
+def refreshed_at(text: str) -> datetime | None:
+    """When the table of a note was published, in UTC, to the minute; None: it does not say."""
+    found = _REFRESHED.search(text)
+    try:
+        return datetime.strptime(found[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
 
 
 class _Kept(BaseModel):

@@ -283,6 +283,30 @@ class Landing:
                     fix="Ingest the batch again: a new attempt lands beside it.",
                 )
 
+    def read_note(self, name: str) -> bytes | None:
+        """A small file of Millrace's own beside the tables; None if there is none.
+
+        Args:
+            name: Its path below the landing, such as ``_alerts/told.json``.
+
+        Raises:
+            LandingError: the landing cannot be read.
+        """
+        try:
+            with explained(self.url, may_be_missing=True):
+                return obstore.get(self._store, name).bytes().to_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_note(self, name: str, content: bytes) -> None:
+        """Write such a file, as a whole.
+
+        Raises:
+            LandingError: the landing cannot be written.
+        """
+        with explained(self.url):
+            obstore.put(self._store, name, content)
+
     @contextmanager
     def local_copy(self, part: Part) -> Iterator[Path]:
         """A part as a local file, checked against the manifest.

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -45,7 +46,7 @@ from millrace.errors import (
 )
 from millrace.google_sheets import tab as sheet_tab
 from millrace.google_sheets.client import Cell, GoogleSheets, quote_tab, said
-from millrace.google_sheets.note import News, Owner, stale_note, written_note
+from millrace.google_sheets.note import News, Owner, refreshed_at, stale_note, written_note
 from millrace.google_sheets.rows import RowChange, added_rows, changes
 from millrace.google_sheets.tab import Request, Tab
 from millrace.google_sheets.to_cells import (
@@ -139,6 +140,14 @@ class GoogleSheetDestination:
                 )
             tab = self._tab(options, book.place_of(note))
         return shown(tab, note, _sheet_table(options, rows), cell, options.row_key)
+
+    def published_at(self, publication: Publication, *, warehouse: str) -> datetime | None:
+        """When the table was published; see ``Destination.published_at``."""
+        options = _options(publication)
+        with _explained(options):
+            book = read_book(self._sheets, options)
+            note = find_note(self._sheets, book, options, Owner(publication.name, warehouse))
+        return refreshed_at(note.text) if note else None
 
     def _until_it_stays(
         self, publication: Publication, rows: pa.Table, owner: Owner, news: News

@@ -1,0 +1,290 @@
+"""Looks whether everything is as promised, and tells people what is not.
+
+It runs outside of Airflow's DAGs, as ``millrace watch``: what never starts tells nobody. One
+watcher runs for a project; a second one would tell everything twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from millrace.alerts.airflow_api import AirflowApi, Run
+from millrace.alerts.causes import sick, what_failed, why_late
+from millrace.alerts.channel import Channel
+from millrace.alerts.finding import Cause, Finding
+from millrace.alerts.messages import Message, told, told_again_well
+from millrace.alerts.promises import Kept, look_at_publication, look_at_table, promised_of
+from millrace.alerts.state import Memory, State, Told
+from millrace.catalog import IngestTable, Publication
+from millrace.errors import AlertNotSent, MillraceError
+from millrace.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+# How far back the first look at failed runs goes.
+_FIRST_LOOK = timedelta(days=1)
+# An API server that is started again is away for less.
+_AWAY = timedelta(minutes=1)
+_AIRFLOW = "airflow"
+_DEAD, _FAILED, _LATE = "dead ", "failed ", "late "
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one look has found.
+
+    Attributes:
+        findings: What is not as it should be, by its key.
+        unknown: The keys that could not be looked at: what was told of them stays told.
+    """
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+    def add(self, finding: Finding) -> None:
+        """Add something that was found."""
+        self.findings[finding.key] = finding
+
+
+@dataclass
+class Watcher:
+    """Looks, tells, and remembers what it told.
+
+    Attributes:
+        pipeline: The project.
+        api: Airflow; None: only what the declarations promise is looked at.
+        channel: Where messages go.
+        prefix: Begins the ids of the project's DAGs, where an Airflow has several projects.
+        transform: The id of the DAG that publishes, after the prefix.
+    """
+
+    pipeline: Pipeline
+    api: AirflowApi | None
+    channel: Channel
+    prefix: str = ""
+    transform: str = "transform"
+    _kept_until: dict[str, datetime] = field(default_factory=dict, init=False, repr=False)
+    _away_since: datetime | None = field(default=None, init=False, repr=False)
+
+    def look(self, now: datetime) -> Sequence[Message]:
+        """Look once, and tell what is new.
+
+        Args:
+            now: The time, in UTC.
+
+        Returns:
+            The messages that were sent.
+
+        Raises:
+            LandingError: what was told cannot be read or kept.
+        """
+        memory = Memory(self.pipeline.landing)
+        state = memory.read()
+        sight = Sight()
+        self._look_at_promises(sight, now)
+        self._look_at_airflow(state, sight, now)
+        messages = list(self._tell(state, sight, now))
+        memory.keep(state)
+        return messages
+
+    def _look_at_promises(self, sight: Sight, now: datetime) -> None:
+        catalog = self.pipeline.catalog
+        for table in catalog.tables:
+            if promised_of(table):
+                self._look_at_table(table, sight, now)
+        for publication in catalog.publications:
+            if publication.options.fresh_by:
+                self._look_at_publication(publication, sight, now)
+
+    def _look_at_table(self, table: IngestTable, sight: Sight, now: datetime) -> None:
+        key = f"{_LATE}{table.key}"
+        if self._is_known_to_be_kept(key, now):
+            return
+        try:
+            ledger = self.pipeline.warehouse.ledgers([table])[table.key]
+        except MillraceError as error:
+            self._not_seen(key, error, sight)
+            return
+        found = look_at_table(table, ledger, now)
+        if isinstance(found, Kept):
+            self._kept_until[key] = found.until
+            return
+        cause = why_late(self.api, table.dag_id(self.prefix))
+        sight.add(
+            Finding(
+                key=key,
+                heading=f"{table.key} is late: {cause.short}",
+                what=found.what,
+                cause=cause,
+                since=found.since,
+                owner=table.owner,
+                holds_up=self._waiting_for(table),
+            )
+        )
+
+    def _look_at_publication(self, publication: Publication, sight: Sight, now: datetime) -> None:
+        key = f"{_LATE}{publication.name}"
+        if self._is_known_to_be_kept(key, now):
+            return
+        tables = [self.pipeline.catalog.table(table) for table in publication.tables]
+        try:
+            published_at = self.pipeline.published_at(publication)
+        except MillraceError as error:
+            self._not_seen(key, error, sight)
+            return
+        found = look_at_publication(publication, tables, published_at, now)
+        if isinstance(found, Kept):
+            self._kept_until[key] = found.until
+            return
+        cause = self._why_not_published(tables, sight)
+        sight.add(
+            Finding(
+                key=key,
+                heading=f"{publication.name} is late: {cause.short}",
+                what=found.what,
+                cause=cause,
+                since=found.since,
+                owner=publication.owner,
+                holds_up=[f"the readers of {publication.options.where}"],
+            )
+        )
+
+    def _why_not_published(self, tables: Sequence[IngestTable], sight: Sight) -> Cause:
+        """Why a mart was not published: a table behind it is late, or the DAG that publishes."""
+        for table in tables:
+            late = sight.findings.get(f"{_LATE}{table.key}")
+            if late:
+                return Cause(
+                    f"{late.heading}. {late.cause.why}",
+                    late.cause.way_out,
+                    late.cause.url,
+                    late.heading,
+                )
+        return why_late(self.api, f"{self.prefix}{self.transform}")
+
+    def _is_known_to_be_kept(self, key: str, now: datetime) -> bool:
+        """Whether a promise needs no look yet: DuckDB lets one process in at a time."""
+        until = self._kept_until.get(key)
+        return until is not None and now < until
+
+    def _not_seen(self, key: str, error: MillraceError, sight: Sight) -> None:
+        # A DuckDB that is being written to, for example: the next look will see.
+        log.info("%s: %s", key, error.message)
+        sight.unknown.add(key)
+
+    def _look_at_airflow(self, state: State, sight: Sight, now: datetime) -> None:
+        if self.api is None:
+            return
+        try:
+            self._look_at_components(self.api, sight)
+            self._look_at_runs(self.api, state, sight, now)
+        except MillraceError as error:
+            sight.unknown.update(key for key in state.told if key.startswith((_DEAD, _FAILED)))
+            self._airflow_is_away(error, sight, now)
+        else:
+            self._away_since = None
+
+    def _airflow_is_away(self, error: MillraceError, sight: Sight, now: datetime) -> None:
+        self._away_since = self._away_since or now
+        if now - self._away_since < _AWAY and error.may_pass:
+            sight.unknown.add(_AIRFLOW)
+            return
+        sight.add(
+            Finding(
+                key=_AIRFLOW,
+                heading="Airflow's API cannot be asked",
+                what="Nobody knows whether its DAGs run.",
+                cause=Cause(error.message, error.fix),
+                since=self._away_since,
+                holds_up=["what tells of failed runs"],
+            )
+        )
+
+    def _look_at_components(self, api: AirflowApi, sight: Sight) -> None:
+        for name, cause in sick(api.health()).items():
+            sight.add(
+                Finding(
+                    key=f"{_DEAD}{name}",
+                    heading=cause.short,
+                    what="A part of Airflow does not work.",
+                    cause=cause,
+                    since=None,
+                    holds_up=["everything that Airflow runs"],
+                )
+            )
+
+    def _look_at_runs(self, api: AirflowApi, state: State, sight: Sight, now: datetime) -> None:
+        failed = {run.dag_id for run in api.failed_runs(state.looked or now - _FIRST_LOOK)}
+        told_of = {key.removeprefix(_FAILED) for key in state.told if key.startswith(_FAILED)}
+        for dag_id in sorted(failed | told_of):
+            run = api.last_ended_run(dag_id)
+            if run is None or run.state != "failed":
+                continue
+            key = f"{_FAILED}{dag_id}"
+            if key in state.told and state.told[key].is_sent:
+                # Its log need not be read again.
+                sight.unknown.add(key)
+            else:
+                sight.add(self._failed(api, run, key))
+        # What ends while this is asked is asked for again.
+        state.looked = now - _AWAY
+
+    def _failed(self, api: AirflowApi, run: Run, key: str) -> Finding:
+        tasks = api.tasks(run, "failed")
+        cause = what_failed(api, run, tasks)
+        table = self._table_of(run.dag_id)
+        owners = self.pipeline.catalog.owners
+        of_models = {owners.get(task.task_id.partition(".")[0], "") for task in tasks} - {""}
+        owner = table.owner if table else ", ".join(sorted(of_models))
+        return Finding(
+            key=key,
+            heading=f"{run.dag_id} failed: {cause.short}",
+            what=f"The run {run.run_id} of {run.dag_id} failed.",
+            cause=cause,
+            since=run.ended_at,
+            owner=owner or api.owners(run.dag_id),
+            holds_up=self._waiting_for(table)
+            if table
+            else [task.task_id for task in api.tasks(run, "upstream_failed")],
+        )
+
+    def _table_of(self, dag_id: str) -> IngestTable | None:
+        tables = self.pipeline.catalog.tables
+        return next((table for table in tables if table.dag_id(self.prefix) == dag_id), None)
+
+    def _waiting_for(self, table: IngestTable) -> list[str]:
+        """The publications that a table goes into, and the models that read it."""
+        catalog = self.pipeline.catalog
+        publications = [found.name for found in catalog.publications if table.key in found.tables]
+        return [*publications, *(model.name for model in catalog.readers.get(table.key, ()))]
+
+    def _tell(self, state: State, sight: Sight, now: datetime) -> Iterator[Message]:
+        project = f"{self.prefix}{self.pipeline.catalog.project}"
+        for key, finding in sight.findings.items():
+            if key in state.told and state.told[key].is_sent:
+                continue
+            message = told(project, finding)
+            is_sent = self._send(message)
+            state.told[key] = Told(heading=finding.heading, since=finding.since, is_sent=is_sent)
+            if is_sent:
+                yield message
+        for key in sorted(state.told.keys() - sight.findings.keys() - sight.unknown):
+            known = state.told[key]
+            message = told_again_well(project, known.heading, known.since, now)
+            # Nobody is told that something is over of which nobody was told.
+            if known.is_sent and not self._send(message):
+                continue
+            del state.told[key]
+            if known.is_sent:
+                yield message
+
+    def _send(self, message: Message) -> bool:
+        try:
+            self.channel.send(message)
+        except AlertNotSent as error:
+            log.error("%s", error)
+            return False
+        return True
