@@ -36,7 +36,7 @@ status: ## say what runs
 	@$(SANDBOX) status
 
 test: ## run the project's tests, on real services; COVERAGE=1 measures which lines they run
-	@scripts/setup redshift mysql
+	@scripts/setup redshift mysql helm
 	@$(PYTEST) -m "not ($(E2E))" tests --ignore=tests/faults $(COVER)
 
 test-e2e: ## run the end-to-end tests: the demo, and all else that starts an Airflow
@@ -47,7 +47,8 @@ test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that t
 	@scripts/setup redshift
 	@$(PYTEST) standins $(COVER) $(if $(COVERAGE),--cov-append)
 
-test-fast: setup ## run the tests that start neither Airflow nor a service
+test-fast: ## run the tests that start neither Airflow nor a service
+	@scripts/setup helm
 	@.venv/bin/pytest -m "not (service or $(E2E))"
 
 faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file

