@@ -21,6 +21,7 @@ import pytest
 from millrace_sandbox.airflow import Airflow
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.processes import poll
 from tests.canaries import Canary, found_below, found_in, mysql_opened_by, watched_processes
 from tests.commands import BIN, run
 from tests.e2e.small_project import write_project
@@ -93,6 +94,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterat
         connection = stack.enter_context(mysql_opened_by(mysql, mariadb.server))
         environment = {
             "AIRFLOW__CORE__AUTH_MANAGER": FAB,
+            # Rights that are lost are lost after a second, and not after half a minute.
+            "AIRFLOW__FAB__CACHE_TTL": "1",
             "AIRFLOW_CONN_MYSQL_PROD": json.dumps(connection),
             "AIRFLOW_VAR_FROM_THE_ENVIRONMENT": "here",
             "LANDING_URL": (root / "landing").as_uri(),
@@ -229,6 +232,19 @@ def passed(answer: httpx.Response) -> bool:
 def test_the_monitor_sees_dags_and_assets_in_the_menu(clients: dict[str, httpx.Client]) -> None:
     menu = clients["Monitor"].get("/ui/auth/menus").raise_for_status().json()
     assert menu == {"authorized_menu_items": ["Assets", "Dags"], "extra_menu_items": []}
+
+
+def test_the_token_of_a_user_who_is_gone_ends(
+    server: Server, clients: dict[str, httpx.Client]
+) -> None:
+    body = {"username": "bob", "first_name": "Bob", "last_name": "Gone", "email": "bob@example.com"}
+    admin = clients["Admin"]
+    login = body | {"roles": [{"name": "Admin"}], "password": "bob's own"}
+    admin.post("/auth/fab/v1/users", json=login).raise_for_status()
+    bob = server.http("bob", "bob's own")
+    assert bob.get("/api/v2/dags").status_code == 200
+    admin.delete("/auth/fab/v1/users/bob").raise_for_status()
+    assert poll(lambda: bob.get("/api/v2/dags").status_code == 401, TIMEOUT, interval=0.2)
 
 
 # The command that makes roles and users.
