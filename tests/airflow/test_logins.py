@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
+from millrace.alerts.airflow_api import AirflowApi
+from millrace.connections import Connection
 from millrace_sandbox.airflow import Airflow
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
@@ -168,7 +170,7 @@ MATRIX: dict[str, tuple[str, str, Any, set[str]]] = {
     "read code": ("GET", f"/api/v2/dagSources/{NPS}", None, VIEW),
     "read a log": ("GET", "LOG", None, VIEW),
     "read XComs": ("GET", f"{RUNS}/~/taskInstances/~/xcomEntries", None, VIEW),
-    "list pools": ("GET", "/api/v2/pools", None, VIEW),
+    "list pools": ("GET", "/api/v2/pools", None, READ),
     "trigger": ("POST", "/api/v2/dags/audit/dagRuns", {"logical_date": None}, RUN),
     "pause": ("PATCH", "/api/v2/dags/audit", {"is_paused": True}, RUN),
     "clear tasks": ("POST", "/api/v2/dags/audit/clearTaskInstances", {"dry_run": True}, RUN),
@@ -232,6 +234,23 @@ def passed(answer: httpx.Response) -> bool:
 def test_the_monitor_sees_dags_and_assets_in_the_menu(clients: dict[str, httpx.Client]) -> None:
     menu = clients["Monitor"].get("/ui/auth/menus").raise_for_status().json()
     assert menu == {"authorized_menu_items": ["Assets", "Dags"], "extra_menu_items": []}
+
+
+def test_the_monitor_is_enough_for_the_watcher(server: Server, things: dict[str, str]) -> None:
+    url, password = server.airflow.url, server.environment[MONITOR]
+    account = Connection("airflow_api", "http", host=url, login="monitor", password=password)
+    api = AirflowApi(account)
+    assert things
+    assert api.health()["scheduler"]["status"] == "healthy"
+    assert api.is_paused("audit") is True
+    assert api.import_errors() == {}
+    assert api.pools()["warehouse"].slots == 1
+    run = api.last_run("audit")
+    assert run is not None
+    (task,) = api.tasks(run)
+    assert api.failed_runs(run.began_at) == []
+    # It may not read logs; a message goes without the task's own words then.
+    assert api.error_of(task) == ""
 
 
 def test_the_token_of_a_user_who_is_gone_ends(

@@ -43,6 +43,8 @@ MONITOR_MAY = (
     ("can_read", "HITL Detail"),
     ("can_read", "Assets"),
     ("can_read", "Asset Aliases"),
+    # How full they are: `millrace watch` tells who waits for one.
+    ("can_read", "Pools"),
     ("menu_access", "DAGs"),
     ("menu_access", "Assets"),
 )
