@@ -40,7 +40,7 @@ test: ## run the project's tests, on real services; COVERAGE=1 measures which li
 	@$(PYTEST) -m "not ($(E2E))" tests --ignore=tests/faults $(COVER)
 
 test-e2e: ## run the end-to-end tests: the demo, and all else that starts an Airflow
-	@scripts/setup redshift mysql
+	@scripts/setup redshift mysql api
 	@$(PYTEST) -n 2 -m "$(E2E)" tests --ignore=tests/faults $(COVER) $(if $(COVERAGE),--cov-append)
 
 test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that they run

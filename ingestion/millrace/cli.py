@@ -170,34 +170,9 @@ def list_tables(chosen: Chosen) -> None:
 @click.pass_obj
 def check(chosen: Chosen) -> None:
     """Try each connection, the landing and the warehouse; say what fails, and why."""
-    from millrace.terminal import out, print_done, print_error, print_failed
+    from millrace.checks import check_all
 
-    pipeline = chosen.pipeline
-    # A connection is checked once, however many tables or publications use it.
-    checks: dict[str, Callable[[], str]] = {}
-    for table in pipeline.catalog.tables:
-        checks.setdefault(
-            f"connection {table.options.connection}, to read",
-            partial(_check_source, pipeline, table.options.connection),
-        )
-    for found in pipeline.catalog.publications:
-        checks.setdefault(
-            f"connection {found.options.connection}, to publish",
-            lambda found=found: pipeline.destination(found).check(),  # type: ignore[misc]
-        )
-    checks["landing"] = lambda: pipeline.landing.check()
-    checks["warehouse"] = lambda: pipeline.warehouse.check()
-    failed = False
-    for name, run in checks.items():
-        try:
-            reached = run()
-        except MillraceError as error:
-            failed = True
-            print_failed(name, out)
-            print_error(error, out)
-        else:
-            print_done(f"{name}: {reached}")
-    if failed:
+    if not check_all(chosen.pipeline):
         sys.exit(1)
 
 
@@ -559,11 +534,6 @@ def _interval(
     if table.is_full_refresh or not (everything or start or end):
         return None
     return Interval(start, end)
-
-
-def _check_source(pipeline: Pipeline, connection: str) -> str:
-    tables = [table for table in pipeline.catalog.tables if table.options.connection == connection]
-    return pipeline.source(tables[0]).check(tables)
 
 
 def _loaded(row: LedgerRow, began: float) -> str:

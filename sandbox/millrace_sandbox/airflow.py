@@ -34,7 +34,7 @@ from redshift_standin.files import write_private
 from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from millrace_sandbox.paths import SandboxPaths
 
@@ -84,6 +84,7 @@ class Airflow:
         inherited: The user's environment variables. They reach the DAGs, except settings of
             Airflow and what the sandbox sets itself. Default: this process's environment.
         port: Where the API server listens when that port is free; 0 means any free port.
+        preparations: Commands to run when the database is there, before the services start.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Airflow:
         env: Mapping[str, str] | None = None,
         inherited: Mapping[str, str] | None = None,
         port: int = PREFERRED_PORT,
+        preparations: Sequence[Sequence[str]] = (),
     ) -> None:
         self.paths = paths
         self.dags_folder = dags_folder.resolve()
@@ -101,6 +103,7 @@ class Airflow:
         self.services = {name: Service(f"airflow-{name}", paths) for name in SERVICES}
         self._home = paths.airflow
         self._preferred_port = port
+        self._preparations = preparations
         version = _version_key()
         self._database = f"metadata-{version}"
         self._pristine = f"pristine-{version}"
@@ -171,6 +174,8 @@ class Airflow:
         # Makes the passwords file before the API server looks for it.
         logger.info("Starting Airflow on %s, user %s", self.url, self.login.user)
         self._prepare_database()
+        for command in self._preparations:
+            self._run(command, self._process_environment())
         started_at = datetime.now(UTC)
         env = self._process_environment()
         for name, arguments in SERVICES.items():
@@ -288,19 +293,23 @@ class Airflow:
         self._postgres.drop(draft)
         self._postgres.create(draft)
         logger.info("Creating Airflow's database, once")
-        migration = subprocess.run(
-            [str(_command()), "db", "migrate"],
-            env=self._process_environment() | self._connection(draft),
+        environment = self._process_environment() | self._connection(draft)
+        self._run([str(_command()), "db", "migrate"], environment)
+        self._postgres.create(self._pristine, template=draft)
+        self._postgres.drop(draft)
+
+    def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        done = subprocess.run(
+            command,
+            env=environment,
             cwd=self._home,
             capture_output=True,
             text=True,
             check=False,
         )
-        if migration.returncode:
-            tail = "\n  ".join((migration.stdout + migration.stderr).splitlines()[-LOG_LINES:])
-            raise SandboxError(f"Airflow's database cannot be created:\n  {tail}")
-        self._postgres.create(self._pristine, template=draft)
-        self._postgres.drop(draft)
+        if done.returncode:
+            tail = "\n  ".join((done.stdout + done.stderr).splitlines()[-LOG_LINES:])
+            raise SandboxError(f"`{' '.join(command)}` failed:\n  {tail}")
 
     def _connection(self, database: str) -> dict[str, str]:
         """The settings for a database: Airflow's services use one driver, its API another."""

@@ -274,6 +274,10 @@ class Warehouse(Protocol):
         """
 
 
+WRITERS = 4
+"""How many tasks write to a warehouse at a time, unless its kind says otherwise."""
+
+
 @dataclass(frozen=True)
 class WarehouseKind:
     """A kind of warehouse, as its distribution registers it (see ``millrace.catalog.kinds``).
@@ -285,12 +289,14 @@ class WarehouseKind:
         table_options: The model of what an ingest block may declare under the kind's name, if
             anything.
         limits: How long the values are that it holds.
+        writers: How many tasks may write to it at a time: the slots of its pool in Airflow.
     """
 
     open: Callable[[Any, Path, Settings], Warehouse]
     requirement: str
     table_options: type[BaseModel] | None = None
     limits: Limits = UNLIMITED
+    writers: int = WRITERS
 
 
 def quarantine_of(table: IngestTable) -> IngestTable:

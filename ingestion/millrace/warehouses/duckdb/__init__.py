@@ -24,5 +24,6 @@ def _open(credentials: Any, root: Path, settings: Settings) -> Warehouse:
     return DuckDBWarehouse(Path(path) if ":" in path else root / path)
 
 
-KIND = WarehouseKind(open=_open, requirement="millrace[duckdb]")
+# One process at a time can open the file to write to it.
+KIND = WarehouseKind(open=_open, requirement="millrace[duckdb]", writers=1)
 """The kind ``duckdb``."""

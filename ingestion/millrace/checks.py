@@ -1,0 +1,52 @@
+"""Does everything answer that a project declares?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from millrace.errors import MillraceError
+from millrace.pipeline import Pipeline
+from millrace.terminal import out, print_done, print_error, print_failed
+
+
+def check_all(pipeline: Pipeline) -> bool:
+    """Try each connection, the landing and the warehouse; print what answers, what fails and why.
+
+    Returns:
+        Whether all answer.
+    """
+    failed = False
+    for name, check in _checks(pipeline).items():
+        try:
+            reached = check()
+        except MillraceError as error:
+            failed = True
+            print_failed(name, out)
+            print_error(error, out)
+        else:
+            print_done(f"{name}: {reached}")
+    return not failed
+
+
+def _checks(pipeline: Pipeline) -> dict[str, Callable[[], str]]:
+    """What to try, by its name: a connection once, however many tables or publications use it."""
+    checks: dict[str, Callable[[], str]] = {}
+    for table in pipeline.catalog.tables:
+        checks.setdefault(
+            f"connection {table.options.connection}, to read",
+            partial(_check_source, pipeline, table.options.connection),
+        )
+    for found in pipeline.catalog.publications:
+        checks.setdefault(
+            f"connection {found.options.connection}, to publish",
+            lambda found=found: pipeline.destination(found).check(),  # type: ignore[misc]
+        )
+    checks["landing"] = lambda: pipeline.landing.check()
+    checks["warehouse"] = lambda: pipeline.warehouse.check()
+    return checks
+
+
+def _check_source(pipeline: Pipeline, connection: str) -> str:
+    tables = [table for table in pipeline.catalog.tables if table.options.connection == connection]
+    return pipeline.source(tables[0]).check(tables)
