@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -454,12 +455,22 @@ def why(chosen: Chosen, cell: str) -> None:
 
 @cli.command()
 @click.option(
-    "--every", type=click.IntRange(min=1), default=30, show_default=True, metavar="SECONDS"
+    "--every",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long from look to look.",
 )
 @click.option("--once", is_flag=True, help="Look once; exits with 1 if anything was told.")
 @click.option("--prefix", default="", help="Begins the ids of the project's DAGs in Airflow.")
+@click.option(
+    "--sign-of-life",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Touch this file after each look, for a health check.",
+)
 @click.pass_obj
-def watch(chosen: Chosen, every: int, once: bool, prefix: str) -> None:
+def watch(chosen: Chosen, every: int, once: bool, prefix: str, sign_of_life: Path | None) -> None:
     """Tell people what is late or has failed, once, and when it is well again.
 
     It looks at what the declarations promise (`expected_by`, `fresh_by`, dbt's `freshness`), at the
@@ -483,6 +494,8 @@ def watch(chosen: Chosen, every: int, once: bool, prefix: str) -> None:
         began = time.monotonic()
         try:
             messages = watcher.look(datetime.now(UTC))
+            if sign_of_life:
+                sign_of_life.touch()
         except MillraceError as error:
             if once or not error.may_pass:
                 raise

@@ -119,7 +119,7 @@ def test_commands_exist(name: str) -> None:
             assert (ROOT / arguments[1].replace(".", "/")).with_suffix(".py").is_file()
         elif program == "python":
             assert arguments[0] == "deploy/healthcheck.py"
-            assert arguments[1] in healthcheck.COMPONENTS
+            assert arguments[1] in (*healthcheck.COMPONENTS, healthcheck.WATCH)
 
 
 def test_all_services_of_airflow_are_there() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -49,3 +52,13 @@ def test_fails_when_the_api_server_is_down(api_server: ThreadingHTTPServer) -> N
     api_server.server_close()
     with pytest.raises(OSError, match="refused"):
         healthcheck.main("scheduler")
+
+
+def test_a_watcher_that_has_not_looked_for_minutes_is_not_well(tmp_path: Path) -> None:
+    looked = tmp_path / "looked"
+    assert healthcheck.main_of_watch(looked) == 1
+    looked.touch()
+    assert healthcheck.main_of_watch(looked) == 0
+    long_ago = time.time() - 600
+    os.utime(looked, (long_ago, long_ago))
+    assert healthcheck.main_of_watch(looked) == 1
