@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -43,6 +43,21 @@ class _Time(click.ParamType[datetime]):
         if parsed is None:
             self.fail("a time is needed", param, ctx)
         return parsed
+
+
+class _Age(click.ParamType[timedelta]):
+    """A number of days or hours, e.g. ``30d`` or ``72h``."""
+
+    name = "age"
+    _UNITS: ClassVar[Mapping[str, str]] = {"d": "days", "h": "hours"}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        number, unit = str(value)[:-1], str(value)[-1:]
+        if unit not in self._UNITS or not (number.isascii() and number.isdigit()):
+            self.fail(f"{value!r} is not an age; write 30d or 72h", param, ctx)
+        return timedelta(**{self._UNITS[unit]: int(number)})
 
 
 class _OneLine(logging.Formatter):
@@ -111,6 +126,7 @@ def cli(
       millrace audit                 is everything loaded as it is at its source?
       millrace why 'sheet!C12'       what is behind a published cell?
       millrace watch                 tell people what is late or has failed
+      millrace sweep --dry-run       what is in the landing that nobody needs?
     """  # noqa: D301 click wants the backspace
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -506,6 +522,47 @@ def watch(chosen: Chosen, every: int, once: bool, prefix: str, sign_of_life: Pat
         if once:
             sys.exit(1 if any(not message.is_good_news for message in messages) else 0)
         time.sleep(max(every - (time.monotonic() - began), 0))
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@click.option("--older-than", type=_Age(), default="30d", show_default=True, metavar="AGE")
+@click.option("--loaded", is_flag=True, help="Also old attempts that the ledger names.")
+@click.pass_obj
+def sweep(chosen: Chosen, dry_run: bool, older_than: timedelta, loaded: bool) -> None:
+    """Remove from the landing what nobody needs any more.
+
+    These are attempts that were never committed, if their last object is more than two days old;
+    committed attempts that the ledger does not name (a wider batch has replaced theirs, or they
+    were never loaded), if they are older than --older-than; and unfinished uploads to S3 that were
+    begun more than two days ago. Attempts of tables that are not declared are left alone.
+
+    With --loaded, attempts that the ledger names go too if they are that old. Loaded rows stay; but
+    `millrace audit` can then compare and mend them only from the source.
+
+    \b
+      millrace sweep --dry-run
+      millrace sweep --older-than 90d
+    """  # noqa: D301 click wants the backspace
+    from millrace.landing.sweep import carry_out, summary
+    from millrace.terminal import print_done, print_plain, print_table, working
+
+    pipeline = chosen.pipeline
+    with working("looking through the landing"):
+        found = pipeline.plan_sweep(older_than, loaded=loaded)
+    lines = summary(found)
+    if lines:
+        print_table(
+            ["TABLE", "ATTEMPTS", "FILES", "SIZE", "LAST CHANGED", "SWEPT", "WHY"],
+            lines,
+            numbers={"ATTEMPTS", "FILES", "SIZE"},
+        )
+    if dry_run:
+        print_plain(f"To be removed: {found}. Nothing was changed.")
+        return
+    with working("sweeping"):
+        carry_out(pipeline.landing, found)
+    print_done(f"removed: {found}")
 
 
 def main() -> None:

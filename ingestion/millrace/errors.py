@@ -34,6 +34,9 @@
     │   ├── AirflowUnavailable ↻ its API server does not answer
     │   ├── AirflowRefused       it refuses our account
     │   └── AlertNotSent ↻       a message did not arrive
+    ├── MetadataError
+    │   ├── MetadataUnavailable ↻ Airflow's metadata database is down or busy
+    │   └── MetadataRefused      it refuses our account, or cannot be dumped by this program
     └── WarehouseError
         ├── WarehouseUnavailable ↻  the warehouse is down
         │   ├── WarehouseLocked     another process holds it
@@ -214,6 +217,18 @@ class ManifestCorrupt(LandingError):
 
 class PartCorrupt(LandingError):
     """A Parquet part that is not what the manifest says."""
+
+
+class MetadataError(MillraceError):
+    """Airflow's metadata database cannot be dumped or cleaned."""
+
+
+class MetadataUnavailable(MayPass, MetadataError):
+    """It is down or busy."""
+
+
+class MetadataRefused(MetadataError):
+    """It refuses our account, or cannot be dumped by the program that is installed here."""
 
 
 class WarehouseError(MillraceError):

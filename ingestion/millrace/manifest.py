@@ -73,6 +73,8 @@ class Manifest:
             with the source by value; None: it was not compared.
         quarantined: How many rows were set aside, for values that do not fit.
         quarantine: The files with what is known of these rows (``bad_values.RECORDS``).
+        raw_table: The raw table that the batch was landed for (``IngestTable.raw_table``), because
+            several environments may share a landing; None: not known.
     """
 
     batch: Batch
@@ -84,6 +86,7 @@ class Manifest:
     checksums: Checksums | None = None
     quarantined: int = 0
     quarantine: tuple[Part, ...] = ()
+    raw_table: str | None = None
 
     @property
     def verified(self) -> str | None:
@@ -119,6 +122,7 @@ class Manifest:
                     "batch": self.batch.to_json(),
                     "extracted_at": self.extracted_at.isoformat(),
                     "is_counted": self.is_counted,
+                    "raw_table": self.raw_table,
                     "checksums": self.checksums
                     and {
                         name: {"values": of.values, "crc32": of.total}
@@ -148,6 +152,7 @@ class Manifest:
                 url=url,
                 is_counted=value["meta"].get("is_counted", False),
                 checksums=_checksums(value["meta"].get("checksums")),
+                raw_table=value["meta"].get("raw_table"),
                 **_quarantine(value.get("quarantine")),
             )
             sums = value["meta"]["content_length"], value["meta"]["record_count"]

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -42,6 +42,8 @@ from millrace.errors import (
     TooFewRows,
 )
 from millrace.landing.landing import Landing
+from millrace.landing.sweep import OLD, Loaded, Rules, Sweep
+from millrace.landing.sweep import plan as plan_sweep
 from millrace.manifest import Manifest
 from millrace.progress import Progress
 from millrace.settings import Settings
@@ -137,6 +139,10 @@ class Pipeline:
         if (kind, connection) not in self._sources:
             self._sources[kind, connection] = open_source(kind, self.connection(connection))
         return self._sources[kind, connection]
+
+    def raw_table(self, table: IngestTable) -> str:
+        """Names a raw table among those of all environments that share a landing."""
+        return f"{self.catalog.warehouse} {table.schema}.{table.identifier}"
 
     def destination(self, publication: Publication) -> Destination:
         """Where a mart is published to."""
@@ -261,6 +267,7 @@ class Pipeline:
                 is_counted=figures.is_counted,
                 checksums=witness.checksums,
                 set_aside=lambda: sieve.set_aside(partial(_protected_key, table, salt)),
+                raw_table=self.raw_table(table),
             )
         for text in sieve.told():
             log.warning("%s", text)
@@ -417,6 +424,30 @@ class Pipeline:
                 ],
             )
         )
+
+    def plan_sweep(self, older_than: timedelta = OLD, *, loaded: bool = False) -> Sweep:
+        """Find the landed attempts and unfinished uploads that nobody needs; nothing is changed.
+
+        Args:
+            older_than: From which age on a committed attempt is swept.
+            loaded: Whether to sweep old attempts that the ledger names, too.
+
+        Raises:
+            SettingError: the age is too short.
+            LandingError: the landing cannot be listed.
+            WarehouseError: the ledgers cannot be read.
+        """
+        tables = self.catalog.tables
+
+        def loaded_now() -> dict[str, Loaded]:
+            ledgers = self.warehouse.ledgers(tables)
+            return {table.key: self._loaded(table, ledgers[table.key]) for table in tables}
+
+        rules = Rules(datetime.now(UTC), older_than, loaded)
+        return plan_sweep(self.landing, [table.key for table in tables], loaded_now, rules)
+
+    def _loaded(self, table: IngestTable, ledger: Sequence[LedgerRow]) -> Loaded:
+        return Loaded.of(self.raw_table(table), (row.manifest_url for row in ledger))
 
     def _within_limits(
         self, table: IngestTable, sieve: Sieve, streams: Sequence[Iterator[pa.RecordBatch]]

@@ -312,7 +312,10 @@ class Airflow:
             raise SandboxError(f"`{' '.join(command)}` failed:\n  {tail}")
 
     def _connection(self, database: str) -> dict[str, str]:
-        """The settings for a database: Airflow's services use one driver, its API another."""
+        """The settings for a database: Airflow's services use one driver, its API another.
+
+        The connection is for the DAG `maintenance`, because Airflow hides the settings from tasks.
+        """
         return {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._postgres.url(
                 database, "postgresql+psycopg2"
@@ -320,6 +323,7 @@ class Airflow:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": self._postgres.url(
                 database, "postgresql+asyncpg"
             ),
+            "AIRFLOW_CONN_AIRFLOW_METADATA": self._postgres.url(database, "postgresql"),
         }
 
     def _wait_until_healthy(self, started_at: datetime, timeout: float) -> None:

@@ -104,7 +104,7 @@ def test_what_is_said_of_them_is_an_argument(dags: dict[str, Any]) -> None:
 
 def test_the_project_s_own_files_have_ten_lines_at_most() -> None:
     files = list((ROOT / "dags").glob("*.py"))
-    assert len(files) == 3
+    assert len(files) == 4
     for file in files:
         assert len(file.read_text().splitlines()) <= 10
 

@@ -14,8 +14,10 @@ def statements(name: str) -> list[dict[str, Any]]:
 
 
 def test_the_landing_may_be_used_under_its_prefix_and_nothing_else() -> None:
-    listing, objects = statements("landing-policy.json")
-    assert {listing["Effect"], objects["Effect"]} == {"Allow"}
+    listing, uploads, objects = statements("landing-policy.json")
+    assert {listing["Effect"], uploads["Effect"], objects["Effect"]} == {"Allow"}
+    assert uploads["Action"] == "s3:ListBucketMultipartUploads"
+    assert uploads["Resource"] == "arn:aws:s3:::BUCKET"
     assert listing["Action"] == "s3:ListBucket"
     assert listing["Resource"] == "arn:aws:s3:::BUCKET"
     assert listing["Condition"] == {"StringLike": {"s3:prefix": "PREFIX/*"}}
@@ -32,11 +34,13 @@ def test_the_role_is_taken_with_the_external_id_only() -> None:
 
 
 def test_copy_may_read_the_landing_and_nothing_else() -> None:
-    listing, objects = statements("redshift-copy-policy.json")
+    listing, objects, backups = statements("redshift-copy-policy.json")
     assert (listing["Action"], objects["Action"]) == ("s3:ListBucket", "s3:GetObject")
     assert listing["Resource"] == "arn:aws:s3:::BUCKET"
     assert listing["Condition"] == {"StringLike": {"s3:prefix": "PREFIX/*"}}
     assert objects["Resource"] == "arn:aws:s3:::BUCKET/PREFIX/*"
+    assert (backups["Effect"], backups["Action"]) == ("Deny", "s3:GetObject")
+    assert backups["Resource"] == "arn:aws:s3:::BUCKET/PREFIX/_backups/*"
 
 
 def test_redshift_takes_its_role_for_one_user_of_one_cluster() -> None:

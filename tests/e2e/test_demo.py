@@ -293,9 +293,22 @@ def quiet_airflow(demo, stack):
     pause_when_idle(stack.airflow.client(), [*INGEST_DAGS, "transform"])
 
 
-@pytest.mark.parametrize("dag_id", ["ingest__mysql__nps", "transform"])
+@pytest.mark.parametrize("dag_id", ["ingest__mysql__nps", "transform", "audit", "maintenance"])
 def test_a_dag_can_be_tested_by_itself(env, quiet_airflow, dag_id):
     run(BIN / "airflow", "dags", "test", dag_id, "2026-10-01", env=env)
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "task_id"),
+    [
+        ("ingest__mysql__nps", "plan"),
+        ("transform", "wait_for_ingestion"),
+        ("audit", "mysql__nps"),
+        ("maintenance", "sweep_landing"),
+    ],
+)
+def test_a_task_can_be_tested_by_itself(env, quiet_airflow, dag_id, task_id):
+    run(BIN / "airflow", "tasks", "test", dag_id, task_id, "2026-10-01", env=env)
 
 
 def test_down_leaves_nothing_running(demo, stack, sandbox_env):

@@ -15,7 +15,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cached_property
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,6 +28,7 @@ import duckdb
 from millrace.batch import Interval, gaps
 from millrace.connections import Connection
 from millrace.landing.landing import Landing
+from millrace.landing.sweep import OLD, Loaded, Rules, Sweep, Verdict, carry_out, plan
 from millrace_sandbox.processes import LOOPBACK, poll
 from redshift_standin.supervisor import connect_superuser
 from sheets_standin import GoogleSheetsServer, TabSpec
@@ -510,22 +510,36 @@ class World:
                 self._looked_at.add(url)
 
     def _check_landing(self) -> None:
-        """Nobody's upload is open but that of an attempt which was never committed."""
-        if self.s3 is None:
-            return
-        client, bucket = self._s3_client, urlsplit(self.environ["LANDING_URL"]).netloc
-        for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
-            key = upload["Key"]
-            prefix = key.rpartition("/")[0]
-            found = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest.json")
-            assert not found["KeyCount"]
-            # As a bucket's lifecycle rule does.
-            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
+        """A sweep, a month from now, leaves what the ledgers name and nothing else."""
+        found = self._plan_sweep()
+        kept = {Verdict.NAMED}
+        if self.redshift:
+            # The project is parsed for DuckDB first, and its first batches say so.
+            kept.add(Verdict.FOREIGN)
+        swept = {Verdict.UNCOMMITTED, Verdict.UNLOADED}
+        assert {one.verdict for one in found.judged} <= kept | swept
+        committed = {one.attempt.path for one in found.judged if one.attempt.is_committed}
+        open_for = {upload.path.rpartition("/")[0] for upload in found.uploads}
+        assert not committed & open_for
+        carry_out(self.landing, found)
+        again = self._plan_sweep()
+        assert {one.verdict for one in again.judged} <= kept
+        assert not again.uploads
 
-    @cached_property
-    def _s3_client(self) -> Any:
-        assert self.s3 is not None
-        return self.s3.endpoint.client()
+    def _plan_sweep(self) -> Sweep:
+        rules = Rules(datetime.now(UTC) + 2 * OLD)
+        return plan(self.landing, INGESTED, self._loaded, rules)
+
+    def _loaded(self) -> dict[str, Loaded]:
+        kind = "redshift" if self.redshift else "duckdb"
+        return {table: self._loaded_of(table, f"{kind} raw_{table}") for table in INGESTED}
+
+    def _loaded_of(self, table: str, raw_table: str) -> Loaded:
+        schema = table.partition(".")[0]
+        urls = self.query(
+            f"SELECT manifest_url FROM raw_{schema}._batches WHERE table_name = '{table}'"
+        )
+        return Loaded.of(raw_table, (str(url) for (url,) in urls))
 
     def _check_nothing_is_open(self) -> None:
         user = self.server.reader_user

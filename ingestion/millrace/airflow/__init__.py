@@ -17,15 +17,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from millrace.airflow.audit import audit_dag
     from millrace.airflow.ingest import ingest_dags
+    from millrace.airflow.maintenance import Retention, maintenance_dag
     from millrace.airflow.project import AirflowProject
     from millrace.airflow.transform import transform_dag
 
-__all__ = ["AirflowProject", "audit_dag", "ingest_dags", "transform_dag"]
+__all__ = [
+    "AirflowProject",
+    "Retention",
+    "audit_dag",
+    "ingest_dags",
+    "maintenance_dag",
+    "transform_dag",
+]
 
 _MODULES = {
     "AirflowProject": "millrace.airflow.project",
+    "Retention": "millrace.airflow.maintenance",
     "audit_dag": "millrace.airflow.audit",
     "ingest_dags": "millrace.airflow.ingest",
+    "maintenance_dag": "millrace.airflow.maintenance",
     "transform_dag": "millrace.airflow.transform",
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -353,16 +354,18 @@ class Auditor:
             schema = pii.protected_schema(extraction.schema, table)
             rows: Iterable[pa.RecordBatch] = self._protected(table, extraction.batches)
             batch = Batch(table.key, corrected_at=now)
+            raw_table = self._pipeline.raw_table(table)
+            write = partial(self._pipeline.landing.write, raw_table=raw_table)
             if isinstance(table.options.deletes, SoftDeletes):
                 # The source promises to mark what it deletes: what has vanished is only told.
                 schema, [rows] = marked_as_deleted(table, schema, [rows])
-                manifest = self._pipeline.landing.write(batch, schema, rows)
+                manifest = write(batch, schema, rows)
             else:
                 refuse_own_name(table, schema)
                 vanished = self._vanished(table, compared, found.vanished, schema, now)
                 schema = schema.append(DELETED)
                 present = (_present(batch, schema) for batch in rows)
-                manifest = self._pipeline.landing.write(batch, schema, chain(present, vanished))
+                manifest = write(batch, schema, chain(present, vanished))
         if not manifest.rows:
             return None
         row = self._pipeline.warehouse.load(table, manifest, self._pipeline.landing)

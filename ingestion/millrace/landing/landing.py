@@ -36,6 +36,7 @@ from millrace.errors import (
     PartCorrupt,
     SchemaConflict,
 )
+from millrace.landing.objects import Objects, open_objects
 from millrace.landing.store import SILENCE_SECONDS, etag_of, explained, folder_of, opener
 from millrace.landing.writer import (
     UPLOAD_CHUNK_BYTES,
@@ -83,6 +84,12 @@ class Landing:
         self.url = url.rstrip("/")
         self._open = opener(url, connection)
         self._store = self._open(SILENCE_SECONDS)
+        self._connection = connection
+
+    @property
+    def objects(self) -> Objects:
+        """Everything that is kept under the landing's URL, whoever wrote it."""
+        return open_objects(self.url, self._store, self._connection)
 
     def check(self) -> str:
         """Write, read and delete a small object.
@@ -117,6 +124,7 @@ class Landing:
         is_counted: bool = False,
         checksums: Callable[[], Checksums | None] = lambda: None,
         set_aside: Callable[[], SetAside | None] = lambda: None,
+        raw_table: str | None = None,
     ) -> Manifest:
         """Land one attempt at a batch.
 
@@ -135,6 +143,7 @@ class Landing:
             checksums: Gives the checksums of the columns, once all rows have been read.
             set_aside: Gives what was set aside, once all rows have been read; it lands in a part
                 of its own.
+            raw_table: The raw table that the batch is meant for.
 
         Returns:
             The manifest, already written.
@@ -174,6 +183,7 @@ class Landing:
                 checksums=checksums(),
                 quarantined=aside.rows if aside else 0,
                 quarantine=self._landed_aside(store, prefix, aside, part_bytes) if aside else (),
+                raw_table=raw_table,
             ),
             before_commit,
         )
@@ -325,7 +335,7 @@ class Landing:
                 _check(part, iter(lambda: file.read(_COPY_CHUNK_BYTES), b""))
             yield path
             return
-        with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
+        with tempfile.NamedTemporaryFile(prefix="millrace-part-", suffix=".parquet") as copy:
             with _part_of(part), explained(self.url, may_be_missing=True):
                 stream = obstore.get(self._store, self._path(part.url)).stream(
                     min_chunk_size=_COPY_CHUNK_BYTES

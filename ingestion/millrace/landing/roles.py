@@ -1,18 +1,28 @@
-"""Temporary credentials for S3: of a role, or of boto3's own chain.
+"""What needs boto3: temporary credentials, of a role or of its own chain, and its client of S3.
 
-Imported only where they are needed, because boto3 takes time and memory.
+Imported only where it is needed, because boto3 takes time and memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
+from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
+
+from millrace.connections import endpoint_of
+
+if TYPE_CHECKING:
+    from millrace.connections import Connection
+
+_DEFAULT_REGION = "us-east-1"
+
+_WAITS = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 5}}
 
 
 class CredentialsOutage(Exception):
@@ -79,3 +89,31 @@ def _provider(session: Any, extra: Mapping[str, Any]) -> Any:
         return _OfChain(session)
     external = {"ExternalId": extra["external_id"]} if extra.get("external_id") else {}
     return _OfRole(session, RoleArn=role, RoleSessionName="millrace", **external)
+
+
+def open_client(connection: Connection | None) -> Any:
+    """boto3's client of S3, for what obstore cannot do.
+
+    Args:
+        connection: As for ``Landing``.
+
+    Raises:
+        ValueError: boto3 finds no credentials.
+    """
+    login, password = (connection.login, connection.password) if connection else (None, None)
+    extra = dict(connection.extra) if connection else {}
+    provider, region, verify = open_provider(login, password, extra, _DEFAULT_REGION)
+    keys = provider()
+    endpoint = endpoint_of(connection) if connection else None
+    # As obstore asks: a server of one's own may know its buckets by no host names.
+    style = {"addressing_style": "path"} if endpoint else {}
+    return boto3.client(
+        "s3",
+        aws_access_key_id=keys["access_key_id"],
+        aws_secret_access_key=keys["secret_access_key"],
+        aws_session_token=keys["token"],
+        region_name=region,
+        endpoint_url=endpoint,
+        verify=verify,
+        config=Config(s3=style, **_WAITS),
+    )
