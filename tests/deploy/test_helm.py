@@ -65,6 +65,7 @@ MORE: dict[str, Any] = {
     "scheduler": {"replicas": 2},
     "dag_processor": {"replicas": 2},
     "triggerer": {"replicas": 3},
+    "watcher": {"enabled": True},
     "image": {"pull_secrets": ["registry"]},
     "secrets": {"login": "oauth"},
     "environment": {"LANDING_URL": "s3://landing", "REDSHIFT_PORT": 5439},
@@ -217,6 +218,7 @@ def known_secrets(pod: Pod) -> set[str]:
         ("celery", "flower", {"broker_url", "flower_basic_auth"}),
         ("local", "dag-processor", {"database_url", "fernet_key"}),
         ("local", "triggerer", {"database_url", "fernet_key", "api_secret_key"}),
+        ("local", "watcher", set()),
         ("local", "api-server", {"database_url", "fernet_key", "api_secret_key", "jwt_secret"}),
         ("local", "scheduler", {"database_url", "fernet_key", "api_secret_key", "jwt_secret"}),
     ],
@@ -496,6 +498,7 @@ def network(values: dict[str, Any]) -> Connect:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_policies_let_through_what_is_needed_and_nothing_else(executor: str) -> None:
     values = merged(EXECUTORS[executor], {"network_policies": {"task_egress": [{"ports": []}]}})
+    values = merged(values, {"watcher": {"enabled": True}})
     values = merged(values, MORE_CELERY if executor == "celery" else {})
     values["network_policies"]["task_egress"] = [{"ports": [{"port": 443}]}]
     connects = network(values)
@@ -503,7 +506,7 @@ def test_policies_let_through_what_is_needed_and_nothing_else(executor: str) -> 
     workers = {name for name in components if name.startswith("worker-")}
     with_database = {"api-server", "scheduler", "dag-processor", "triggerer", "migration"} | workers
     with_broker = {"scheduler", "flower"} | workers if executor == "celery" else set()
-    tasks = {"dag-processor", "triggerer", "migration"} | workers
+    tasks = {"dag-processor", "triggerer", "migration", "watcher"} | workers
     tasks |= {"local": {"scheduler"}, "kubernetes": {"task"}}.get(executor, set())
     kubernetes = {"scheduler"} if executor == "kubernetes" else set()
     for name in components:
@@ -573,12 +576,13 @@ def test_the_ui_is_served_over_tls() -> None:
 def test_who_runs_code_of_the_project_has_it_and_its_manifest(
     executor: str, source: str, folder: str
 ) -> None:
-    manifests = render(merged(EXECUTORS[executor], SOURCES[source]))
+    values = merged(EXECUTORS[executor], SOURCES[source], {"watcher": {"enabled": True}})
+    manifests = render(values)
     settings = charts.settings(manifests)
     assert settings["AIRFLOW__CORE__DAGS_FOLDER"] == f"{folder}/dags"
     assert settings["DBT_PROJECT_DIR"] == f"{folder}/dbt_project"
     assert settings["DBT_PROFILES_DIR"] == folder
-    users = {"dag-processor"} | {
+    users = {"dag-processor", "watcher"} | {
         "local": {"scheduler"}, "celery": {"worker-default"}, "kubernetes": {"task"}
     }[executor]  # fmt: skip
     having = set()
