@@ -32,14 +32,13 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # its library is untyp
     """Shares the tests among processes (``-n``) by file.
 
     One process runs all that start a whole sandbox: two that start at the same time would choose
-    the same ports. Another one runs all that start only an Airflow: with more than two at a time,
-    each would wait for the others. Interruptions are shared by world.
+    the same ports. Interruptions are shared by world.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if group := _group(self.config.rootpath / file):
-            return group
+        if _kind(self.config.rootpath / file) == "sandbox":
+            return "sandbox"
         world = _WORLD.search(nodeid)
         return f"{file} {world[1]}" if world else file
 
@@ -53,14 +52,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the groups, which take longest: else they would run alone at the end."""
-    items.sort(key=lambda item: _group(item.path) is None)
+    """Begin with what takes longest: else it would run alone at the end."""
+    kinds = ["sandbox", "airflow", ""]
+    items.sort(key=lambda item: kinds.index(_kind(item.path)))
 
 
 @cache
-def _group(file: Path) -> str | None:
+def _kind(file: Path) -> str:
+    """What the tests of a file start: a whole sandbox, only an Airflow, or neither."""
     text = file.read_text()
-    return next((mark for mark in ("sandbox", "airflow") if f"mark.{mark}" in text), None)
+    return next((mark for mark in ("sandbox", "airflow") if f"mark.{mark}" in text), "")
 
 
 @pytest.fixture(scope="session", autouse=True)
