@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import tempfile
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -70,6 +71,13 @@ def forked_dbt() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("millrace.dbt.project._run_dbt", run_dbt)
         yield
+
+
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Path]:
+    """A folder for TMPDIR: Python's forkserver has its socket there, whose path must be short."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

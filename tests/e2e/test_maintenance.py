@@ -71,13 +71,14 @@ class Kept:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[Kept]:
+def kept(
+    tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server, short_folder: Path
+) -> Iterator[Kept]:
     root = tmp_path_factory.mktemp("order")
     s3_server.create_bucket(BUCKET)
     endpoint = s3_server.endpoint.airflow_connection()
     landing = Landing(f"s3://{BUCKET}/landing", Connection("aws_landing", **endpoint))
     project = write_project(root / "project")
-    (root / "tmp").mkdir()
     environment = {
         "AIRFLOW_CONN_AWS_LANDING": json.dumps(endpoint),
         "AIRFLOW__LOGGING__REMOTE_LOGGING": "True",
@@ -86,7 +87,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Itera
         "DUCKDB_PATH": str(root / "warehouse.duckdb"),
         "LANDING_URL": landing.url,
         "TARGET": "dev",
-        "TMPDIR": str(root / "tmp"),
+        "TMPDIR": str(short_folder),
     }
     airflow = Airflow(SandboxPaths(root / "sandbox"), project.root / "dags", environment, port=0)
     try:
@@ -100,7 +101,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Itera
         url = airflow._postgres.url(airflow._database, "postgresql")
         with psycopg.connect(url) as connection:
             connection.execute(RUNS.encode())
-        old = leavings(airflow, root / "tmp")
+        old = leavings(airflow, short_folder)
         client.unpause("maintenance")
         client.wait_for_run("maintenance", lambda run: run.run_id == "now", TIMEOUT)
         yield Kept(airflow, client, landing, old)

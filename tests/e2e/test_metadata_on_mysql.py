@@ -48,19 +48,18 @@ def query(server: MySQLServer, sql: str) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture
-def airflow(real_mysql: MySQLServer, tmp_path: Path) -> Iterator[OnMySQL]:
+def airflow(real_mysql: MySQLServer, tmp_path: Path, short_folder: Path) -> Iterator[OnMySQL]:
     with real_mysql.admin_cursor() as cursor:
         for name in (DATABASE, RESTORED):
             cursor.execute(
                 f"create database {name} character set utf8mb4 collate utf8mb4_unicode_ci"
             )
     project = write_project(tmp_path / "project")
-    (tmp_path / "tmp").mkdir()
     environment = {
         "DUCKDB_PATH": str(tmp_path / "warehouse.duckdb"),
         "LANDING_URL": (tmp_path / "landing").as_uri(),
         "TARGET": "dev",
-        "TMPDIR": str(tmp_path / "tmp"),
+        "TMPDIR": str(short_folder),
     }
     airflow = OnMySQL(
         SandboxPaths(tmp_path / "sandbox"), project.root / "dags", environment, port=0
