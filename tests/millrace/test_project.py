@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -313,3 +316,36 @@ def test_what_dbt_writes_goes_where_the_project_says(shop: Path) -> None:
     assert project.manifest_path == shop / "dbt_project" / "built" / "manifest.json"
     assert project.manifest_path.is_file()
     assert not project.is_stale()
+
+
+def test_one_of_many_processes_parses_and_none_reads_half_a_manifest(shop: Path) -> None:
+    project = find()
+    project.manifest_path.unlink()
+    begun = threading.Barrier(4)
+
+    def ensure(_: int) -> int:
+        begun.wait()
+        project.ensure_manifest()
+        return project.manifest_path.stat().st_ino
+
+    with ThreadPoolExecutor(4) as threads:
+        found = set(threads.map(ensure, range(4)))
+    assert len(found) == 1
+
+    # Who opened it before the next parse reads it to its end.
+    (models(shop) / "_bank.yml").unlink()
+    with project.manifest_path.open() as open_before:
+        project.ensure_manifest()
+        assert json.load(open_before)["metadata"]
+    assert project.manifest_path.stat().st_ino not in found
+    assert not list(project.manifest_path.parent.glob(".millrace-*"))
+
+
+def test_a_target_folder_that_cannot_be_written_is_named(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop / "file").write_text("")
+    monkeypatch.setenv("DBT_TARGET_PATH", str(shop / "file" / "target"))
+    with pytest.raises(ProjectError, match=r"file/target cannot be written") as refused:
+        find().ensure_manifest()
+    assert "DBT_TARGET_PATH" in str(refused.value.fix)

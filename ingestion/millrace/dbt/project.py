@@ -7,17 +7,21 @@ ingestion loads into. It is chosen as dbt chooses it: by dbt's options and varia
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from millrace.errors import ProjectError
@@ -30,6 +34,8 @@ _PARSED_SUFFIXES = {".yml", ".yaml", ".sql", ".md", ".py"}
 _LISTED_SUFFIXES = {".csv"}
 _GENERATED = {"target", "logs", "dbt_packages"}
 _FINGERPRINT = "millrace_parsed.json"
+_LOCK = ".millrace.lock"
+_PARTIAL_PARSE = "partial_parse.msgpack"
 _PROJECT_FILE = "dbt_project.yml"
 _PROFILES_FILE = "profiles.yml"
 _SECRET_PREFIX = "DBT_ENV_SECRET"  # noqa: S105 of the names of variables
@@ -141,19 +147,22 @@ class Project:
         Raises:
             ProjectError: dbt cannot parse it; the message is dbt's own.
         """
-        if self.is_stale():
-            log.info("parsing the dbt project: its manifest is missing or stale")
-            self.parse()
+        if not self.is_stale():
+            return
+        with _alone_in(self.manifest_path.parent):
+            if self.is_stale():
+                log.info("parsing the dbt project: its manifest is missing or stale")
+                self.parse()
 
     def parse(self) -> None:
-        """Run ``dbt parse``.
+        """Run ``dbt parse``. Who reads the manifest meanwhile finds the old or the new one whole.
 
         Raises:
             ProjectError: dbt cannot parse the project; the message is dbt's own.
         """
         # Taken first: a file that changes while dbt reads it is parsed again the next time.
         read = self._inputs_digest()
-        self._dbt("parse", *self.dbt_options())
+        self._write_into(self.manifest_path.parent, "parse")
         _keep(self._fingerprint_path, self._fingerprint(read))
 
     @property
@@ -176,12 +185,22 @@ class Project:
             ProjectError: dbt cannot compile the project; the message is dbt's own.
         """
         read = self._inputs_digest()
-        folder = self.compiled_path.parent
-        self._dbt(
-            *("compile", "--full-refresh"),
-            *replace(self, target_path=str(folder)).dbt_options(),
-        )
+        self._write_into(self.compiled_path.parent, "compile", "--full-refresh")
         _keep(self.compiled_path.with_name(_FINGERPRINT), {"inputs": read})
+
+    def _write_into(self, folder: Path, command: str, *options: str) -> None:
+        """Let dbt write a manifest elsewhere, then put its files into ``folder``, each at once.
+
+        dbt itself writes a manifest in place, where another process would read half of it.
+        """
+        with TemporaryDirectory(prefix=".millrace-", dir=_made(folder)) as written:
+            # With what dbt knows from the last time it parses only what has changed.
+            with suppress(FileNotFoundError):
+                shutil.copy(folder / _PARTIAL_PARSE, written)
+            self._dbt(command, *options, *replace(self, target_path=written).dbt_options())
+            for file in Path(written).iterdir():
+                if file.is_file():
+                    file.replace(folder / file.name)
 
     def _dbt(self, command: str, *options: str) -> None:
         quiet = ("--quiet", "--no-use-colors", "--log-level-file", "none")
@@ -294,6 +313,25 @@ def _run_dbt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProc
         text=True,
         check=False,
     )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let one process at a time go on; the lock ends with its process, however that ends."""
+    with (_made(folder) / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _made(folder: Path) -> Path:
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise ProjectError(
+            f"The dbt project's manifest is missing or stale, and {folder} cannot be written.",
+            fix="Name a folder that can be: DBT_TARGET_PATH; or run `dbt parse` where it can.",
+        )
+    return folder
 
 
 def _keep(path: Path, fingerprint: dict[str, str | None]) -> None:
