@@ -259,6 +259,7 @@ def _load_yesterday(pipeline: Pipeline, execute: Callable[[str], None], due: dat
     execute("CREATE VIEW broken_view AS SELECT * FROM gone")
     execute("DROP TABLE gone")
     execute("ALTER TABLE frozen ADD COLUMN more INT")
+    execute("ALTER TABLE discarded ADD COLUMN more INT")
 
 
 def _written(before: datetime) -> str:
@@ -393,8 +394,12 @@ def test_the_time_of_day_is_a_deadline_of_each_run_in_airflow(watched: Watched) 
 
 
 def test_each_silence_makes_one_message_that_names_its_cause(watched: Watched) -> None:
-    before = watched.told(watched.due - MINUTE, len(FAILED))
-    # Before the time of day, only what has failed is told.
+    before = watched.told(watched.due - MINUTE, len(FAILED) + 1)
+    changed = before.pop("shop.discarded has changed its columns")
+    assert "What      shop.discarded has the new column more (int32): raw_shop.discarded" in changed
+    assert "Owner     The owners of discarded" in changed
+    assert "millrace diff shop.discarded" in changed
+    # Before the time of day, only what has failed is told besides.
     assert sorted(before) == sorted(title for title in before if " failed: " in title)
     for name, says in FAILED.items():
         (text,) = [

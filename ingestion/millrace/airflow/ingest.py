@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from millrace.airflow.deadlines import deadline_of
 from millrace.airflow.outcomes import explained, look_again, refuse, unfold
 from millrace.airflow.project import AirflowProject, collector_at_rest, is_wanted
+from millrace.alerts.airflow_api import SCHEMA_CHANGES
 from millrace.catalog import IngestTable
 from millrace.errors import IntervalOpen
 
@@ -108,6 +109,7 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
             manifest_urls: Iterable[str],
             # Airflow passes the run's own.
             params: Mapping[str, Any] | None = None,
+            outlet_events: Any = None,
         ) -> int:
             """Load what was landed; returns the number of rows."""
             from millrace.batch import Partition
@@ -117,7 +119,11 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
                 planned = [Partition.from_json(value) for value in partitions]
                 manifest = carrier.merge(table, planned, list(manifest_urls))
                 take = carrier.replace if _is_reload(params) else carrier.load
-                return take(table, manifest).rows
+                row = take(table, manifest)
+                # For `millrace watch`, which tells people.
+                said = {SCHEMA_CHANGES: row.schema_changes or ""}
+                outlet_events[project.raw_asset(table)].extra = said
+                return row.rows
 
         # Airflow passes what these tasks return.
         loaded = load(plan.output, extract.expand(partition=plan.output))  # type: ignore[arg-type]

@@ -15,6 +15,9 @@ from millrace.errors import AirflowRefused, AirflowUnavailable, ConnectionNotFou
 if TYPE_CHECKING:
     from httpx import Response
 
+SCHEMA_CHANGES = "schema_changes"
+"""In an asset's event, under this key, a load says how its columns differed."""
+
 _ANSWER_SECONDS = 20
 _PAGE = 100
 # A log may be long, and what went wrong is at its end.
@@ -78,6 +81,24 @@ class Pool:
 
     slots: int
     open_slots: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """A run that has updated an asset: it loaded a table, or built.
+
+    Attributes:
+        dag_id: The DAG; empty: something else updated it.
+        at: When, in UTC.
+        schema_changes: How its columns differed from the raw table's, a line for each; None: it
+            does not say, for it loaded no batch.
+        url: The run's page, for a person.
+    """
+
+    dag_id: str
+    at: datetime
+    schema_changes: str | None
+    url: str
 
 
 class AirflowApi:
@@ -153,6 +174,12 @@ class AirflowApi:
             },
         )
 
+    def loads(self, since: datetime) -> Sequence[Load]:
+        """What has updated an asset after a moment, oldest first; so many as fit on a page."""
+        query = {"timestamp_gt": since.isoformat(), "order_by": "timestamp", "limit": _PAGE}
+        events = self._get("/api/v2/assets/events", query)["asset_events"]
+        return [self._load(event) for event in events]
+
     def tasks(self, run: Run, state: str | None = None) -> Sequence[Task]:
         """The tasks of a run; with a state, those that are in it."""
         path = f"/api/v2/dags/{quote(run.dag_id)}/dagRuns/{quote(run.run_id)}/taskInstances"
@@ -173,10 +200,19 @@ class AirflowApi:
             return ""
         return "\n".join(_errors_in((found or {}).get("content", ())))
 
-    def page(self, dag_id: str, run: Run | None = None) -> str:
+    def page(self, dag_id: str, run_id: str = "") -> str:
         """The address of a DAG's page, or of its run's, for a person."""
-        of_run = f"/runs/{quote(run.run_id)}" if run else ""
+        of_run = f"/runs/{quote(run_id)}" if run_id else ""
         return f"{self.url}/dags/{quote(dag_id)}{of_run}"
+
+    def _load(self, event: Mapping[str, Any]) -> Load:
+        dag_id, run_id = event["source_dag_id"] or "", event["source_run_id"] or ""
+        return Load(
+            dag_id=dag_id,
+            at=datetime.fromisoformat(event["timestamp"]),
+            schema_changes=(event["extra"] or {}).get(SCHEMA_CHANGES),
+            url=self.page(dag_id, run_id),
+        )
 
     def _runs(self, dag_id: str, query: Mapping[str, Any]) -> list[Run]:
         found = self._get_if_there(f"/api/v2/dags/{quote(dag_id)}/dagRuns", query)
@@ -285,7 +321,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _errors_in(content: Sequence[Any]) -> list[str]:
-    """The last lines that a log has as errors; else its last lines."""
+    """The last lines that a log has as errors; none where it has no errors."""
     entries = [entry for entry in content if isinstance(entry, Mapping)]
     errors = [entry for entry in entries if entry.get("level") in ("error", "critical")]
     lines = [line for entry in errors for line in str(entry["event"]).splitlines()]

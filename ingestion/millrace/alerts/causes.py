@@ -54,7 +54,7 @@ def what_failed(api: AirflowApi, run: Run, failed: Sequence[Task]) -> Cause:
         return Cause(
             "No task of it failed: it was marked as failed, or its time was over.",
             f"Look at the run, then start it again: airflow dags trigger {run.dag_id}",
-            api.page(run.dag_id, run),
+            api.page(run.dag_id, run.run_id),
             "its run was marked as failed",
         )
     said = [f"{_named(task)}: {_first_line(api.error_of(task))}" for task in failed[1:]]
@@ -62,7 +62,7 @@ def what_failed(api: AirflowApi, run: Run, failed: Sequence[Task]) -> Cause:
     return Cause(
         "\n".join([f"{_named(failed[0])}: {first or 'its log is not there'}", *said]),
         _way_out(first) or "When it is put right, clear the failed task with what comes after it.",
-        api.page(run.dag_id, run),
+        api.page(run.dag_id, run.run_id),
         f"{_named(failed[0])} failed" + (f", and {len(said)} more" if said else ""),
     )
 
@@ -97,7 +97,7 @@ def _why_late(api: AirflowApi, dag_id: str) -> Cause:
             f"The last run of {dag_id} ended well at {_time(run.ended_at)}: before this was due, "
             "or without anything to load.",
             f"Start a run: airflow dags trigger {dag_id}",
-            api.page(dag_id, run),
+            api.page(dag_id, run.run_id),
             "its DAG has not run since",
         )
     return _why_not_done(api, run, ill)
@@ -113,7 +113,7 @@ def _why_not_done(api: AirflowApi, run: Run, ill: Mapping[str, Cause]) -> Cause:
                 f"The task {_named(task)} waits for a slot of the pool {task.pool}, which does not "
                 "exist: it would wait for ever.",
                 f'Make the pool: airflow pools set {task.pool} 1 "…"',
-                api.page(run.dag_id, run),
+                api.page(run.dag_id, run.run_id),
                 f"the pool {task.pool} does not exist",
             )
     for state, explain in _EXPLAINED.items():
@@ -124,7 +124,7 @@ def _why_not_done(api: AirflowApi, run: Run, ill: Mapping[str, Cause]) -> Cause:
         f"The run {run.run_id} is {run.state} since {_time(run.began_at)}, and none of its tasks "
         "has begun.",
         "Look whether another run of the DAG is still active, and at the scheduler's log.",
-        api.page(run.dag_id, run),
+        api.page(run.dag_id, run.run_id),
         f"its run is {run.state}",
     )
 
@@ -134,7 +134,7 @@ def _retried(api: AirflowApi, run: Run, task: Task, ill: Mapping[str, Cause]) ->
     return Cause(
         f"The task {_named(task)} has failed {task.try_number} times, and is tried again: {said}",
         _way_out(said) or "Put right what it says, or wait.",
-        api.page(run.dag_id, run),
+        api.page(run.dag_id, run.run_id),
         f"{_named(task)} fails and is tried again",
     )
 
@@ -143,7 +143,7 @@ def _running(api: AirflowApi, run: Run, task: Task, ill: Mapping[str, Cause]) ->
     return Cause(
         f"The task {_named(task)} still runs, since {_time(task.since)}.",
         "Wait, or look at its log.",
-        api.page(run.dag_id, run),
+        api.page(run.dag_id, run.run_id),
         f"{_named(task)} still runs",
     )
 
@@ -154,7 +154,7 @@ def _deferred(api: AirflowApi, run: Run, task: Task, ill: Mapping[str, Cause]) -
     return Cause(
         f"The task {_named(task)} waits since {_time(task.since)}; its log says for what.",
         "Look at its log: an open transaction at the source, or a table that is still loaded.",
-        api.page(run.dag_id, run),
+        api.page(run.dag_id, run.run_id),
         f"{_named(task)} waits",
     )
 
@@ -165,7 +165,7 @@ def _queued(api: AirflowApi, run: Run, task: Task, ill: Mapping[str, Cause]) -> 
         "none runs.",
         "Start a worker, or wait until one is free; AIRFLOW__CORE__PARALLELISM is how many tasks "
         "run at a time.",
-        api.page(run.dag_id, run),
+        api.page(run.dag_id, run.run_id),
         "no worker is free",
     )
 
@@ -178,7 +178,7 @@ def _scheduled(api: AirflowApi, run: Run, task: Task, ill: Mapping[str, Cause]) 
         f"The task {_named(task)} waits since {_time(task.since)} for a slot of the pool "
         f"{task.pool}, whose {pool.slots} are taken.",
         "Look what holds them, or give the pool more slots (1 on DuckDB, which has one writer).",
-        api.page(run.dag_id, run),
+        api.page(run.dag_id, run.run_id),
         f"the pool {task.pool} is full",
     )
 

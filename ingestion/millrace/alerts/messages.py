@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from millrace.alerts.airflow_api import Load
 from millrace.alerts.finding import Finding
+from millrace.catalog import IngestTable
 
 _LABEL_WIDTH = len("Holds up") + 2
 _NAMES = 8
@@ -33,14 +36,42 @@ def told(project: str, finding: Finding) -> Message:
         ("Why", finding.cause.why),
         ("Since", f"{finding.since:%Y-%m-%d %H:%M} UTC" if finding.since else ""),
         ("Owner", finding.owner or "nobody is declared"),
-        ("Holds up", _names(finding)),
+        ("Holds up", _names(finding.holds_up)),
         ("Way out", finding.cause.way_out),
         ("See", finding.cause.url),
     ]
-    return Message(
-        f"[{project}] {finding.heading}",
-        "\n".join(_labelled(label, text) for label, text in lines if text),
+    return Message(f"[{project}] {finding.heading}", _laid_out(lines))
+
+
+def told_of_changes(
+    project: str,
+    table: IngestTable,
+    load: Load,
+    changes: Sequence[str],
+    read_by: Sequence[str],
+) -> Message:
+    """What is said of a load whose columns differed from the raw table's.
+
+    Args:
+        project: The project.
+        table: The table.
+        load: The load, which went well.
+        changes: What is new of what it says.
+        read_by: What reads the table.
+    """
+    way_out = (
+        f"None is needed: the load went well. `millrace diff {table.key}` shows source, "
+        "declaration, raw table and staging side by side; `schema: freeze` refuses changes."
     )
+    lines = [
+        ("What", "\n".join(changes)),
+        ("Since", f"{load.at:%Y-%m-%d %H:%M} UTC"),
+        ("Owner", table.owner or "nobody is declared"),
+        ("Read by", _names(read_by)),
+        ("Way out", way_out),
+        ("See", load.url),
+    ]
+    return Message(f"[{project}] {table.key} has changed its columns", _laid_out(lines))
 
 
 def told_again_well(project: str, heading: str, since: datetime | None, now: datetime) -> Message:
@@ -59,8 +90,11 @@ def _labelled(label: str, text: str) -> str:
     return f"{label:{_LABEL_WIDTH}}{first}{rest}"
 
 
-def _names(finding: Finding) -> str:
-    names = list(finding.holds_up)
+def _laid_out(lines: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(_labelled(label, text) for label, text in lines if text)
+
+
+def _names(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     return ", ".join(names[:_NAMES]) + more
 

@@ -33,10 +33,18 @@ class State(BaseModel):
     Attributes:
         looked: Up to when it has looked at runs that ended.
         told: What was found and is not over, by its key.
+        changes: How the columns of each table's last load differed, by the table's key.
+        loads_told: Up to which load it has told what loads changed in columns.
     """
 
     looked: datetime | None = None
     told: dict[str, Told] = {}
+    changes: dict[str, list[str]] = {}
+    loads_told: datetime | None = None
+
+    def is_told(self, key: str) -> bool:
+        """Whether people were told of something that is not over."""
+        return key in self.told and self.told[key].is_sent
 
 
 class Memory:

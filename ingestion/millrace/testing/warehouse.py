@@ -323,6 +323,8 @@ class WarehouseContract:
         place.load(wider, SECOND)
         assert place.rows("id", "note") == [(1, None), (2**40, "new")]
         new, widened = _told(caplog)
+        told = [row.schema_changes for row in ledger(place.warehouse, place.table)]
+        assert told == [None, f"{new}\n{widened}"]
         assert "the new column note (string)" in new
         assert "column id was int32" in widened
         assert "widened to int64" in widened

@@ -72,6 +72,8 @@ class LedgerRow:
         is_correction: Whether the batch holds single rows that were found to differ from the
             source's, and no interval.
         quarantined: Number of rows that were set aside; None: loaded by a version without that.
+        schema_changes: How its columns differed from the raw table's and what became of that, a
+            line for each; None: not at all, or loaded by a version that did not say.
     """
 
     table: str
@@ -86,6 +88,7 @@ class LedgerRow:
     verified: str | None = None
     is_correction: bool | None = None
     quarantined: int | None = None
+    schema_changes: str | None = None
 
     @property
     def interval(self) -> Interval:

@@ -53,7 +53,10 @@ _LATER_LEDGER_COLUMNS = {
     "verified": "VARCHAR(16)",
     "is_correction": "BOOLEAN",
     "quarantined": "BIGINT",
+    "schema_changes": "VARCHAR(65535)",
 }
+# Of what a load has changed; Redshift counts bytes, and a character has up to four.
+_MOST_TOLD = 16_000
 
 
 class Session(Protocol):
@@ -164,7 +167,7 @@ class SqlWarehouse(ABC):
                 for row in earlier:
                     if _is_read_again(table, row, interval):
                         self._trim(session, table, row, manifest)
-                row = _row(table, manifest, _stamp(earlier))
+                row = _row(table, manifest, _stamp(earlier), told)
                 self._fill(session, table, manifest, columns, row.loaded_at, landed)
                 taken_back = self._take_back(session, table, row)
                 self._insert_quarantined(session, table, manifest, row, landed)
@@ -511,7 +514,9 @@ def _is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bo
     return begins_before and ends_inside
 
 
-def _row(table: IngestTable, manifest: Manifest, loaded_at: datetime) -> LedgerRow:
+def _row(
+    table: IngestTable, manifest: Manifest, loaded_at: datetime, schema_changes: Sequence[str] = ()
+) -> LedgerRow:
     """What the ledger keeps of a batch."""
     interval = manifest.batch.interval
     return LedgerRow(
@@ -527,6 +532,7 @@ def _row(table: IngestTable, manifest: Manifest, loaded_at: datetime) -> LedgerR
         verified=manifest.verified,
         is_correction=manifest.batch.corrected_at is not None,
         quarantined=manifest.quarantined,
+        schema_changes="\n".join(schema_changes)[:_MOST_TOLD] or None,
     )
 
 
@@ -613,6 +619,7 @@ def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
         "verified": row.verified,
         "is_correction": row.is_correction,
         "quarantined": row.quarantined,
+        "schema_changes": row.schema_changes,
     }
     session.run(
         f"INSERT INTO {_ledger_of(table)} ({', '.join(values)}) "
