@@ -115,7 +115,13 @@ class Pipeline:
     @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse of the dbt target."""
-        return open_warehouse(self.project.credentials(), self.project.root, self.settings)
+        known = self.project.known_credentials()
+        credentials = known or self.project.credentials()
+        warehouse = open_warehouse(credentials, self.project.root, self.settings)
+        if not known:
+            enough = WAREHOUSES.get(credentials.type).enough
+            self.project.keep_credentials(credentials, enough)
+        return warehouse
 
     @cached_property
     def landing(self) -> Landing:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from millrace.catalog import load_catalog
+from millrace.connections import in_environment
 from millrace.dbt.project import Project
 from millrace.errors import ProjectError
+from millrace.pipeline import Pipeline
 from millrace.settings import DbtSettings, Settings
 from millrace.warehouses.base import open_warehouse
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
@@ -236,6 +238,47 @@ def test_the_warehouse_is_the_one_that_dbt_takes(
     warehouse = open_warehouse(found.credentials(), found.root, Settings())
     assert Path(said).name == f"{name}.duckdb"
     assert warehouse.name.startswith(f"duckdb {name}.duckdb ")
+
+
+def test_dbt_is_asked_for_the_warehouse_only_when_something_has_changed(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    credentials = Project.credentials
+
+    def counted(project: Project) -> object:
+        asked.append(project)
+        return credentials(project)
+
+    monkeypatch.setattr(Project, "credentials", counted)
+
+    def opened(target: str | None = None) -> str:
+        pipeline = Pipeline(find(target=target), Settings(), in_environment({}))
+        return pipeline.warehouse.name.split()[1]
+
+    assert opened() == opened() == "shop_dev.duckdb"
+    assert len(asked) == 1
+    kept = shop / "dbt_project" / "target" / "millrace_target.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert opened("prod") == "shop_prod.duckdb"
+    monkeypatch.setenv("CHOSEN", "prod")
+    assert opened() == "shop_prod.duckdb"
+    profiles = shop / "profiles.yml"
+    write(profiles, profiles.read_text().replace("shop_prod", "moved"))
+    assert opened() == "moved.duckdb"
+    assert len(asked) == 4
+
+
+def test_what_a_secret_variable_says_of_the_warehouse_is_asked_each_time(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = shop / "profiles.yml"
+    where = "{{ env_var('DBT_ENV_SECRET_WHERE') }}.duckdb"
+    write(profiles, profiles.read_text().replace("shop_dev.duckdb", where))
+    for name in ("one", "other"):
+        monkeypatch.setenv("DBT_ENV_SECRET_WHERE", name)
+        warehouse = Pipeline(find(), Settings(), in_environment({})).warehouse
+        assert warehouse.name.startswith(f"duckdb {name}.duckdb ")
 
 
 def test_without_a_profile_beside_the_project_it_is_the_users(shop: Path) -> None:

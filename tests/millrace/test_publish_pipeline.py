@@ -27,7 +27,7 @@ class FileProject:
         self.file = file
         self.root = file.parent
 
-    def credentials(self) -> Any:
+    def known_credentials(self) -> Any:
         return SimpleNamespace(type="duckdb", path=str(self.file), database=self.file.stem)
 
 

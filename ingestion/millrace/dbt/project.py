@@ -16,12 +16,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 from millrace.errors import ProjectError
@@ -241,6 +242,39 @@ class Project:
             ) from error
         return credentials
 
+    def known_credentials(self) -> Any | None:
+        """What ``keep_credentials`` kept, as attributes; None: nothing, or it no longer holds.
+
+        It spares a command the import of dbt, which takes more than a second.
+        """
+        try:
+            kept = json.loads(self._credentials_path.read_text())
+            holds = kept["inputs"] == self._inputs_digest()
+            return SimpleNamespace(**kept["credentials"]) if holds else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep_credentials(self, credentials: Any, names: Sequence[str]) -> None:
+        """Keep some of the target's credentials for the next command, beside the manifest.
+
+        Args:
+            credentials: All of them.
+            names: Those to keep, none of them a secret; none: nothing is kept.
+        """
+        is_secret = _SECRET_PREFIX in (self.profiles_folder / _PROFILES_FILE).read_text()
+        # Of secret variables nobody keeps which value was read.
+        if not names or is_secret:
+            return
+        kept = {name: getattr(credentials, name) for name in ("type", *names)}
+        # A folder that cannot be written to: the next command asks dbt again.
+        with suppress(OSError):
+            self._credentials_path.parent.mkdir(parents=True, exist_ok=True)
+            _keep(self._credentials_path, {"inputs": self._inputs_digest(), "credentials": kept})
+
+    @property
+    def _credentials_path(self) -> Path:
+        return self.manifest_path.with_name("millrace_target.json")
+
     @property
     def _declared_target_path(self) -> str:
         return self._declared("target-path") or "target"
@@ -334,10 +368,10 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _keep(path: Path, fingerprint: dict[str, str | None]) -> None:
+def _keep(path: Path, value: Mapping[str, Any]) -> None:
     # For its owner alone: who knows all the rest could try passwords against a digest.
     path.touch(mode=0o600)
-    path.write_text(json.dumps(fingerprint))
+    path.write_text(json.dumps(value))
 
 
 def _named_project(folder: Path) -> Path:

@@ -293,6 +293,8 @@ class WarehouseKind:
             anything.
         limits: How long the values are that it holds.
         writers: How many tasks may write to it at a time: the slots of its pool in Airflow.
+        enough: The credentials that ``open`` asks for, if none of them is a secret: they are kept
+            for the next command. Empty: nothing is kept.
     """
 
     open: Callable[[Any, Path, Settings], Warehouse]
@@ -300,6 +302,7 @@ class WarehouseKind:
     table_options: type[BaseModel] | None = None
     limits: Limits = UNLIMITED
     writers: int = WRITERS
+    enough: Sequence[str] = ()
 
 
 def quarantine_of(table: IngestTable) -> IngestTable:

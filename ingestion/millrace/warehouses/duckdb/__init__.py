@@ -25,5 +25,5 @@ def _open(credentials: Any, root: Path, settings: Settings) -> Warehouse:
 
 
 # One process at a time can open the file to write to it.
-KIND = WarehouseKind(open=_open, requirement="millrace[duckdb]", writers=1)
+KIND = WarehouseKind(open=_open, requirement="millrace[duckdb]", writers=1, enough=("path",))
 """The kind ``duckdb``."""
