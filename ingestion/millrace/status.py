@@ -6,7 +6,7 @@ what the declarations promise. It changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -78,9 +78,7 @@ def look(pipeline: Pipeline, now: datetime) -> Iterator[Line]:
             yield Line.of_error(what, error)
     yield from _airflow(pipeline)
     yield from _watcher(pipeline, now)
-    for table in pipeline.catalog.tables:
-        if promised_of(table):
-            yield _table(pipeline, table, now)
+    yield from _tables(pipeline, [t for t in pipeline.catalog.tables if promised_of(t)], now)
     for publication in pipeline.catalog.publications:
         if publication.options.fresh_by:
             yield _publication(pipeline, publication, now)
@@ -145,16 +143,21 @@ def _watcher(pipeline: Pipeline, now: datetime) -> Iterator[Line]:
             )
 
 
-def _table(pipeline: Pipeline, table: IngestTable, now: datetime) -> Line:
+def _tables(pipeline: Pipeline, tables: Sequence[IngestTable], now: datetime) -> Iterator[Line]:
     try:
-        ledger = pipeline.warehouse.ledgers([table])[table.key]
+        ledgers = pipeline.warehouse.ledgers(tables) if tables else {}
     except MillraceError as error:
-        return Line(table.key, State.UNKNOWN, error.message, error.fix)
-    found = look_at_table(table, ledger, now)
-    if isinstance(found, Broken):
-        way_out = f"See why in its DAG {table.dag_id()}, or load it: millrace ingest {table.key}"
-        return Line(table.key, State.ILL, found.what, way_out, found.since)
-    return Line(table.key, State.WELL, "loaded as promised")
+        for table in tables:
+            yield Line(table.key, State.UNKNOWN, error.message, error.fix)
+        return
+    for table in tables:
+        found = look_at_table(table, ledgers[table.key], now)
+        if isinstance(found, Broken):
+            dag_id = table.dag_id()
+            way_out = f"See why in its DAG {dag_id}, or load it: millrace ingest {table.key}"
+            yield Line(table.key, State.ILL, found.what, way_out, found.since)
+        else:
+            yield Line(table.key, State.WELL, "loaded as promised")
 
 
 def _publication(pipeline: Pipeline, publication: Publication, now: datetime) -> Line:
