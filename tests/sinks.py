@@ -1,11 +1,12 @@
-"""Servers that keep what is sent to them: one for HTTP, one for e-mail."""
+"""Servers that keep what is sent to them: for HTTP, e-mail and datagrams."""
 
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -104,3 +105,39 @@ def mail_sink(port: int) -> Iterator[MailSink]:
         yield MailSink(port, kept.received)
     finally:
         controller.stop()
+
+
+@dataclass
+class UdpSink:
+    """What was sent by datagrams, as text.
+
+    Attributes:
+        port: Where it listens.
+        lines: What has come, in order.
+    """
+
+    port: int
+    lines: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def udp_sink() -> Iterator[UdpSink]:
+    """Keep the lines of datagrams, for as long as the block takes."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind((LOOPBACK, 0))
+        listening.settimeout(0.2)
+        sink = UdpSink(listening.getsockname()[1])
+        ended = threading.Event()
+
+        def listen() -> None:
+            while not ended.is_set():
+                with suppress(TimeoutError):
+                    sink.lines += listening.recv(65536).decode().splitlines()
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        try:
+            yield sink
+        finally:
+            ended.set()
+            thread.join()

@@ -17,7 +17,7 @@ def check_all(pipeline: Pipeline) -> bool:
         Whether all answer.
     """
     failed = False
-    for name, check in _checks(pipeline).items():
+    for name, check in checks_of(pipeline).items():
         try:
             reached = check()
         except MillraceError as error:
@@ -29,8 +29,11 @@ def check_all(pipeline: Pipeline) -> bool:
     return not failed
 
 
-def _checks(pipeline: Pipeline) -> dict[str, Callable[[], str]]:
-    """What to try, by its name: a connection once, however many tables or publications use it."""
+def checks_of(pipeline: Pipeline) -> dict[str, Callable[[], str]]:
+    """What to try, by its name: a connection once, however many tables or publications use it.
+
+    Each returns what it has reached, for a person, and raises a ``MillraceError`` if it fails.
+    """
     checks: dict[str, Callable[[], str]] = {}
     for table in pipeline.catalog.tables:
         checks.setdefault(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import sys
@@ -119,6 +120,7 @@ def cli(
     \b
     Start with:
       millrace check                 does everything answer?
+      millrace status                is all well? since when not, and what to do
       millrace list                  what is declared?
       millrace plan                  what would be loaded?
       millrace ingest mysql.nps      load what is new
@@ -190,6 +192,48 @@ def check(chosen: Chosen) -> None:
     from millrace.checks import check_all
 
     if not check_all(chosen.pipeline):
+        sys.exit(1)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Write it for a program.")
+@click.pass_obj
+def status(chosen: Chosen, as_json: bool) -> None:
+    """Show how everything is, on one page: well or ill, since when, and what to do.
+
+    The connections, the landing and the warehouse; the parts of Airflow, by the connection
+    airflow_api; the watcher; and each table and publication of which something is promised. The
+    exit code is 1 if anything is ill. What is unknown (no connection to Airflow, for example) does
+    not count.
+    """
+    from datetime import UTC
+
+    from millrace.status import State, look
+    from millrace.terminal import print_plain, print_table, working
+
+    with working("looking") if not as_json else nullcontext():
+        lines = list(look(chosen.pipeline, datetime.now(UTC)))
+    ill = [line for line in lines if line.state is State.ILL]
+    if as_json:
+        found = {"is_well": not ill, "lines": [line.to_json() for line in lines]}
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        print_table(
+            ["WHAT", "STATE", "SINCE", ""],
+            [
+                (
+                    line.what,
+                    line.state,
+                    f"{line.since:%Y-%m-%d %H:%M} UTC" if line.since else "",
+                    line.said.partition("\n")[0],
+                )
+                for line in lines
+            ],
+        )
+        for line in lines:
+            if line.state is not State.WELL and line.way_out:
+                print_plain(f"{line.what}: {line.said}\n  → {line.way_out}")
+    if ill:
         sys.exit(1)
 
 

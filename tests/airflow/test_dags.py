@@ -51,9 +51,22 @@ def test_every_file_is_imported(dagbag):
     assert dagbag.import_errors == {}
 
 
-def test_airflow_reads_only_the_files_that_make_dags():
+@pytest.mark.parametrize("syntax", ["glob", "regexp"])
+def test_airflow_reads_only_the_files_that_make_dags_and_no_example(monkeypatch, syntax):
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX", syntax)
     found = {Path(file).name for file in list_py_file_paths(DAGS)}
     assert found == {"audit.py", "ingest.py", "maintenance.py", "transform.py"}
+
+
+def test_a_mart_and_a_published_sheet_have_an_asset_each(dagbag):
+    dag = dagbag.dags["transform"]
+    outlets = {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks}
+    assert {task_id: names for task_id, names in outlets.items() if names} == {
+        "dbt_build": ["millrace.built"],
+        # Not the task that shows how it was built: its tests come after that.
+        "nps_summary.test": ["millrace.marts.nps_summary"],
+        "publish__nps_summary_sheet": ["millrace.published.nps_summary_sheet"],
+    }
 
 
 def test_every_declared_table_has_a_dag_and_nothing_else_has(dagbag, catalog):
@@ -280,7 +293,7 @@ def load(monkeypatch, catalog):
     def taken(name):
         def take(table, manifest):
             asked.append(name)
-            return SimpleNamespace(rows=3)
+            return SimpleNamespace(rows=3, start=None, end=DAY, schema_changes="b is added")
 
         return take
 
@@ -314,7 +327,15 @@ def test_every_table_is_audited(dagbag, catalog):
 )
 def test_a_run_that_is_started_to_reload_replaces_the_raw_table(load, params, asks_for):
     task, asked = load
-    assert task.python_callable([], [], params=params) == 3
+    (raw,) = task.outlets
+    events = {raw: SimpleNamespace(extra={})}
+    assert task.python_callable([], [], params=params, outlet_events=events) == 3
+    assert events[raw].extra == {
+        "rows": 3,
+        "start": None,
+        "end": DAY.isoformat(),
+        "schema_changes": "b is added",
+    }
     assert asked == [asks_for]
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,7 @@ from millrace.dbt.project import Project
 from millrace.errors import WarehouseLocked
 from millrace.pipeline import Pipeline
 from millrace.settings import Settings
+from millrace.status import State, look
 from millrace_sandbox.airflow import Airflow
 from millrace_sandbox.airflow_api import AirflowClient
 from millrace_sandbox.mariadb import MariaDB
@@ -458,6 +459,40 @@ def test_parts_of_airflow_that_die_are_told(watched: Watched) -> None:
     assert told.keys() == {f"Airflow's {called} is dead" for called in PARTS.values()}
     for part, called in PARTS.items():
         assert f"Start it again: airflow {part}" in told[f"Airflow's {called} is dead"]
+
+
+def test_the_status_says_on_one_page_what_is_ill_since_when_and_what_to_do(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, api = watched.watcher.pipeline, watched.watcher.api
+    assert api is not None
+    # dbt reads the environment.
+    monkeypatch.setenv("DUCKDB_PATH", watched.airflow.env["DUCKDB_PATH"])
+    monkeypatch.setenv("TARGET", watched.airflow.env["TARGET"])
+
+    def connection(conn_id: str) -> Connection:
+        return api._connection if conn_id == "airflow_api" else before.connection(conn_id)
+
+    found = look(replace(before, connection=connection), watched.due + 21 * MINUTE)
+    lines = {line.what: line for line in found}
+    ill = {what: line for what, line in lines.items() if line.state is State.ILL}
+    # By this connection a table is declared that is not there.
+    assert ill.keys() == {
+        "connection mysql_prod, to read",
+        *(f"Airflow's {called}" for called in PARTS.values()),
+        *(f"shop.{name}" for name in LATE if name != "paused"),
+        *(f"ingest__shop__{name}" for name in FAILED),
+        *(f"{name}_sheet" for name in MARTS),
+    }
+    assert [what for what, line in ill.items() if not line.since] == [
+        "connection mysql_prod, to read"
+    ]
+    assert [what for what, line in ill.items() if not line.way_out] == []
+    assert ill["shop.unknown"].since == watched.due
+    assert {lines[what].state for what in ("shop.paused", "watcher", "warehouse", "landing")} == {
+        State.WELL
+    }
+    assert lines["Airflow's metadata database"].state is State.WELL
 
 
 def test_an_api_server_that_stays_away_is_told(watched: Watched) -> None:

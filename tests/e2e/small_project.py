@@ -163,7 +163,8 @@ def write_project(folder: Path, files: Mapping[str, str] = FILES) -> Project:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     shutil.copy(ROOT / "profiles.yml", folder)
-    shutil.copytree(ROOT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    without = shutil.ignore_patterns("__pycache__", "examples")
+    shutil.copytree(ROOT / "dags", folder / "dags", ignore=without)
     project.ensure_manifest()
     return project
 

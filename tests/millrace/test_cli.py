@@ -66,6 +66,36 @@ def test_check_says_that_everything_answers(workspace: Workspace) -> None:
     assert not list(workspace.landing_folder.iterdir())
 
 
+def test_status_shows_everything_on_one_page(workspace: Workspace) -> None:
+    workspace.change_manifest({"freshness": {"error_after": {"count": 36, "period": "hour"}}})
+    workspace.succeeds("ingest", "mysql.nps")
+    said = workspace.succeeds("status")
+    assert line_of(said, "landing")[:2] == ["landing", "well"]
+    assert line_of(said, "mysql.nps") == ["mysql.nps", "well", "loaded as promised"]
+    # Nobody has said where Airflow is.
+    assert re.search(r"\bAirflow +unknown +No connection 'airflow_api'", said)
+    assert "→ Set AIRFLOW_CONN_AIRFLOW_API" in said
+    assert "watcher: It has never looked at Airflow.\n  → Start it: millrace watch" in said
+
+
+def test_status_says_for_a_program_what_is_ill_and_what_to_do(workspace: Workspace) -> None:
+    workspace.change_manifest({"freshness": {"error_after": {"count": 36, "period": "hour"}}})
+    address = f"127.0.0.1:{free_port(0)}"
+    workspace.environment.setenv("AIRFLOW_CONN_MYSQL_PROD", f"mysql://u:s3cret@{address}/prod")
+    outcome = workspace.run("status", "--json")
+    assert outcome.exit_code == 1
+    found = json.loads(outcome.out)
+    assert found["is_well"] is False
+    lines = {line["what"]: line for line in found["lines"]}
+    assert {what for what, line in lines.items() if line["state"] == "ill"} == {
+        "connection mysql_prod, to read",
+        "mysql.nps",
+    }
+    assert lines["mysql.nps"]["said"] == "mysql.nps was never loaded."
+    assert "millrace ingest mysql.nps" in lines["mysql.nps"]["way_out"]
+    assert "s3cret" not in outcome.out + outcome.err
+
+
 def test_check_tries_everything_though_something_fails(workspace: Workspace) -> None:
     address = f"127.0.0.1:{free_port(0)}"
     workspace.environment.setenv("AIRFLOW_CONN_MYSQL_PROD", f"mysql://u:s3cret@{address}/prod")

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from millrace.alerts.promises import Broken, Kept, look_at_publication, look_at_table, promised_of
+from millrace.alerts.promises import (
+    Broken,
+    Kept,
+    due_at,
+    look_at_publication,
+    look_at_table,
+    promised_of,
+)
 from millrace.catalog import DueTime, IngestTable, Publication
 from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
 from millrace.sources.mysql.options import MySQLOptions
@@ -192,3 +199,31 @@ def test_a_publication_is_late_until_it_is_published_after_the_run_that_was_due(
     never = look_at_publication(days, tables, None, at("26 09:00"))
     assert isinstance(never, Broken)
     assert never.since is None
+
+
+@given(
+    due=due_times,
+    schedule=st.sampled_from(["@daily", "@hourly", "30 5 * * 1"]),
+    max_age=st.none() | st.timedeltas(timedelta(hours=1), timedelta(days=9)),
+    loaded=moments,
+    later=st.timedeltas(timedelta(0), timedelta(days=20)),
+)
+def test_a_promise_is_broken_from_the_moment_on_by_which_it_is_due(
+    due: DueTime,
+    schedule: str,
+    max_age: timedelta | None,
+    loaded: datetime,
+    later: timedelta,
+) -> None:
+    promising = table(str(due), max_age)
+    options = promising.options.model_copy(update={"schedule": schedule})
+    promising = replace(promising, options=options)
+    ledger = [load(loaded - HOUR, loaded)]
+    now = loaded + later
+    moment = due_at(promising, ledger)
+    assert moment is not None
+    assert isinstance(look_at_table(promising, ledger, now), Broken) == (now >= moment)
+
+
+def test_nothing_is_due_where_nothing_is_promised() -> None:
+    assert due_at(table(), [load(MIDNIGHT, MIDNIGHT)]) is None

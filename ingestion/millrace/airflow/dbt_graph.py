@@ -16,6 +16,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import task
 from cosmos.constants import DbtResourceType
 
+from millrace.airflow import metrics, openlineage
 from millrace.airflow.dbt_tasks import BUILD, DbtBuild, DbtMirror, refuse_what_dbt_refused
 from millrace.airflow.lineage import Lineage
 from millrace.airflow.outcomes import explained
@@ -69,6 +70,9 @@ class TransformGraph:
         with dag:
             self._add_tests(dag.tasks_map)
             self._add_dbt(dag)
+        for node in nodes:
+            if node.resource_type == DbtResourceType.EXPOSURE:
+                self._announce(node.depends_on)
 
     def _mirror(
         self, *, dag: DAG, task_group: TaskGroup | None, node: DbtNode, task_id: str, **_: Any
@@ -94,11 +98,13 @@ class TransformGraph:
         if node.name not in publications:
             return None
         publication = publications[node.name]
+        asset = self._project.published_asset(publication)
 
         # A mart in DuckDB cannot be read while another process writes to the file.
         @task(
             task_id=f"publish__{node.name}",
             pool=self._project.warehouse_pool,
+            outlets=[asset],
             dag=dag,
             task_group=task_group,
             **self._project.queued("publish"),
@@ -107,7 +113,12 @@ class TransformGraph:
             """Publish the mart; returns the number of rows."""
             refuse_what_dbt_refused(context["ti"], self._upstream_of(node.unique_id))
             with explained():
-                return self._project.pipeline().publish(publication, run=context["run_id"]).rows
+                pipeline = self._project.pipeline()
+                published = pipeline.publish(publication, run=context["run_id"])
+                metrics.published(pipeline, publication, published)
+            openlineage.published(pipeline, publication)
+            context["outlet_events"][asset].extra = {"rows": published.rows, "url": published.url}
+            return published.rows
 
         return publish().operator  # type: ignore[attr-defined]
 
@@ -135,6 +146,14 @@ class TransformGraph:
             if node in drawn:
                 mirror >> drawn[node]
         return mirror
+
+    def _announce(self, used: Iterable[str]) -> None:
+        """Let the last task of each model that an exposure uses update the model's asset."""
+        for node in self._mirrors.keys() & set(used):
+            asset = self._project.mart_asset(node.split(".")[2])
+            last = self._test_mirrors.get(node, self._mirrors[node])
+            if asset not in last.outlets:
+                last.outlets.append(asset)
 
     def _add_dbt(self, dag: DbtDag) -> None:
         tasks = dag.tasks

@@ -18,13 +18,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from millrace.airflow import openlineage
 from millrace.airflow.lineage import Lineage
+from millrace.airflow.openlineage import Lines, of_nodes
 from millrace.airflow.outcomes import explained, fold_wait, interrupt, look_again, refuse, unfold
 from millrace.airflow.project import AirflowProject
 from millrace.airflow.waiting import WAIT
@@ -88,7 +91,7 @@ class DbtBuild(BaseOperator):
     def execute(self, context: Any) -> None:
         """Run dbt, to its end."""
         began = datetime.now(UTC)
-        words = Words(self.mirrored, lambda task_id, word: _give(context["ti"], task_id, word))
+        words = Words(self.mirrored, partial(self._give, context["ti"], of_nodes(self.project)))
         arguments = ["build", "--exclude-resource-type", "unit_test"]
         missing = self._never_loaded(context["ti"])
         if missing:
@@ -112,6 +115,13 @@ class DbtBuild(BaseOperator):
             code = process.wait()
         _judge(end, code, refused)
         context["outlet_events"][self.project.built_asset].extra = {"began": began.isoformat()}
+
+    def _give(self, ti: Any, lines: Mapping[str, Lines], task_id: str, word: Word) -> None:
+        built = [lines[node] for node in self.mirrored[task_id] if node in lines]
+        if built:
+            ti.xcom_push(key=_lines_key(task_id), value=built[0].to_json())
+        # The word comes last: the mirror waits for it.
+        ti.xcom_push(key=_key(task_id), value=asdict(word))
 
     def _never_loaded(self, ti: Any) -> list[IngestTable]:
         """The declared tables that were never loaded; the nodes that read them are left out.
@@ -175,6 +185,8 @@ class DbtMirror(BaseOperator):
         word = ti.xcom_pull(task_ids=BUILD, key=_key(self.task_id))
         if state in _SPEAKING and word is not None:
             _report(Word(word["status"], word["said"]))
+            if openlineage.is_on():
+                openlineage.built(ti.xcom_pull(task_ids=BUILD, key=_lines_key(self.task_id)))
         elif state in ("success", "failed", "upstream_failed", "skipped"):
             refuse(
                 f"dbt ended and reported nothing about {self.task_id}.\n"
@@ -322,13 +334,14 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
             yield {"said": {"level": "info", "text": line.rstrip()}}
 
 
-def _give(ti: Any, task_id: str, word: Word) -> None:
-    ti.xcom_push(key=_key(task_id), value=asdict(word))
-
-
 def _key(task_id: str) -> str:
     """The XCom key under which Cosmos's trigger looks for the word."""
     return f"{task_id.replace('.', '__')}_status"
+
+
+def _lines_key(task_id: str) -> str:
+    """The XCom key of what OpenLineage is told of a task."""
+    return f"{task_id}_lines"
 
 
 def _word(ended: Sequence[tuple[str, list[str]]]) -> Word:

@@ -19,6 +19,7 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
+from millrace.airflow import metrics, openlineage
 from millrace.airflow.deadlines import deadline_of
 from millrace.airflow.outcomes import explained, look_again, refuse, unfold
 from millrace.airflow.project import AirflowProject, collector_at_rest, is_wanted
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from millrace.batch import Batch, Interval
     from millrace.pipeline import Pipeline
     from millrace.progress import Progress
+    from millrace.warehouses.base import LedgerRow
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,8 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
             **project.queued("plan"),
         )
 
+        raw = project.raw_asset(table)
+
         # A task waits for ever for a pool that does not exist, so only a declared pool is used.
         @task(pool=table.options.pool or _DEFAULT_POOL, **project.queued("extract"))
         def extract(partition: dict[str, Any]) -> str:
@@ -96,12 +100,15 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
 
             keep_no_freed_memory()
             with explained():
-                planned = Partition.from_json(partition)
-                return project.pipeline().extract_partition(table, planned, logged_progress()).url
+                carrier, planned = project.pipeline(), Partition.from_json(partition)
+                manifest = carrier.extract_partition(table, planned, logged_progress())
+            metrics.landed(carrier, table, manifest)
+            openlineage.extracted(carrier, table)
+            return manifest.url
 
         @task(
             pool=project.warehouse_pool,
-            outlets=[project.raw_asset(table)],
+            outlets=[raw],
             **project.queued("load"),
         )
         def load(
@@ -120,10 +127,10 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
                 manifest = carrier.merge(table, planned, list(manifest_urls))
                 take = carrier.replace if _is_reload(params) else carrier.load
                 row = take(table, manifest)
-                # For `millrace watch`, which tells people.
-                said = {SCHEMA_CHANGES: row.schema_changes or ""}
-                outlet_events[project.raw_asset(table)].extra = said
-                return row.rows
+                metrics.loaded(carrier, table, row)
+            openlineage.loaded(carrier, table)
+            outlet_events[raw].extra = _news(row)
+            return row.rows
 
         # Airflow passes what these tasks return.
         loaded = load(plan.output, extract.expand(partition=plan.output))  # type: ignore[arg-type]
@@ -133,14 +140,17 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
 
 
 def _mark_deletes(project: AirflowProject, table: IngestTable) -> XComArg:
+    raw = project.raw_asset(table)
+
     # Rows vanish when nothing is new, too.
     @task(
         pool=project.warehouse_pool,
-        outlets=[project.raw_asset(table)],
+        outlets=[raw],
         trigger_rule=TriggerRule.NONE_FAILED,
         **project.queued("mark_deletes"),
     )
-    def mark_deletes() -> int:
+    # Airflow passes the run's own.
+    def mark_deletes(outlet_events: Any = None) -> int:
         """Compare the keys with the source's; returns how many rows were corrected."""
         from millrace.audit.auditor import Auditor
 
@@ -149,6 +159,7 @@ def _mark_deletes(project: AirflowProject, table: IngestTable) -> XComArg:
             if row is None:
                 log.info("No key differs.")
                 raise AirflowSkipException
+            outlet_events[raw].extra = _news(row)
             return row.rows
 
     return mark_deletes()
@@ -205,6 +216,13 @@ class PlanBatch(BaseOperator):
             refuse(str(error))
         log.warning("%s Waiting until %s.", error.message, f"{end:%H:%M:%S}")
         look_again(self, _OPEN_LOOK, until=end.isoformat())
+
+
+def _news(row: LedgerRow) -> dict[str, Any]:
+    """What the event of a load says: to whoever waits for it, and to ``millrace watch``."""
+    start, end = (bound and bound.isoformat() for bound in (row.start, row.end))
+    changes = {SCHEMA_CHANGES: row.schema_changes or ""}
+    return {"rows": row.rows, "start": start, "end": end, **changes}
 
 
 def _reload_param() -> Param:

@@ -17,7 +17,7 @@ from airflow.sdk import Asset, get_parsing_context
 from airflow.sdk.configuration import conf
 
 from millrace.airflow.outcomes import RETRY_POLICY
-from millrace.catalog import Catalog, IngestTable, load_catalog
+from millrace.catalog import Catalog, IngestTable, Publication, load_catalog
 from millrace.dbt.project import Project
 from millrace.errors import SettingError
 from millrace.settings import DbtSettings, Settings
@@ -123,6 +123,14 @@ class AirflowProject:
     def raw_asset(self, table: IngestTable) -> Asset:
         """What stands for a raw table: ingestion updates it, ``transform`` waits for it."""
         return self._asset(f"{table.schema}.{table.identifier}")
+
+    def mart_asset(self, model: str) -> Asset:
+        """What stands for a model that an exposure uses: updated when its tests have passed."""
+        return self._asset(f"marts.{model}")
+
+    def published_asset(self, publication: Publication) -> Asset:
+        """What stands for a published mart: updated when its readers see the new one."""
+        return self._asset(f"published.{publication.name}")
 
     @property
     def built_asset(self) -> Asset:

@@ -64,6 +64,29 @@ def look_at_table(table: IngestTable, ledger: Sequence[LedgerRow], now: datetime
     return Kept(min(promise.until for promise in found if isinstance(promise, Kept)))
 
 
+def due_at(table: IngestTable, ledger: Sequence[LedgerRow]) -> datetime | None:
+    """By when a table has to be loaded again, in UTC, for its promises to be kept.
+
+    Args:
+        table: The table.
+        ledger: Its ledger, which has a load.
+
+    Returns:
+        The earliest of what is promised, which may be past; None: nothing is promised.
+    """
+    loads = [row for row in ledger if not row.is_correction]
+    dues = []
+    if (expected_by := table.options.expected_by) is not None:
+        reached = max(row.reaches for row in loads)
+        due = expected_by.next(reached)
+        while _run_before(table, due) <= reached:
+            due = expected_by.next(due)
+        dues.append(due)
+    if table.max_age is not None:
+        dues.append(max(row.loaded_at for row in loads) + table.max_age)
+    return min(dues, default=None)
+
+
 def look_at_publication(
     publication: Publication,
     tables: Sequence[IngestTable],
@@ -103,7 +126,7 @@ def _by_time_of_day(
         return []
     due = expected_by.last(now)
     run = _run_before(table, due)
-    reached = max(_reaches(row) for row in loads)
+    reached = max(row.reaches for row in loads)
     if reached >= run:
         return [Kept(expected_by.next(now))]
     what = (
@@ -122,11 +145,6 @@ def _by_age(table: IngestTable, loads: Sequence[LedgerRow], now: datetime) -> li
         return [Kept(stale_from)]
     what = f"{table.key} may be {in_words(table.max_age)} old. It was loaded at {_time(loaded_at)}."
     return [Broken(stale_from, what)]
-
-
-def _reaches(row: LedgerRow) -> datetime:
-    """Up to when a load has a table's data."""
-    return row.end or row.extracted_at
 
 
 def _run_before(table: IngestTable, moment: datetime) -> datetime:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from millrace.catalog import Publication, PublishOptions
 from millrace.catalog.kinds import DESTINATIONS, needing
 from millrace.connections import Connection
+from millrace.datasets import Dataset, service
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,6 +142,10 @@ class Destination(Protocol):
         """
 
 
+def _by_name(publication: Publication, connection: Connection) -> Dataset:
+    return Dataset(service(publication.options.kind, connection), publication.name)
+
+
 @dataclass(frozen=True)
 class DestinationKind:
     """A kind of destination, as its distribution registers it (see ``millrace.catalog.kinds``).
@@ -149,11 +154,28 @@ class DestinationKind:
         options: The model of the options that a publication to it declares.
         open: Opens one, given its credentials; it imports the kind's client library.
         requirement: What pip has to install to bring that library.
+        dataset: What a publication is called outside, given its credentials; default: by its
+            server and its name.
     """
 
     options: type[PublishOptions]
     open: Callable[[Connection], Destination]
     requirement: str
+    dataset: Callable[[Publication, Connection], Dataset] = _by_name
+
+
+def published_dataset(publication: Publication, connection: Connection) -> Dataset:
+    """What a published table is called outside.
+
+    Args:
+        publication: The declaration.
+        connection: The destination's credentials.
+
+    Raises:
+        DeclarationError: there is no such kind of destination.
+    """
+    kind: DestinationKind = DESTINATIONS.get(publication.options.kind)
+    return kind.dataset(publication, connection)
 
 
 def open_destination(name: str, connection: Connection) -> Destination:

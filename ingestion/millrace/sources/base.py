@@ -13,6 +13,7 @@ from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
 from millrace.connections import Connection
+from millrace.datasets import Dataset, service
 from millrace.keyed_rows import KeyedRows
 
 if TYPE_CHECKING:
@@ -220,6 +221,10 @@ class SourceRows(KeyedRows, Protocol):
         """Ranges of the key, none of which takes long to read."""
 
 
+def _by_key(table: IngestTable, connection: Connection) -> Dataset:
+    return Dataset(service(table.options.kind, connection), table.key)
+
+
 @dataclass(frozen=True)
 class SourceKind:
     """A kind of source, as its distribution registers it (see ``millrace.catalog.kinds``).
@@ -228,11 +233,28 @@ class SourceKind:
         options: The model of the options that a table of it declares.
         open: Opens one, given its credentials; it imports the kind's client library.
         requirement: What pip has to install to bring that library.
+        dataset: What a table is called outside, given its credentials; default: by its server and
+            its key.
     """
 
     options: type[IngestOptions]
     open: Callable[[Connection], Source]
     requirement: str
+    dataset: Callable[[IngestTable, Connection], Dataset] = _by_key
+
+
+def source_dataset(table: IngestTable, connection: Connection) -> Dataset:
+    """What a table is called outside, at its source.
+
+    Args:
+        table: The table.
+        connection: The source's credentials.
+
+    Raises:
+        DeclarationError: there is no such kind of source.
+    """
+    kind: SourceKind = SOURCES.get(table.options.kind)
+    return kind.dataset(table, connection)
 
 
 def open_source(name: str, connection: Connection) -> Source:

@@ -15,6 +15,7 @@ from millrace.bad_values import UNLIMITED, Limits
 from millrace.batch import WHOLE_TABLE, Interval
 from millrace.catalog import IngestTable
 from millrace.catalog.kinds import WAREHOUSES, needing
+from millrace.datasets import service
 from millrace.errors import ProjectError
 from millrace.keyed_rows import KeyedRows
 from millrace.manifest import Manifest, Part
@@ -94,6 +95,11 @@ class LedgerRow:
     def interval(self) -> Interval:
         """The interval of the table's cursor; without bounds, the whole table."""
         return Interval(self.start, self.end)
+
+    @property
+    def reaches(self) -> datetime:
+        """Up to when this load has the table's data, in UTC."""
+        return self.end or self.extracted_at
 
     @property
     def covers(self) -> Interval:
@@ -281,6 +287,10 @@ WRITERS = 4
 """How many tasks write to a warehouse at a time, unless its kind says otherwise."""
 
 
+def _by_server(credentials: Any, root: Path) -> str:
+    return service(credentials.type, credentials)
+
+
 @dataclass(frozen=True)
 class WarehouseKind:
     """A kind of warehouse, as its distribution registers it (see ``millrace.catalog.kinds``).
@@ -295,6 +305,8 @@ class WarehouseKind:
         writers: How many tasks may write to it at a time: the slots of its pool in Airflow.
         enough: The credentials that ``open`` asks for, if none of them is a secret: they are kept
             for the next command. Empty: nothing is kept.
+        namespace: What the warehouse is called outside, given what ``open`` is given but the
+            settings; default: by its server.
     """
 
     open: Callable[[Any, Path, Settings], Warehouse]
@@ -303,6 +315,18 @@ class WarehouseKind:
     limits: Limits = UNLIMITED
     writers: int = WRITERS
     enough: Sequence[str] = ()
+    namespace: Callable[[Any, Path], str] = _by_server
+
+
+def warehouse_namespace(credentials: Any, root: Path) -> str:
+    """What the warehouse of a dbt target is called outside.
+
+    Args:
+        credentials: The target's credentials, as dbt's adapter holds them.
+        root: The folder that relative paths of ``profiles.yml`` start from.
+    """
+    kind: WarehouseKind | None = WAREHOUSES.find(credentials.type)
+    return kind.namespace(credentials, root) if kind else _by_server(credentials, root)
 
 
 def quarantine_of(table: IngestTable) -> IngestTable:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from millrace.catalog import IngestTable
 from millrace.connections import Connection
+from millrace.datasets import Dataset
 from millrace.sources.base import Source, SourceKind
 from millrace.sources.mysql.options import MySQLOptions
+
+_PORT = 3306
 
 
 def _open(connection: Connection) -> Source:
@@ -13,5 +19,12 @@ def _open(connection: Connection) -> Source:
     return MySQLSource(connection)
 
 
-KIND = SourceKind(options=MySQLOptions, open=_open, requirement="millrace[mysql]")
+def _dataset(table: IngestTable, connection: Connection) -> Dataset:
+    options = cast("MySQLOptions", table.options)
+    database, _, name = options.table.rpartition(".")
+    place = f"mysql://{connection.host or ''}:{connection.port or _PORT}"
+    return Dataset(place, f"{database or connection.schema or ''}.{name}")
+
+
+KIND = SourceKind(options=MySQLOptions, open=_open, requirement="millrace[mysql]", dataset=_dataset)
 """The kind ``mysql``."""

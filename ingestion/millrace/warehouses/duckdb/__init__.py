@@ -24,6 +24,17 @@ def _open(credentials: Any, root: Path, settings: Settings) -> Warehouse:
     return DuckDBWarehouse(Path(path) if ":" in path else root / path)
 
 
-# One process at a time can open the file to write to it.
-KIND = WarehouseKind(open=_open, requirement="millrace[duckdb]", writers=1, enough=("path",))
+def _namespace(credentials: Any, root: Path) -> str:
+    path: str = credentials.path
+    return f"duckdb://{path if ':' in path else (root / path).resolve()}"
+
+
+KIND = WarehouseKind(
+    open=_open,
+    requirement="millrace[duckdb]",
+    # One process at a time can open the file to write to it.
+    writers=1,
+    enough=("path",),
+    namespace=_namespace,
+)
 """The kind ``duckdb``."""
