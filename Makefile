@@ -40,7 +40,7 @@ test: ## run the project's tests, on real services; COVERAGE=1 measures which li
 	@$(PYTEST) -m "not ($(E2E))" tests --ignore=tests/faults $(COVER)
 
 test-e2e: ## run the end-to-end tests: the demo, and all else that starts an Airflow
-	@scripts/setup redshift mysql api
+	@scripts/setup redshift mysql api celery
 	@$(PYTEST) -n 2 -m "$(E2E)" tests --ignore=tests/faults $(COVER) $(if $(COVERAGE),--cov-append)
 
 test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that they run
@@ -71,7 +71,7 @@ docs: setup ## write the dbt docs to dbt_project/target
 	@$(DBT) docs generate $(DBT_FLAGS)
 
 bench: ## measure Millrace and what users would pick instead; quick: ROWS=200000
-	@scripts/setup redshift
+	@scripts/setup redshift celery
 	@$(PYTHON) -m benchmarks all $(if $(ROWS),--rows $(ROWS))
 
 clean: down ## remove the sandbox with all its data

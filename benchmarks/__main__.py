@@ -25,6 +25,7 @@ from benchmarks import (
     orchestration,
     page,
     profiles,
+    workers,
 )
 from benchmarks.progress import Progress
 from benchmarks.report import Report, terminal, terminal_targets
@@ -51,6 +52,7 @@ SECTIONS: Mapping[str, ModuleType] = {
         incremental,
         orchestration,
         fifty,
+        workers,
         commands,
         profiles,
     )
@@ -166,6 +168,14 @@ def measure_orchestration(workspace: Workspace, rounds: int, resume: bool) -> No
 def measure_fifty(workspace: Workspace) -> None:
     """Fifty tables ingested at once through Airflow."""
     _show(fifty.report(fifty.measure(workspace, page.DEFAULT_ROWS, 1, Progress(err))))
+
+
+@cli.command("workers")
+@ROWS
+@click.pass_obj
+def measure_workers(workspace: Workspace, rows: int) -> None:
+    """Hundreds of tables at once on three Celery workers: what each service has to bear."""
+    _show(workers.report(workers.measure(workspace, rows, 1, Progress(err))))
 
 
 @cli.command("commands")

@@ -69,14 +69,15 @@ class FaultProxy:
     Args:
         host: The service's host.
         port: The service's port.
+        listen: The address and the port of the proxy; default: any free port on loopback.
 
     Attributes:
-        host: Where the proxy listens: loopback.
-        port: A free port, chosen by the system.
+        host: Where the proxy listens.
+        port: Where the proxy listens.
         accepted: How many connections ever came.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, listen: tuple[str, int] = (LOOPBACK, 0)) -> None:
         self.accepted = 0
         self._service = (host, port)
         self._fault = _Fault()
@@ -87,9 +88,9 @@ class FaultProxy:
         self._listener = socket.socket()
         # A small receive window: throttled bytes must not vanish into the kernel's buffers.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK_BYTES)
-        self._listener.bind((LOOPBACK, 0))
+        self._listener.bind(listen)
         self._listener.listen()
-        self.host, self.port = LOOPBACK, int(self._listener.getsockname()[1])
+        self.host, self.port = listen[0], int(self._listener.getsockname()[1])
 
     def __enter__(self) -> Self:
         self._spawn(self._accept)

@@ -154,6 +154,26 @@ class Airflow:
             **self.env,
         }
 
+    @property
+    def program(self) -> Path:
+        """The `airflow` command.
+
+        Raises:
+            SandboxError: It is not installed.
+        """
+        return _command()
+
+    def process_environment(self) -> dict[str, str]:
+        """The whole environment of its processes, the user's variables included."""
+        inherited = {
+            name: value
+            for name, value in self._inherited.items()
+            # Without cached bytecode every start takes several seconds longer.
+            if not _is_setting(name) and name != "PYTHONDONTWRITEBYTECODE"
+        }
+        path = os.pathsep.join([str(_command().parent), inherited.get("PATH", os.defpath)])
+        return {**inherited, "PATH": path, MARK: str(self._home), **self.environment()}
+
     def start(self, timeout: float = 90) -> None:
         """Start all services, unless they run, and wait until they are healthy.
 
@@ -175,9 +195,9 @@ class Airflow:
         logger.info("Starting Airflow on %s, user %s", self.url, self.login.user)
         self._prepare_database()
         for command in self._preparations:
-            self._run(command, self._process_environment())
+            self._run(command, self.process_environment())
         started_at = datetime.now(UTC)
-        env = self._process_environment()
+        env = self.process_environment()
         for name, arguments in SERVICES.items():
             self.services[name].start([str(_command()), *arguments], env, cwd=self._home)
         try:
@@ -227,7 +247,7 @@ class Airflow:
     def _ensure_source_pools(self) -> None:
         """Make a pool for each connection; only those of sources are used."""
         client = self.client()
-        for name in self._process_environment():
+        for name in self.process_environment():
             if name.startswith(CONNECTION_PREFIX):
                 client.ensure_pool(name.removeprefix(CONNECTION_PREFIX).lower(), SOURCE_SLOTS)
 
@@ -242,16 +262,6 @@ class Airflow:
             }
             write_private(file, json.dumps(keys))
         return dict(json.loads(file.read_text()))
-
-    def _process_environment(self) -> dict[str, str]:
-        inherited = {
-            name: value
-            for name, value in self._inherited.items()
-            # Without cached bytecode every start takes several seconds longer.
-            if not _is_setting(name) and name != "PYTHONDONTWRITEBYTECODE"
-        }
-        path = os.pathsep.join([str(_command().parent), inherited.get("PATH", os.defpath)])
-        return {**inherited, "PATH": path, MARK: str(self._home), **self.environment()}
 
     def _kill_strays(self) -> None:
         """Kill what tasks have started in sessions of their own, as Cosmos and BashOperator do."""
@@ -293,7 +303,7 @@ class Airflow:
         self._postgres.drop(draft)
         self._postgres.create(draft)
         logger.info("Creating Airflow's database, once")
-        environment = self._process_environment() | self._connection(draft)
+        environment = self.process_environment() | self._connection(draft)
         self._run([str(_command()), "db", "migrate"], environment)
         self._postgres.create(self._pristine, template=draft)
         self._postgres.drop(draft)

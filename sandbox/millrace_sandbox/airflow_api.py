@@ -49,7 +49,10 @@ class DagRun:
 
 @dataclass(frozen=True)
 class TaskInstance:
-    """One task of one run, as it is now; `map_index` is -1 for a task that is not mapped."""
+    """One task of one run, as it is now; `map_index` is -1 for a task that is not mapped.
+
+    Its host name is empty until it has started.
+    """
 
     dag_id: str
     run_id: str
@@ -58,6 +61,10 @@ class TaskInstance:
     map_index: int
     try_number: int
     state: str | None
+    queue: str | None
+    hostname: str
+    scheduled_at: datetime | None
+    queued_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -438,6 +445,10 @@ def _task_instance(task: Mapping[str, Any]) -> TaskInstance:
         map_index=task["map_index"],
         try_number=task["try_number"],
         state=task["state"],
+        queue=task["queue"],
+        hostname=task["hostname"] or "",
+        scheduled_at=parse_time(task["scheduled_when"]),
+        queued_at=parse_time(task["queued_when"]),
         started_at=parse_time(task["start_date"]),
         ended_at=parse_time(task["end_date"]),
     )

@@ -21,7 +21,7 @@ import pytest
 import yaml
 from kubernetes_validate import utils as validation
 
-from millrace.airflow.settings import ENVIRONMENT, PRELOADED
+from millrace.airflow.settings import CELERY, ENVIRONMENT, PRELOADED
 from millrace.catalog import load_catalog
 from millrace_sandbox.processes import poll
 from tests import charts
@@ -620,6 +620,14 @@ def test_tasks_start_as_they_do_in_the_sandbox() -> None:
         assert preloaded not in charts.settings(render(EXECUTORS[executor]))
 
 
+def test_celery_is_set_as_where_its_workers_were_killed() -> None:
+    settings = charts.settings(render(EXECUTORS["celery"]))
+    extra = "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"
+    redshift = CELERY[extra].replace("adapters.duckdb", "adapters.redshift")
+    assert json.loads(settings[extra]) == json.loads(redshift)
+    assert {**CELERY, extra: settings[extra]}.items() <= settings.items()
+
+
 def test_settings_of_one_s_own_win() -> None:
     own = {"AIRFLOW__CORE__PARALLELISM": 3, "REDSHIFT_PORT": 5439, "A_SWITCH": True}
     settings = charts.settings(render({"environment": own}))
@@ -641,8 +649,8 @@ def test_each_group_of_workers_serves_its_queues() -> None:
         pod.component: " ".join(pod.main["command"])
         for pod in pods(render(merged(EXECUTORS["celery"], MORE_CELERY)))
     }
-    assert "--queues default --concurrency 4" in found["worker-default"]
-    assert "--queues large,dbt --concurrency 4" in found["worker-large"]
+    assert "--queues default --concurrency 8" in found["worker-default"]
+    assert "--queues large,dbt --concurrency 8" in found["worker-large"]
 
 
 def test_commands_exist(every_pod: list[Pod]) -> None:

@@ -29,7 +29,7 @@ class OnMySQL(Airflow):
 
     def _prepare_database(self) -> None:
         program = Path(sys.executable).with_name("airflow")
-        subprocess.run([program, "db", "migrate"], env=self._process_environment(), check=True)
+        subprocess.run([program, "db", "migrate"], env=self.process_environment(), check=True)
 
     def _connection(self, database: str) -> dict[str, str]:
         url = self.server.admin_uri(DATABASE)

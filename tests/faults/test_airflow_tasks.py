@@ -230,5 +230,5 @@ def kill_scheduler(airflow: Airflow, *, alone: bool) -> None:
 
 def start_scheduler(airflow: Airflow) -> None:
     airflow.services["scheduler"].start(
-        [str(_command()), *SERVICES["scheduler"]], airflow._process_environment(), airflow._home
+        [str(_command()), *SERVICES["scheduler"]], airflow.process_environment(), airflow._home
     )

@@ -5,6 +5,7 @@ Nothing here imports Airflow, so that whatever writes a deployment's environment
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 PRELOADED = (
@@ -45,3 +46,33 @@ ENVIRONMENT: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
 }
 """Quick tasks, no example DAGs, and nothing sent to anybody."""
+
+_EXTRA_CELERY_CONFIG = {
+    # Each worker imports them once, before it forks the processes that run tasks. All of them have
+    # to be installed.
+    "imports": [name for name in PRELOADED if name != "airflow.executors.local_executor"],
+    # While Redis cannot be reached, a send has to time out, after [celery] operation_timeout: only
+    # then Airflow sends the task again. What Celery itself gives up costs the task a try.
+    "task_publish_retry_policy": {
+        "max_retries": 100,
+        "interval_start": 0.2,
+        "interval_step": 0,
+        "interval_max": 0.2,
+    },
+}
+
+CELERY: Mapping[str, str] = {
+    "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+    "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(_EXTRA_CELERY_CONFIG),
+    # How often, once a second. By default a task has failed when it was sent four times in vain.
+    "AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES": "300",
+    # A task whose worker has died is tried again after one minute instead of five.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+    # When Redis gives a message away again. What has died is tried again long before, so this only
+    # has to be longer than any task runs.
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
+}
+"""What the CeleryExecutor needs besides ``ENVIRONMENT``, for every component.
+
+``AIRFLOW__CELERY__BROKER_URL`` comes on top: it holds a password.
+"""

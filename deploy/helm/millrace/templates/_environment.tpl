@@ -25,6 +25,17 @@ AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL: "1"
 AIRFLOW__SCHEDULER__MP_START_METHOD: forkserver
 AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD: {{ .Files.Get "files/preloaded" | trim | splitList "\n" | join "," }}
 {{- end }}
+{{- if eq $values.executor "CeleryExecutor" }}
+{{- $preloaded := without (.Files.Get "files/preloaded" | trim | splitList "\n") "airflow.executors.local_executor" }}
+{{- $patience := dict "max_retries" 100 "interval_start" 0.2 "interval_step" 0 "interval_max" 0.2 }}
+# Each worker imports the libraries of tasks once. While Redis cannot be reached, tasks wait for it.
+AIRFLOW__CELERY__EXTRA_CELERY_CONFIG: {{ dict "imports" $preloaded "task_publish_retry_policy" $patience | toJson | quote }}
+AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES: "300"
+# Longer than any task runs: when Redis gives a message away again.
+AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT: "86400"
+# A task whose worker has died is tried again after a minute instead of five.
+AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT: "60"
+{{- end }}
 {{- if eq $values.executor "KubernetesExecutor" }}
 # Failed pods are kept only where they have the log.
 AIRFLOW__KUBERNETES_EXECUTOR__DELETE_WORKER_PODS_ON_FAILURE: {{ or $values.remote_logs.url $values.nfs.logs_server | empty | ternary "False" "True" | quote }}
