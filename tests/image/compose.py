@@ -64,6 +64,19 @@ class Compose:
         assert done.returncode == 0, (arguments, done.stdout[-3000:], done.stderr[-5000:])
         return done.stdout
 
+    def up(self, *services: str, profile: str | None = None, **variables: str) -> None:
+        """Start services and nothing that they depend on.
+
+        Otherwise podman-compose would start what runs already once more.
+        """
+        self("up", "--no-build", "--detach", "--no-deps", *services, profile=profile, **variables)
+
+    def ran(self, service: str) -> None:
+        """Run a job to its end."""
+        self.up(service)
+        [name] = self.containers(service)
+        assert self.podman("wait", name, timeout=300).strip() == "0", self.log(service)
+
     def containers(self, service: str) -> list[str]:
         """The names of a service's containers."""
         found = f"label=com.docker.compose.service={service}"
@@ -78,7 +91,7 @@ class Compose:
     def wait(self, *services: str) -> None:
         """Wait until services are well."""
         for service in services:
-            if not poll(partial(self.is_well, service), timeout=90, interval=0.5):
+            if not poll(partial(self.is_well, service), timeout=240, interval=2):
                 pytest.fail(f"{service} did not become well:\n{self.log(service)}")
 
     def log(self, service: str) -> str:

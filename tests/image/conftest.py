@@ -22,9 +22,10 @@ def compose(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     stand_in_for_others(podman, tmp_path_factory.mktemp("services"))
     made = make_project(podman, tmp_path_factory.mktemp("compose"))
     try:
-        made("up", "--no-build", "--detach", *FIRST)
+        made.up(*FIRST)
         made.wait(*FIRST)
-        made("run", "--rm", "--no-deps", "sample-data")
+        # Docker needs no profile for a service that is named.
+        made("run", "--rm", "--no-deps", "sample-data", profile="jobs")
         yield made
     finally:
         made("--profile", "celery", "--profile", "tls", "down", "--volumes", "--timeout", "5")

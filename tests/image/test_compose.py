@@ -22,7 +22,8 @@ COLUMNS = ["date", "responses", "promoters", "passives", "detractors", "nps"]
 @pytest.fixture(scope="module")
 def running(compose: Compose) -> Iterator[Compose]:
     """All that runs by default: Airflow too."""
-    compose("up", "--no-build", "--detach")
+    compose.ran("airflow-init")
+    compose.up(*AIRFLOW)
     compose.wait(*AIRFLOW)
     yield compose
     # What comes next has an Airflow of its own.
@@ -54,11 +55,10 @@ def test_the_mart_gets_into_the_sheet(running: Compose) -> None:
 
 def test_workers_take_the_tasks_with_celery(running: Compose) -> None:
     celery = {"profile": "celery", "AIRFLOW_EXECUTOR": "CeleryExecutor"}
-    running("up", "--no-build", "--detach", "--no-deps", "redis", **celery)
+    running.up("redis", **celery)
     running.wait("redis")
-    scale = ("--scale", "worker=2")
-    running("up", "--no-build", "--detach", "--no-deps", *scale, "worker", **celery)
-    running("up", "--no-build", "--detach", "--no-deps", "--force-recreate", "scheduler", **celery)
+    running.up("--scale", "worker=2", "worker", **celery)
+    running.up("--force-recreate", "scheduler", **celery)
     running.wait("scheduler", "worker")
     client = running.airflow()
     run = client.trigger("ingest__mysql__users")
@@ -80,21 +80,11 @@ def hosts_of(client: AirflowClient, dag_id: str, run_id: str) -> set[str]:
 def test_the_proxy_speaks_tls_and_keeps_guesses_and_tasks_doors_out(running: Compose) -> None:
     folder = running.folder / "tls"
     folder.mkdir()
-    request = (
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    )
+    request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
     names = ("-addext", "subjectAltName=DNS:localhost")
     files = ("-keyout", folder / "key.pem", "-out", folder / "certificate.pem")
     subprocess.run(["openssl", *request, *names, *files], check=True, capture_output=True)
-    running("up", "--no-build", "--detach", "--no-deps", "proxy", profile="tls")
+    running.up("proxy", profile="tls")
     running.wait("proxy")
     trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
     http, https = (running.settings[name] for name in ("HTTP_PORT", "HTTPS_PORT"))
