@@ -59,7 +59,7 @@ def find() -> Podman:
 
 def build(podman: Podman, folder: Path, name: str, *options: str) -> None:
     """Build an image of a folder that has a Dockerfile."""
-    how = "bud --quiet --layers --isolation chroot --network host --pull-never".split()
+    how = ("bud", "--quiet", "--layers", "--isolation=chroot", "--network=host", "--pull-never")
     done = subprocess.run(
         ["buildah", *how, *options, "--tag", name, folder],
         env=podman.environment,

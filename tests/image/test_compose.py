@@ -16,7 +16,7 @@ from tests.image.compose import AIRFLOW, FIRST, Compose
 
 pytestmark = pytest.mark.image
 
-COLUMNS = ["date", "responses", "promoters", "passives", "detractors", "nps"]
+COLUMNS = ["response_date", "responses", "promoters", "passives", "detractors", "nps"]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,8 @@ def test_workers_take_the_tasks_with_celery(running: Compose) -> None:
     running.up("--force-recreate", "scheduler", **celery)
     running.wait("scheduler", "worker")
     client = running.airflow()
+    client.wait_for_dags({"ingest__mysql__users"})
+    client.unpause("ingest__mysql__users")
     run = client.trigger("ingest__mysql__users")
     client.wait_for_run(run.dag_id, lambda found: found.run_id == run.run_id, timeout=120)
     workers = {
@@ -80,7 +82,7 @@ def hosts_of(client: AirflowClient, dag_id: str, run_id: str) -> set[str]:
 def test_the_proxy_speaks_tls_and_keeps_guesses_and_tasks_doors_out(running: Compose) -> None:
     folder = running.folder / "tls"
     folder.mkdir()
-    request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
+    request = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost")
     names = ("-addext", "subjectAltName=DNS:localhost")
     files = ("-keyout", folder / "key.pem", "-out", folder / "certificate.pem")
     subprocess.run(["openssl", *request, *names, *files], check=True, capture_output=True)
