@@ -90,9 +90,9 @@ def test_the_proxy_speaks_tls_and_keeps_guesses_and_tasks_doors_out(running: Com
     running.wait("proxy")
     trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
     http, https = (running.settings[name] for name in ("HTTP_PORT", "HTTPS_PORT"))
-    with httpx.Client(
-        base_url=f"https://localhost:{https}", verify=trust, trust_env=False
-    ) as client:
+    address = f"https://localhost:{https}"
+    # Each guess costs the API server a second of hashing.
+    with httpx.Client(base_url=address, verify=trust, trust_env=False, timeout=60) as client:
         health = client.get("/api/v2/monitor/health")
         assert health.json()["metadatabase"]["status"] == "healthy"
         assert client.get("/execution/health").status_code == 404
