@@ -154,7 +154,7 @@ def test_commands_exist(name: str) -> None:
     service = OURS[name]
     check = service.get("healthcheck", {}).get("test", ["CMD-SHELL"])
     for program, *arguments in [service["command"], *([check[1:]] if check[0] == "CMD" else [])]:
-        found = [Path(sys.executable).parent / program, ROOT / program]
+        found = [Path(sys.executable).parent / program, ROOT / program, Path("/bin", program)]
         assert any(path.is_file() and path.stat().st_mode & 0o100 for path in found)
         if program == "airflow":
             assert arguments[0] in {*airflow.SERVICES, "celery"}

@@ -77,6 +77,14 @@ class Compose:
         [name] = self.containers(service)
         assert self.podman("wait", name, timeout=300).strip() == "0", self.log(service)
 
+    def remove(self) -> None:
+        """Remove everything: podman-compose itself would leave all but the first of several."""
+        ours = "label=com.docker.compose.project=millrace"
+        names = self.podman("ps", "--all", "--quiet", "--filter", ours).split()
+        if names:
+            self.podman("rm", "--force", "--depend", "--time", "0", *names)
+        self("down", "--volumes")
+
     def containers(self, service: str) -> list[str]:
         """The names of a service's containers."""
         found = f"label=com.docker.compose.service={service}"

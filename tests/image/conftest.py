@@ -21,6 +21,8 @@ def compose(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The services of docker-compose.yaml beside Airflow, with sample data."""
     stand_in_for_others(podman, tmp_path_factory.mktemp("services"))
     made = make_project(podman, tmp_path_factory.mktemp("compose"))
+    # What a run that was killed has left.
+    made.remove()
     try:
         made.up(*FIRST)
         made.wait(*FIRST)
@@ -28,4 +30,4 @@ def compose(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         made("run", "--rm", "--no-deps", "sample-data", profile="jobs")
         yield made
     finally:
-        made("--profile", "celery", "--profile", "tls", "down", "--volumes", "--timeout", "5")
+        made.remove()
