@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-standins test-fast faults mutants check format docs bench clean
+.PHONY: help setup demo up down status test test-e2e test-standins test-fast test-image image faults mutants check format docs bench clean
 
 # Let Python keep bytecode: scripts/setup and the first import compile it once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,7 +37,7 @@ status: ## say what runs
 
 test: ## run the project's tests, on real services; COVERAGE=1 measures which lines they run
 	@scripts/setup redshift mysql helm
-	@$(PYTEST) -m "not ($(E2E))" tests --ignore=tests/faults $(COVER)
+	@$(PYTEST) -m "not ($(E2E) or image)" tests --ignore=tests/faults $(COVER)
 
 test-e2e: ## run the end-to-end tests: the demo, and all else that starts an Airflow
 	@scripts/setup redshift mysql api celery
@@ -49,7 +49,14 @@ test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that t
 
 test-fast: ## run the tests that start neither Airflow nor a service
 	@scripts/setup helm
-	@.venv/bin/pytest -m "not (service or $(E2E))"
+	@.venv/bin/pytest -m "not (service or image or $(E2E))"
+
+image: ## build the container images without Docker, on Debian as root
+	@scripts/setup image
+	@scripts/image
+
+test-image: image ## run the images: alone, and all of docker-compose.yaml
+	@.venv/bin/pytest -m image tests
 
 faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file
 	@scripts/setup redshift mysql

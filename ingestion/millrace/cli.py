@@ -129,6 +129,7 @@ def cli(
       millrace why 'sheet!C12'       what is behind a published cell?
       millrace watch                 tell people what is late or has failed
       millrace sweep --dry-run       what is in the landing that nobody needs?
+      millrace parse                 is the manifest of the project as it is?
     """  # noqa: D301 click wants the backspace
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -183,6 +184,20 @@ def list_tables(chosen: Chosen) -> None:
                 for found in pipeline.catalog.publications
             ],
         )
+
+
+@cli.command()
+@click.pass_obj
+def parse(chosen: Chosen) -> None:
+    """Let dbt parse the project, if its manifest is missing or stale.
+
+    Airflow makes the DAGs from the manifest. Run this when an image is built, and before Airflow
+    starts: then the manifest is that of the project's files and of the environment's variables.
+    The other commands do the same by themselves.
+    """
+    from millrace.terminal import print_done
+
+    print_done(f"{chosen.pipeline.project.manifest_path} is fresh")
 
 
 @cli.command()

@@ -277,7 +277,7 @@ def test_the_user_is_the_image_s() -> None:
 
 def test_what_the_image_writes_to_is_writable(every_pod: list[Pod]) -> None:
     [folders] = re.findall(r"install --directory .*\\\n +(.*)", DOCKERFILE)
-    # The chart lets dbt write its manifest elsewhere: the project is read-only.
+    # The chart lets dbt write its manifest elsewhere, because an image's root is read-only.
     writable = {*folders.split(), "/tmp"} - {"/opt/millrace/dbt_project/target"}  # noqa: S108
     for pod in every_pod:
         volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}

@@ -146,6 +146,52 @@ def test_a_manifest_is_stale_when_a_variable_changes(
     assert find().is_stale()
 
 
+@pytest.mark.parametrize("name", ["DBT_LOG_PATH", "DBT_ENGINE_LOG_PATH"])
+def test_a_manifest_is_the_same_wherever_dbt_writes(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "elsewhere")
+    assert not find().is_stale()
+
+
+def parsed_by_dbt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders of the projects that dbt parses from now on."""
+    parsed: list[str] = []
+    parse = Project.parse
+
+    def noted(project: Project) -> None:
+        parsed.append(str(project.folder))
+        parse(project)
+
+    monkeypatch.setattr(Project, "parse", noted)
+    return parsed
+
+
+def test_an_image_s_manifest_is_taken_over_into_the_folder_of_its_start(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = find().manifest_path.read_bytes()
+    parsed = parsed_by_dbt(monkeypatch)
+    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "volume"))
+    find().ensure_manifest()
+    assert not parsed
+    assert not find().is_stale()
+    assert find().manifest_path == tmp_path / "volume" / "manifest.json"
+    assert find().manifest_path.read_bytes() == own
+
+
+def test_it_is_not_taken_over_where_the_environment_differs(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (models(shop) / "_bank.yml").unlink()
+    find().parse()
+    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "volume"))
+    monkeypatch.setenv("RAW", "y")
+    parsed = parsed_by_dbt(monkeypatch)
+    assert declared()["shop.orders"] == "raw_dev_y"
+    assert parsed
+
+
 def test_a_manifest_is_of_one_target(shop: Path) -> None:
     assert find(target="prod").is_stale()
 

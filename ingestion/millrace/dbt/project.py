@@ -40,6 +40,12 @@ _PARTIAL_PARSE = "partial_parse.msgpack"
 _PROJECT_FILE = "dbt_project.yml"
 _PROFILES_FILE = "profiles.yml"
 _SECRET_PREFIX = "DBT_ENV_SECRET"  # noqa: S105 of the names of variables
+# They say where things are, which changes no manifest: it may be made in one place for another.
+_PLACES = {
+    f"{prefix}_{name}"
+    for prefix in ("DBT", "DBT_ENGINE")
+    for name in ("LOG_PATH", "PROFILES_DIR", "PROJECT_DIR", "TARGET_PATH")
+}
 _VARIABLE = re.compile(rb"""\benv_var\(\s*(?:["'](\w+)["']\s*[,)])?""")
 
 
@@ -145,13 +151,16 @@ class Project:
     def ensure_manifest(self) -> None:
         """Let dbt parse the project where its manifest is missing or stale.
 
+        Where ``target_path`` names another folder than the project's own, a fresh manifest in the
+        project's own is taken over: an image brings one that way.
+
         Raises:
             ProjectError: dbt cannot parse it; the message is dbt's own.
         """
         if not self.is_stale():
             return
         with _alone_in(self.manifest_path.parent):
-            if self.is_stale():
+            if self.is_stale() and not self._take_over():
                 log.info("parsing the dbt project: its manifest is missing or stale")
                 self.parse()
 
@@ -188,6 +197,17 @@ class Project:
         read = self._inputs_digest()
         self._write_into(self.compiled_path.parent, "compile", "--full-refresh")
         _keep(self.compiled_path.with_name(_FINGERPRINT), {"inputs": read})
+
+    def _take_over(self) -> bool:
+        """Copy the manifest of the project's own target folder, if that is another and fresh."""
+        own = replace(self, target_path=None)
+        if own.manifest_path == self.manifest_path or own.is_stale():
+            return False
+        # The fingerprint comes last: it vouches for the others.
+        for name in (_PARTIAL_PARSE, self.manifest_path.name, _FINGERPRINT):
+            with suppress(FileNotFoundError):
+                _put(own.manifest_path.with_name(name), self.manifest_path.with_name(name))
+        return True
 
     def _write_into(self, folder: Path, command: str, *options: str) -> None:
         """Let dbt write a manifest elsewhere, then put its files into ``folder``, each at once.
@@ -318,6 +338,7 @@ class Project:
             for name, value in sorted(os.environ.items())
             if (name in names or name.startswith("DBT_") or not names_are_literal)
             and not name.startswith(_SECRET_PREFIX)
+            and name not in _PLACES - names
         }
         choices = [version("dbt-core"), self.target, self.profile, environment]
         digest.update(json.dumps(choices).encode())
@@ -366,6 +387,13 @@ def _made(folder: Path) -> Path:
             fix="Name a folder that can be: DBT_TARGET_PATH; or run `dbt parse` where it can.",
         )
     return folder
+
+
+def _put(source: Path, place: Path) -> None:
+    """Copy a file so that who reads it meanwhile finds the old or the new one whole."""
+    new = place.with_name(f".millrace-{place.name}")
+    shutil.copy(source, new)
+    new.replace(place)
 
 
 def _keep(path: Path, value: Mapping[str, Any]) -> None:

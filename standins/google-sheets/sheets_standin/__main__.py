@@ -37,16 +37,22 @@ def cli() -> None:
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Where it listens, on 127.0.0.1; 0 means any free port. "
+    help="Where it listens, on 127.0.0.1 alone; 0 means any free port. "
     "[default: 18080, or another where that is taken]",
 )
-def serve(folder: Path, port: int | None) -> None:
+@click.option(
+    "--url",
+    metavar="URL",
+    help="What clients call it, such as http://sheets:18080, where they are in other containers. "
+    "Then it listens on all addresses, and whoever reaches it may read the spreadsheets.",
+)
+def serve(folder: Path, port: int | None, url: str | None) -> None:
     """Run the server until Ctrl-C or SIGTERM.
 
     Once it is ready it says how to connect; programs read the same from endpoint.json in its
     folder. A browser shows the spreadsheets.
     """
-    run(folder, port, lambda endpoint: _say(_how_to_connect(endpoint)))
+    run(folder, port, lambda endpoint: _say(_how_to_connect(endpoint)), url)
 
 
 @cli.command()

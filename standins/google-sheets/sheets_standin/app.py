@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -37,7 +37,7 @@ def create_app(folder: Path, key: dict[str, str], admin_token: str, url: str) ->
         folder: Where the spreadsheets are kept.
         key: The service account's key.
         admin_token: The bearer token of the admin's endpoints.
-        url: Where the server listens.
+        url: What clients call the server.
     """
     store, script, accounts = Store(folder), FaultScript(), Accounts(key)
     api = Api(store, accounts, url)
@@ -57,7 +57,10 @@ def create_app(folder: Path, key: dict[str, str], admin_token: str, url: str) ->
         ],
         middleware=[
             # Against DNS rebinding: a foreign site may let its own name point to this address.
-            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
+            Middleware(
+                TrustedHostMiddleware,
+                allowed_hosts=["127.0.0.1", "localhost", str(urlsplit(url).hostname)],
+            ),
             Middleware(FaultMiddleware, script=script),
         ],
     )

@@ -26,11 +26,17 @@ if TYPE_CHECKING:
     from sheets_standin.admin import SheetsAdmin
 
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 only where somebody names a URL: a container has a network of its own
 PREFERRED_PORT = 18080
 ACCOUNT_EMAIL = "sheets@standin.invalid"
 
 
-def serve(folder: Path, port: int | None, announce: Callable[[SheetsEndpoint], None]) -> None:
+def serve(
+    folder: Path,
+    port: int | None,
+    announce: Callable[[SheetsEndpoint], None],
+    url: str | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
@@ -38,11 +44,13 @@ def serve(folder: Path, port: int | None, announce: Callable[[SheetsEndpoint], N
         port: Where it listens, 0 means any free port; None means 18080, or another where that is
             taken.
         announce: Called once clients can connect.
+        url: What clients call it, if they are not on this machine; then it listens on all
+            addresses. Default: its address on loopback.
 
     Raises:
         StandinError: The folder or the port is in use.
     """
-    with _prepared(folder, port) as (listener, endpoint, server):
+    with _prepared(folder, port, url) as (listener, endpoint, server):
         announce(endpoint)
         server.run(sockets=[listener])
 
@@ -127,15 +135,16 @@ def _end(server: uvicorn.Server, thread: threading.Thread) -> None:
 
 @contextmanager
 def _prepared(
-    folder: Path, port: int | None
+    folder: Path, port: int | None, known_as: str | None = None
 ) -> Iterator[tuple[socket.socket, SheetsEndpoint, uvicorn.Server]]:
     """The socket, endpoint and server of a folder, which the block may serve.
 
     Clients may connect already; they are answered once the server runs.
     """
     make_folder(folder)
-    with lock(folder), _listen(port) as listener:
-        url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+    host = LOOPBACK if known_as is None else EVERYWHERE
+    with lock(folder), _listen(host, port) as listener:
+        url = known_as or f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         key_file = folder / "service_account.json"
         key = _service_account_key(key_file, url)
         endpoint = SheetsEndpoint(
@@ -153,12 +162,12 @@ def _prepared(
             (folder / ENDPOINT_FILE).unlink(missing_ok=True)
 
 
-def _listen(port: int | None) -> socket.socket:
+def _listen(host: str, port: int | None) -> socket.socket:
     try:
-        return socket.create_server((LOOPBACK, PREFERRED_PORT if port is None else port))
+        return socket.create_server((host, PREFERRED_PORT if port is None else port))
     except OSError as error:
         if port is None:
-            return socket.create_server((LOOPBACK, 0))
+            return socket.create_server((host, 0))
         raise StandinError(
             f"Nobody can listen on port {port}: {error.strerror}. Choose another one, or 0 for "
             "any that is free: --port 0"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 from gspread.utils import ValueRenderOption
@@ -60,6 +61,36 @@ def test_it_says_how_to_connect_and_a_browser_is_shown_the_spreadsheets(
     for part in (endpoint.url, endpoint.key_file, endpoint.email, "gspread_client.connect"):
         assert part in text
     assert requests.get(endpoint.url, timeout=10).status_code == 200
+
+
+def test_clients_elsewhere_know_it_by_a_name_of_their_own(tmp_path: Path):
+    """As in docker-compose.yaml: the name is one that only they can look up."""
+    named = ["--port", "0", "--url", "http://sheets.example:18080"]
+    command = [*COMMAND, "serve", *named]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            said(process)
+            endpoint = SheetsEndpoint.read(tmp_path / ".sheets-standin")
+            assert endpoint.url == "http://sheets.example:18080"
+            assert endpoint.service_account_key()["token_uri"] == f"{endpoint.url}/token"
+            port = listening_port(process.pid)
+            for host, status in {
+                "sheets.example": 200,
+                "127.0.0.1": 200,
+                "evil.example": 400,
+            }.items():
+                answer = requests.get(
+                    f"http://127.0.0.1:{port}", headers={"Host": host}, timeout=10
+                )
+                assert answer.status_code == status, host
+        finally:
+            process.terminate()
+
+
+def listening_port(pid: int) -> int:
+    [connection] = psutil.Process(pid).net_connections("tcp4")
+    assert connection.laddr.ip == "0.0.0.0"  # noqa: S104
+    return int(connection.laddr.port)
 
 
 def test_a_spreadsheet_made_of_a_csv_is_read_by_gspread_as_if_it_was_typed(
