@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / ".pre-commit-config.yaml"
 TOOLS = (
     *("ruff", "mypy", "lint-imports", "cython-lint", "check-jsonschema", "pre-commit"),
-    "dbt",
+    *("dbt", "hadolint"),
 )
 
 
@@ -67,6 +67,7 @@ def checks(checkout: Path, *arguments: str) -> list[str]:
         ("dbt_project/models/marts/nps_summary.sql", {"dbt_parse", "scripts/lint_sql"}),
         ("dbt_project/snapshots/responses.sql", {"dbt_parse", "scripts/lint_sql"}),
         ("docker-compose.yaml", {"check-jsonschema"}),
+        ("deploy/Dockerfile", {"hadolint"}),
         ("README.md", set()),
     ],
 )
