@@ -293,7 +293,9 @@ def load(monkeypatch, catalog):
     def taken(name):
         def take(table, manifest):
             asked.append(name)
-            return SimpleNamespace(rows=3, start=None, end=DAY, schema_changes="b is added")
+            return SimpleNamespace(
+                rows=3, start=None, end=DAY, is_correction=False, schema_changes="b is added"
+            )
 
         return take
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,10 +117,15 @@ def test_airflow_marks_what_vanished_and_skips_if_nothing_did(workspace: Workspa
     project = AirflowProject(workspace.root / "dbt_project")
     dag = ingest_dag(project, workspace.pipeline.catalog.table("mysql.nps"))
     mark_deletes = dag.get_task("mark_deletes").python_callable  # type: ignore[union-attr]
+    (raw,) = dag.get_task("mark_deletes").outlets
+    events = {raw: SimpleNamespace(extra={})}
     with pytest.raises(AirflowSkipException):
-        mark_deletes()
+        mark_deletes(outlet_events=events)
+    assert events[raw].extra == {}
     workspace.mysql.execute("DELETE FROM nps WHERE id = 2")
-    assert mark_deletes() == 1
+    assert mark_deletes(outlet_events=events) == 1
+    # Nothing of columns: for a watcher, what the last load said of them still holds.
+    assert events[raw].extra == {"rows": 1, "start": None, "end": None}
 
 
 def test_a_source_that_has_lost_most_of_its_keys_is_not_believed(workspace: Workspace) -> None:

@@ -95,7 +95,7 @@ ROOMS = {
         (
             "sources/google_sheets/*.py",
             *(f"google_sheets/{name}.py" for name in ("__init__", "client", "column")),
-            *(f"google_sheets/{name}.py" for name in ("headings", "rows", "to_columns")),
+            *(f"google_sheets/{name}.py" for name in ("headings", "names", "rows", "to_columns")),
         ),
         _tests(
             "google_sheets.py",
@@ -103,6 +103,7 @@ ROOMS = {
             "headings.py",
             "sheet_rows.py",
             "sheet_values.py",
+            "datasets.py",
             "sources.py::TestGoogleSheets",
         ),
     ),

@@ -221,7 +221,8 @@ class PlanBatch(BaseOperator):
 def _news(row: LedgerRow) -> dict[str, Any]:
     """What the event of a load says: to whoever waits for it, and to ``millrace watch``."""
     start, end = (bound and bound.isoformat() for bound in (row.start, row.end))
-    changes = {SCHEMA_CHANGES: row.schema_changes or ""}
+    # Corrections say nothing of columns: what the last load said still holds.
+    changes = {} if row.is_correction else {SCHEMA_CHANGES: row.schema_changes or ""}
     return {"rows": row.rows, "start": start, "end": end, **changes}
 
 
