@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -281,15 +282,23 @@ class Project:
             credentials: All of them.
             names: Those to keep, none of them a secret; none: nothing is kept.
         """
-        is_secret = _SECRET_PREFIX in (self.profiles_folder / _PROFILES_FILE).read_text()
-        # Of secret variables nobody keeps which value was read.
-        if not names or is_secret:
+        if not names or self._may_hold_a_secret({"target", *names}):
             return
         kept = {name: getattr(credentials, name) for name in ("type", *names)}
         # A folder that cannot be written to: the next command asks dbt again.
         with suppress(OSError):
             self._credentials_path.parent.mkdir(parents=True, exist_ok=True)
             _keep(self._credentials_path, {"inputs": self._inputs_digest(), "credentials": kept})
+
+    def _may_hold_a_secret(self, keys: AbstractSet[str]) -> bool:
+        """Whether ``profiles.yml`` takes one of these from a secret variable.
+
+        Nothing may keep the value of such a variable, so nothing can tell that it has changed.
+        """
+        import yaml
+
+        profiles = yaml.safe_load((self.profiles_folder / _PROFILES_FILE).read_text())
+        return any(_SECRET_PREFIX in str(value) for value in _values_of(profiles, keys))
 
     @property
     def _credentials_path(self) -> Path:
@@ -357,6 +366,16 @@ class Project:
                 is_read = path.suffix in _PARSED_SUFFIXES | _LISTED_SUFFIXES
                 if is_read and path.parent != self.manifest_path.parent:
                     yield path
+
+
+def _values_of(tree: Any, keys: AbstractSet[str]) -> Iterator[Any]:
+    """The values of some keys, wherever they are in what was read from YAML."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from [value] if key in keys else _values_of(value, keys)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _values_of(value, keys)
 
 
 def _run_dbt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
