@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
-
-from benchmarks import REPOSITORY
-from benchmarks.declared import SCHEMA, SOURCE, copy_dags, declaration, write_project
+from benchmarks import REPOSITORY, at_once
+from benchmarks.declared import copy_dags
 from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, seconds
 from benchmarks.results import Result, ResultFile, Run
-from benchmarks.workspace import BenchmarkError, Workspace, leaving_on_sigterm
-from millrace_sandbox import sample_data
+from benchmarks.workspace import Workspace, leaving_on_sigterm
 from millrace_sandbox.airflow import SOURCE_SLOTS
-from millrace_sandbox.airflow_api import AirflowClient
-from millrace_sandbox.mysql import MySQLServer
 from millrace_sandbox.paths import SandboxPaths
-from millrace_sandbox.processes import SandboxError, poll
 from millrace_sandbox.stack import WAREHOUSE_POOL, Stack
 
 SECTION = "fifty"
@@ -54,9 +46,9 @@ def measure(
     with leaving_on_sigterm():
         try:
             with progress.step(f"start the services and Airflow, fill {TABLES} tables"):
-                client = _start(workspace, stack)
+                _start(workspace, stack)
             with progress.step(f"ingest {TABLES} tables at once"):
-                run = _ingest(stack, client)
+                run = _ingest(stack)
             progress.say(f"{run.wall:8.2f} s  {METHOD}")
         finally:
             stack.stop()
@@ -65,88 +57,31 @@ def measure(
     return result
 
 
-def _start(workspace: Workspace, stack: Stack) -> AirflowClient:
+def _start(workspace: Workspace, stack: Stack) -> None:
     folder = workspace.scratch / "fifty" / "dbt_project"
-    tables = [declaration(f"t{number}", f"t{number}") for number in range(TABLES)]
-    # The DAG transform needs a model.
-    models = {"stg_t0": f"select * from {{{{ source('{SOURCE}', 't0') }}}}"}
-    write_project(folder, tables, models)
+    at_once.declare(folder, TABLES)
     stack.airflow.stop()
     stack.start_services()
     stack.reset()
-    _fill(stack.mysql.server)
+    at_once.fill(stack.mysql.server, TABLES, _ROWS_EACH)
     stack.airflow.env = {**stack.environment(), "DBT_PROFILES_DIR": str(REPOSITORY)}
     stack.airflow.dags_folder = copy_dags(folder)
     stack.airflow.start()
     client = stack.airflow.client()
-    client.wait_for_dags(_dag_ids())
+    client.wait_for_dags(at_once.dag_ids(TABLES))
     # DuckDB has one writer. The source's pool was created with Airflow.
     client.ensure_pool(WAREHOUSE_POOL, slots=1)
-    return client
 
 
-# With both cores taken, Airflow's API may not answer in time.
-_patiently = Retrying(
-    retry=retry_if_exception_type(SandboxError),
-    stop=stop_after_delay(300),
-    wait=wait_fixed(_POLL_SECONDS),
-    reraise=True,
-)
-
-
-def _ingest(stack: Stack, client: AirflowClient) -> Run:
-    server = stack.mysql.server
-    with server.admin_cursor() as cursor:
-        cursor.execute("flush status")
-    began = datetime.now(UTC)
-    for dag_id in _dag_ids():
-        _patiently(client.unpause, dag_id)
-
-    def is_done() -> bool:
-        runs = _patiently(client.runs, since=began)
-        return _dag_ids() <= {run.dag_id for run in runs if run.ended_at is not None}
-
-    if not poll(is_done, _TIMEOUT, interval=_POLL_SECONDS):
-        raise BenchmarkError(f"{TABLES} tables were not ingested within {_TIMEOUT} s.")
-    runs = [run for run in _patiently(client.runs, since=began) if run.dag_id in _dag_ids()]
-    if failed := [run.dag_id for run in runs if run.state != "success"]:
-        raise BenchmarkError(f"{len(failed)} of {TABLES} ingest runs failed, {failed[0]} first.")
-    tasks = [
-        task for task in _patiently(client.task_instances, since=began) if task.dag_id in _dag_ids()
-    ]
-    _, loaded = stack.query(f"select count(*), sum(row_count) from {SCHEMA}._batches")
+def _ingest(stack: Stack) -> Run:
+    found = at_once.ingest(stack, TABLES, timeout=_TIMEOUT, interval=_POLL_SECONDS)
     values = {
-        "tasks": len(tasks),
-        "retried": sum(task.try_number > 1 for task in tasks),
-        "connections": _max_used_connections(server),
-        "batches": int(loaded[0][0]),
-        "rows": int(loaded[0][1]),
+        "tasks": len(found.tasks),
+        "retried": sum(task.try_number > 1 for task in found.tasks),
+        "connections": at_once.max_used_connections(stack.mysql.server),
     }
-    if (values["batches"], values["rows"]) != (TABLES, TABLES * _ROWS_EACH):
-        raise BenchmarkError(f"The ledger has {values['batches']} batches, {values['rows']} rows.")
-    ended = max(run.ended_at for run in runs if run.ended_at is not None)
-    return Run(CASE, METHOD, 1, (ended - began).total_seconds(), values)
-
-
-def _dag_ids() -> set[str]:
-    return {f"ingest__{SOURCE}__t{number}" for number in range(TABLES)}
-
-
-def _fill(server: MySQLServer) -> None:
-    sample_data.create_schema(server)
-    with server.admin_cursor(database="prod") as cursor:
-        for number in range(TABLES):
-            cursor.execute(
-                f"create or replace table t{number} (id int primary key, note varchar(40) not null)"
-            )
-            cursor.execute(f"insert into t{number} select seq, md5(seq) from seq_1_to_{_ROWS_EACH}")
-
-
-def _max_used_connections(server: MySQLServer) -> int:
-    with server.admin_cursor() as cursor:
-        cursor.execute("show global status like 'Max_used_connections'")
-        # Less this connection itself.
-        return int(cursor.fetchone()[1]) - 1
+    at_once.refuse_missing(stack, TABLES, _ROWS_EACH)
+    return Run(CASE, METHOD, 1, found.seconds, values)
 
 
 def report(result: Result) -> Report:

@@ -8,25 +8,21 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 
 import psutil
 import psycopg
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from benchmarks import REPOSITORY
-from benchmarks.declared import SCHEMA, SOURCE, copy_dags, declaration, write_project
+from benchmarks import REPOSITORY, at_once
+from benchmarks.declared import copy_dags
 from benchmarks.progress import Progress
 from benchmarks.report import Report, Table, Target, markdown, megabytes, seconds
 from benchmarks.results import Result, ResultFile, Run
-from benchmarks.workspace import BenchmarkError, Workspace, leaving_on_sigterm
-from millrace_sandbox import celery, sample_data
+from benchmarks.workspace import Workspace, leaving_on_sigterm
+from millrace_sandbox import celery
 from millrace_sandbox.airflow import SERVICES, SOURCE_SLOTS, Airflow
 from millrace_sandbox.airflow_api import TaskInstance
-from millrace_sandbox.mysql import MySQLServer
 from millrace_sandbox.paths import SandboxPaths
-from millrace_sandbox.processes import SandboxError, poll
 from millrace_sandbox.redis import Redis
 from millrace_sandbox.stack import WAREHOUSE_POOL, Stack
 
@@ -92,16 +88,13 @@ def _start(
     workspace: Workspace, stack: Stack, redis: Redis, tables: int, started: ExitStack
 ) -> list[celery.Worker]:
     folder = workspace.scratch / SECTION / "dbt_project"
-    declared = [declaration(f"t{number}", f"t{number}") for number in range(tables)]
-    # The DAG transform needs a model.
-    models = {"stg_t0": f"select * from {{{{ source('{SOURCE}', 't0') }}}}"}
-    write_project(folder, declared, models)
+    at_once.declare(folder, tables)
     stack.airflow.stop()
     redis.stop()
     stack.start_services()
     stack.reset()
     redis.start()
-    _fill(stack.mysql.server, tables)
+    at_once.fill(stack.mysql.server, tables, _ROWS_EACH)
     airflow = stack.airflow
     airflow.env = {
         **stack.environment(),
@@ -120,7 +113,7 @@ def _start(
         started.callback(worker.stop)
         worker.start()
     client = airflow.client()
-    client.wait_for_dags(_dag_ids(tables), timeout=180)
+    client.wait_for_dags(at_once.dag_ids(tables), timeout=180)
     # The source's pool was created with Airflow.
     client.ensure_pool(WAREHOUSE_POOL, slots=_WAREHOUSE_SLOTS)
     for worker in workers:
@@ -128,67 +121,20 @@ def _start(
     return workers
 
 
-# With both cores taken, Airflow's API may not answer in time.
-_patiently = Retrying(
-    retry=retry_if_exception_type(SandboxError),
-    stop=stop_after_delay(300),
-    wait=wait_fixed(_POLL_SECONDS),
-    reraise=True,
-)
-
-
 def _ingest(stack: Stack, workers: Sequence[celery.Worker], tables: int) -> Run:
-    client, dag_ids = stack.airflow.client(), _dag_ids(tables)
-    with stack.mysql.server.admin_cursor() as cursor:
-        cursor.execute("flush status")
     with Watch(stack.airflow, workers) as watch:
-        began = datetime.now(UTC)
-        for dag_id in dag_ids:
-            _patiently(client.unpause, dag_id)
-
-        def is_done() -> bool:
-            runs = _patiently(client.runs, since=began)
-            return dag_ids <= {run.dag_id for run in runs if run.ended_at is not None}
-
-        if not poll(is_done, _TIMEOUT, interval=_POLL_SECONDS):
-            raise BenchmarkError(f"{tables} tables were not ingested within {_TIMEOUT} s.")
-    runs = [run for run in _patiently(client.runs, since=began) if run.dag_id in dag_ids]
-    if failed := [run.dag_id for run in runs if run.state != "success"]:
-        raise BenchmarkError(f"{len(failed)} of {tables} ingest runs failed, {failed[0]} first.")
-    tasks = _patiently(client.task_instances, since=began)
-    _refuse_missing(stack, tables)
+        found = at_once.ingest(stack, tables, timeout=_TIMEOUT, interval=_POLL_SECONDS)
+    at_once.refuse_missing(stack, tables, _ROWS_EACH)
     values = {
         "tables": tables,
-        **_of_tasks([task for task in tasks if task.dag_id in dag_ids]),
+        **_of_tasks(found.tasks),
         **_of_logs(stack.airflow),
-        "mysql": _max_used_connections(stack.mysql.server),
+        "mysql": at_once.max_used_connections(stack.mysql.server),
         "components": watch.components,
         "postgres": watch.connections,
         "database": watch.database_bytes(),
     }
-    ended = max(run.ended_at for run in runs if run.ended_at is not None)
-    return Run(CASE, METHOD, 1, (ended - began).total_seconds(), values)
-
-
-def _dag_ids(tables: int) -> set[str]:
-    return {f"ingest__{SOURCE}__t{number}" for number in range(tables)}
-
-
-def _fill(server: MySQLServer, tables: int) -> None:
-    sample_data.create_schema(server)
-    with server.admin_cursor(database="prod") as cursor:
-        for number in range(tables):
-            cursor.execute(
-                f"create or replace table t{number} (id int primary key, note varchar(40) not null)"
-            )
-            cursor.execute(f"insert into t{number} select seq, md5(seq) from seq_1_to_{_ROWS_EACH}")
-
-
-def _refuse_missing(stack: Stack, tables: int) -> None:
-    _, loaded = stack.query(f"select count(*), sum(row_count) from {SCHEMA}._batches")
-    batches, rows = map(int, loaded[0])
-    if (batches, rows) != (tables, tables * _ROWS_EACH):
-        raise BenchmarkError(f"The ledger has {batches} batches, {rows} rows.")
+    return Run(CASE, METHOD, 1, found.seconds, values)
 
 
 def _of_tasks(tasks: Iterable[TaskInstance]) -> dict[str, Any]:
@@ -221,13 +167,6 @@ def _spread(values: Iterable[float]) -> list[float] | None:
     if not ordered:
         return None
     return [statistics.median(ordered), ordered[int(len(ordered) * 0.95)], ordered[-1]]
-
-
-def _max_used_connections(server: MySQLServer) -> int:
-    with server.admin_cursor() as cursor:
-        cursor.execute("show global status like 'Max_used_connections'")
-        # Less this connection itself.
-        return int(cursor.fetchone()[1]) - 1
 
 
 @dataclass

@@ -15,14 +15,13 @@ from typing import Any
 from millrace.alerts.airflow_api import AirflowApi
 from millrace.alerts.causes import COMPONENTS, sick
 from millrace.alerts.promises import Broken, look_at_publication, look_at_table, promised_of
-from millrace.alerts.state import Memory
+from millrace.alerts.state import FAILED, Memory
 from millrace.catalog import IngestTable, Publication
 from millrace.checks import checks_of
 from millrace.errors import ConnectionNotFound, MillraceError
 from millrace.pipeline import Pipeline
 
 _WATCHES_EVERY = timedelta(minutes=5)
-_FAILED = "failed "
 
 
 class State(StrEnum):
@@ -136,11 +135,9 @@ def _watcher(pipeline: Pipeline, now: datetime) -> Iterator[Line]:
     else:
         yield Line(what, State.WELL, f"looked {state.looked:%H:%M:%S} UTC")
     for key, told in state.told.items():
-        if key.startswith(_FAILED):
+        if key.startswith(FAILED):
             way_out = "Put right what it says, and clear the failed task with what comes after it."
-            yield Line(
-                key.removeprefix(_FAILED), State.ILL, f"{told.heading}.", way_out, told.since
-            )
+            yield Line(key.removeprefix(FAILED), State.ILL, f"{told.heading}.", way_out, told.since)
 
 
 def _tables(pipeline: Pipeline, tables: Sequence[IngestTable], now: datetime) -> Iterator[Line]:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from millrace.landing.landing import Landing
 
 NAME = "_alerts/told.json"
+FAILED = "failed "
+"""Begins the keys of failed runs; the DAG's id follows."""
 
 
 class Told(BaseModel):

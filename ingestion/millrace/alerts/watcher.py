@@ -18,7 +18,7 @@ from millrace.alerts.channel import Channel
 from millrace.alerts.finding import Cause, Finding
 from millrace.alerts.messages import Message, told, told_again_well, told_of_changes
 from millrace.alerts.promises import Broken, Kept, look_at_publication, look_at_table, promised_of
-from millrace.alerts.state import Memory, State, Told
+from millrace.alerts.state import FAILED, Memory, State, Told
 from millrace.catalog import IngestTable
 from millrace.errors import AlertNotSent, MillraceError
 from millrace.pipeline import Pipeline
@@ -30,7 +30,7 @@ _FIRST_LOOK = timedelta(days=1)
 # An API server that is started again is away for less.
 _AWAY = timedelta(minutes=1)
 _AIRFLOW = "airflow"
-_DEAD, _FAILED, _LATE = "dead ", "failed ", "late "
+_DEAD, _LATE = "dead ", "late "
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Watcher:
             self._look_at_runs(self.api, state, sight, now)
             loads = self.api.loads(state.loads_told or now - _FIRST_LOOK)
         except MillraceError as error:
-            sight.stays.update(key for key in state.told if key.startswith((_DEAD, _FAILED)))
+            sight.stays.update(key for key in state.told if key.startswith((_DEAD, FAILED)))
             self._airflow_is_away(error, sight, now)
             return []
         self._away_since = None
@@ -245,12 +245,12 @@ class Watcher:
 
     def _look_at_runs(self, api: AirflowApi, state: State, sight: Sight, now: datetime) -> None:
         failed = {run.dag_id for run in api.failed_runs(state.looked or now - _FIRST_LOOK)}
-        told_of = {key.removeprefix(_FAILED) for key in state.told if key.startswith(_FAILED)}
+        told_of = {key.removeprefix(FAILED) for key in state.told if key.startswith(FAILED)}
         for dag_id in sorted(failed | told_of):
             run = api.last_ended_run(dag_id)
             if run is None or run.state != "failed":
                 continue
-            key = f"{_FAILED}{dag_id}"
+            key = f"{FAILED}{dag_id}"
             if state.is_told(key):
                 # Its log need not be read again.
                 sight.stays.add(key)
