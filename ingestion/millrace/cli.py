@@ -308,8 +308,13 @@ def ingest(
 
 @cli.command()
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE…")
+@click.option(
+    "--new-salt",
+    is_flag=True,
+    help="MILLRACE_PII_SALT is another than what is loaded was hashed with.",
+)
 @click.pass_obj
-def reload(chosen: Chosen, tables: tuple[str, ...]) -> None:
+def reload(chosen: Chosen, tables: tuple[str, ...], new_salt: bool) -> None:
     """Read each TABLE from its beginning, and put it in the place of its raw table.
 
     The new raw table has the columns that the source has now. It is loaded beside the old one,
@@ -334,7 +339,7 @@ def reload(chosen: Chosen, tables: tuple[str, ...]) -> None:
     def reload_one(table: IngestTable) -> None:
         began = time.monotonic()
         with rows_landed(table.key) as landed:
-            row = pipeline.reload(table, landed)
+            row = pipeline.reload(table, landed, new_salt=new_salt)
         print_done(f"{_loaded(row, began)}, in the place of the old table")
 
     _run_each({table.key: partial(reload_one, table) for table in named})

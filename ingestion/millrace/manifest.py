@@ -75,6 +75,7 @@ class Manifest:
         quarantine: The files with what is known of these rows (``bad_values.RECORDS``).
         raw_table: The raw table that the batch was landed for (``IngestTable.raw_table``), because
             several environments may share a landing; None: not known.
+        salt_id: Tells the salt that columns were hashed with from others (``pii.salt_id``).
     """
 
     batch: Batch
@@ -87,6 +88,7 @@ class Manifest:
     quarantined: int = 0
     quarantine: tuple[Part, ...] = ()
     raw_table: str | None = None
+    salt_id: str | None = None
 
     @property
     def verified(self) -> str | None:
@@ -123,6 +125,7 @@ class Manifest:
                     "extracted_at": self.extracted_at.isoformat(),
                     "is_counted": self.is_counted,
                     "raw_table": self.raw_table,
+                    "salt_id": self.salt_id,
                     "checksums": self.checksums
                     and {
                         name: {"values": of.values, "crc32": of.total}
@@ -153,6 +156,7 @@ class Manifest:
                 is_counted=value["meta"].get("is_counted", False),
                 checksums=_checksums(value["meta"].get("checksums")),
                 raw_table=value["meta"].get("raw_table"),
+                salt_id=value["meta"].get("salt_id"),
                 **_quarantine(value.get("quarantine")),
             )
             sums = value["meta"]["content_length"], value["meta"]["record_count"]

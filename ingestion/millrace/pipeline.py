@@ -274,6 +274,7 @@ class Pipeline:
                 checksums=witness.checksums,
                 set_aside=lambda: sieve.set_aside(partial(_protected_key, table, salt)),
                 raw_table=self.raw_table(table),
+                salt_id=pii.salt_id(table, salt),
             )
         for text in sieve.told():
             log.warning("%s", text)
@@ -325,9 +326,11 @@ class Pipeline:
         Raises:
             LandingError: a part is missing or damaged, or the manifest is another table's.
             TooFewRows: fewer rows than the declaration allows.
+            SettingError: its columns were hashed with another salt than what is loaded.
             WarehouseError: the warehouse refuses it; it is as it was before.
         """
         self._refuse(table, manifest)
+        self.refuse_other_salt(table, manifest.salt_id)
         row = self.warehouse.load(table, manifest, self.landing)
         log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
         _tell_quarantined(table, row)
@@ -345,13 +348,20 @@ class Pipeline:
             return None
         return self.load(table, self.extract(table, batch, progress))
 
-    def plan_reload(self, table: IngestTable) -> Batch:
+    def plan_reload(self, table: IngestTable, *, new_salt: bool = False) -> Batch:
         """Decide what a reload of a table reads: all of it, up to the last moment that is closed.
 
+        Args:
+            table: The table.
+            new_salt: Whether what is loaded may have been hashed with another salt.
+
         Raises:
+            SettingError: it was.
             SourceError: the source cannot be read, or differs from what is declared.
             IntervalOpen: that moment lies before what is loaded already.
         """
+        if not new_salt:
+            self.refuse_other_salt(table)
         # Only an interval with a start can be empty.
         batch = cast("Batch", self.plan(table, WHOLE_TABLE))
         if until := self._loaded_beyond(table, batch):
@@ -363,17 +373,22 @@ class Pipeline:
             )
         return batch
 
-    def replace(self, table: IngestTable, manifest: Manifest) -> LedgerRow:
+    def replace(
+        self, table: IngestTable, manifest: Manifest, *, new_salt: bool = False
+    ) -> LedgerRow:
         """Load what was landed into a new raw table, which replaces the old one.
 
         Args:
             table: The table.
             manifest: What ``extract`` or ``merge`` has returned for ``plan_reload``'s batch.
+            new_salt: As for ``plan_reload``.
 
         Raises:
             As ``load``; the warehouse is as it was before.
         """
         self._refuse(table, manifest)
+        if not new_salt:
+            self.refuse_other_salt(table, manifest.salt_id)
         until = self._loaded_beyond(table, manifest.batch)
         row = self.warehouse.reload(table, manifest, self.landing)
         log.info("%s: reloaded %s rows", table.key, f"{row.rows:,}")
@@ -386,10 +401,45 @@ class Pipeline:
             )
         return row
 
-    def reload(self, table: IngestTable, progress: Progress | None = None) -> LedgerRow:
-        """Read a whole table, and put it in the place of its raw table."""
-        batch = self.plan_reload(table)
-        return self.replace(table, self.extract(table, batch, progress))
+    def reload(
+        self, table: IngestTable, progress: Progress | None = None, *, new_salt: bool = False
+    ) -> LedgerRow:
+        """Read a whole table, and put it in the place of its raw table.
+
+        Args:
+            table: The table.
+            progress: Called with the rows and bytes so far.
+            new_salt: Whether what is loaded may have been hashed with another salt.
+        """
+        batch = self.plan_reload(table, new_salt=new_salt)
+        manifest = self.extract(table, batch, progress)
+        return self.replace(table, manifest, new_salt=new_salt)
+
+    def refuse_other_salt(self, table: IngestTable, salt_id: str | None = None) -> None:
+        """Refuse to hash a table's columns, or to compare them, with another salt than before.
+
+        The same e-mail would get another hash, and nothing would say so: joins would lose their
+        rows, and a snapshot would take every row for changed.
+
+        Args:
+            table: The table.
+            salt_id: Of the salt that was used; default: of that in the settings.
+
+        Raises:
+            SettingError: it is another one.
+        """
+        used = salt_id or pii.salt_id(table, self.settings.pii_salt)
+        if used is None:
+            return
+        ledger = self.warehouse.ledgers([table])[table.key]
+        if all(row.salt_id in (None, used) for row in ledger):
+            return
+        raise SettingError(
+            f"{table.key} is loaded with hashes of another salt than MILLRACE_PII_SALT: the same "
+            "value would get another hash, and not join.",
+            fix="Set the salt that was set before. If it is to change, follow docs/operations.md, "
+            f"'Another salt', which reads the table anew: millrace reload {table.key} --new-salt.",
+        )
 
     def outlook(self, table: IngestTable) -> Outlook:
         """What the next run of a table would do; nothing is changed.

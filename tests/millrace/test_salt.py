@@ -8,8 +8,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
+from millrace.batch import Batch
+from millrace.errors import SettingError
+from millrace.landing.landing import Landing
 from tests.millrace.shop import TARGETS, Shop, open_shop
 
 if TYPE_CHECKING:
@@ -71,7 +75,58 @@ def steps() -> list[str]:
 
 @pytest.fixture(params=TARGETS)
 def shop(request: pytest.FixtureRequest, mysql: Database, tmp_path: Path) -> Shop:
-    return open_shop(request, mysql, tmp_path, FILES, WAREHOUSE_SCHEMA="analytics")
+    shop = open_shop(request, mysql, tmp_path, FILES, WAREHOUSE_SCHEMA="analytics")
+    for schema in ("analytics", "analytics_raw_mysql", "analytics_snapshots"):
+        # Of the test before, on the stand-in that all tests share.
+        shop.query(f"drop schema if exists {schema} cascade")
+    return shop
+
+
+def test_another_salt_is_refused_until_the_table_is_read_anew(shop: Shop, mysql: Database) -> None:
+    mysql.execute("CREATE TABLE users (id INT PRIMARY KEY, email VARCHAR(99), updated_at DATETIME)")
+    mysql.execute(
+        "CREATE TABLE orders (id INT PRIMARY KEY, email VARCHAR(99), updated_at DATETIME NOT NULL)"
+    )
+    mysql.insert("users", [(1, "ann@example.com", "2026-09-30")])
+    mysql.insert("orders", [(1, "ann@example.com", "2026-09-30 01:00:00")])
+    shop.run("millrace", "ingest", MILLRACE_PII_SALT=OLD)
+    loaded = shop.query("select _batch_id, email from analytics_raw_mysql.users")
+    mysql.insert("orders", [(2, "bob@example.com", "2026-10-01 02:00:00")])
+    for command in (
+        ("ingest", "mysql.users"),
+        ("ingest", "mysql.orders"),
+        ("ingest", "mysql.orders", "--all"),
+        ("reload", "mysql.orders"),
+        ("audit", "mysql.orders", "--repair"),
+    ):
+        with pytest.raises(AssertionError) as refused:
+            shop.run("millrace", *command, MILLRACE_PII_SALT=NEW)
+        table = command[1]
+        assert f"{table} is loaded with hashes of another salt" in str(refused.value)
+        assert f"millrace reload {table} --new-salt" in str(refused.value)
+    assert shop.query("select _batch_id, email from analytics_raw_mysql.users") == loaded
+    assert shop.query("select id from analytics_raw_mysql.orders") == [(1,)]
+
+    shop.run("millrace", "reload", "mysql.orders", "--new-salt", MILLRACE_PII_SALT=NEW)
+    mysql.insert("orders", [(3, "ann@example.com", "2026-10-01 03:00:00")])
+    shop.run("millrace", "ingest", "mysql.orders", "--all", MILLRACE_PII_SALT=NEW)
+
+    ann, bob = hashed("ann", NEW), hashed("bob", NEW)
+    orders = shop.query("select id, email from analytics_raw_mysql.orders order by id")
+    assert orders == [(1, ann), (2, bob), (3, ann)]
+
+
+def test_workers_with_different_salts_land_nothing(tmp_path: Path) -> None:
+    rows = pa.table({"email": ["a hash"]})
+    landing = Landing(tmp_path.as_uri(), None)
+    batch = Batch("mysql.users")
+    attempt = landing.new_attempt(batch)
+    manifests = [
+        landing.write(batch, rows.schema, iter(rows.to_batches()), attempt=attempt, salt_id=salt)
+        for salt in ("1" * 16, "2" * 16)
+    ]
+    with pytest.raises(SettingError, match=r"users was hashed with different salts"):
+        landing.merge(attempt, manifests)
 
 
 def test_no_hash_of_the_old_salt_is_left(shop: Shop, mysql: Database) -> None:
@@ -98,7 +153,7 @@ def test_no_hash_of_the_old_salt_is_left(shop: Shop, mysql: Database) -> None:
     keep, renew, forget, drop = steps()
     shop.query(keep)
     for table in ("mysql.users", "mysql.orders"):
-        shop.run("millrace", "ingest", table, "--all", MILLRACE_PII_SALT=NEW)
+        shop.run("millrace", "reload", table, "--new-salt", MILLRACE_PII_SALT=NEW)
     for statement in (renew, forget, drop):
         shop.query(statement)
     shop.run("dbt", "build", "--full-refresh")

@@ -118,6 +118,7 @@ class Auditor:
         ledger = self._ledger(table)
         if not ledger:
             return None
+        self._pipeline.refuse_other_salt(table)
         scope = _scope(table, interval, ledger)
         touched = [row for row in ledger if _touches(row, interval)]
         compared, left = self.compared(table, deep=deep)
@@ -178,6 +179,7 @@ class Auditor:
         source = self._pipeline.source(table)
         if not ledger:
             return None
+        self._pipeline.refuse_other_salt(table)
         if not isinstance(source, KeyedSource):
             raise DeclarationError(
                 f"{table.key}: `deletes: keys` is for sources that find rows by their keys, and "
@@ -355,7 +357,8 @@ class Auditor:
             rows: Iterable[pa.RecordBatch] = self._protected(table, extraction.batches)
             batch = Batch(table.key, corrected_at=now)
             raw_table = self._pipeline.raw_table(table)
-            write = partial(self._pipeline.landing.write, raw_table=raw_table)
+            salt_id = pii.salt_id(table, self._pipeline.settings.pii_salt)
+            write = partial(self._pipeline.landing.write, raw_table=raw_table, salt_id=salt_id)
             if isinstance(table.options.deletes, SoftDeletes):
                 # The source promises to mark what it deletes: what has vanished is only told.
                 schema, [rows] = marked_as_deleted(table, schema, [rows])

@@ -35,6 +35,7 @@ from millrace.errors import (
     ManifestNotFound,
     PartCorrupt,
     SchemaConflict,
+    SettingError,
 )
 from millrace.landing.objects import Objects, open_objects
 from millrace.landing.store import SILENCE_SECONDS, etag_of, explained, folder_of, opener
@@ -125,6 +126,7 @@ class Landing:
         checksums: Callable[[], Checksums | None] = lambda: None,
         set_aside: Callable[[], SetAside | None] = lambda: None,
         raw_table: str | None = None,
+        salt_id: str | None = None,
     ) -> Manifest:
         """Land one attempt at a batch.
 
@@ -144,6 +146,7 @@ class Landing:
             set_aside: Gives what was set aside, once all rows have been read; it lands in a part
                 of its own.
             raw_table: The raw table that the batch is meant for.
+            salt_id: Tells the salt that its columns were hashed with from others.
 
         Returns:
             The manifest, already written.
@@ -184,6 +187,7 @@ class Landing:
                 quarantined=aside.rows if aside else 0,
                 quarantine=self._landed_aside(store, prefix, aside, part_bytes) if aside else (),
                 raw_table=raw_table,
+                salt_id=salt_id,
             ),
             before_commit,
         )
@@ -221,6 +225,7 @@ class Landing:
         Raises:
             ManifestCorrupt: a manifest is of another batch or attempt, or is there twice.
             SchemaConflict: the workers saw different columns.
+            SettingError: they have hashed with different salts.
             LandingError: the landing cannot be written; the attempt stays uncommitted.
         """
         first = manifests[0]
@@ -231,6 +236,12 @@ class Landing:
                     f"The columns of {first.batch.table} changed while its partitions were read: "
                     f"{first.url} and {manifest.url} differ.",
                     fix="Ingest the batch again.",
+                )
+            if manifest.salt_id != first.salt_id:
+                raise SettingError(
+                    f"{first.batch.table} was hashed with different salts: workers have different "
+                    "MILLRACE_PII_SALT.",
+                    fix="Set the same one for every worker, then ingest the batch again.",
                 )
         merged = replace(
             first,

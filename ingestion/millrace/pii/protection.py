@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
@@ -12,6 +13,9 @@ from millrace.errors import DeclarationError, SettingError
 from millrace.pii.hashing import Hasher
 
 MASK = "***"
+# What is hashed to tell one salt from another. No value of a column has this text.
+_WHICH_SALT = b"Millrace: which salt is this?"
+_ID_DIGITS = 16
 
 
 def protected_schema(schema: pa.Schema, table: IngestTable) -> pa.Schema:
@@ -45,9 +49,7 @@ def protect(
     Raises:
         SettingError: a column is to be hashed, but there is no salt.
     """
-    policies: Mapping[str, Pii] = {
-        name: policy for name, policy in table.pii.items() if name not in table.left_out
-    }
+    policies = _policies(table)
     if Pii.HASH in policies.values() and not salt:
         raise SettingError(
             f"{table.key} has columns to hash, but MILLRACE_PII_SALT is not set.",
@@ -65,6 +67,22 @@ def protect(
                 texts = _masked(column)
             batch = batch.set_column(at, pa.field(name, pa.string()), texts)
         yield batch
+
+
+def salt_id(table: IngestTable, salt: str | None) -> str | None:
+    """Tells the salt of a table's hashed columns from others, as well hidden as by their hashes.
+
+    Returns:
+        16 hexadecimal digits; None: no column is hashed, or there is no salt.
+    """
+    if not salt or Pii.HASH not in _policies(table).values():
+        return None
+    return hmac.digest(salt.encode(), _WHICH_SALT, "sha256").hex()[:_ID_DIGITS]
+
+
+def _policies(table: IngestTable) -> Mapping[str, Pii]:
+    """What is done with the columns that are read."""
+    return {name: policy for name, policy in table.pii.items() if name not in table.left_out}
 
 
 def _masked(column: pa.Array) -> pa.StringArray:

@@ -75,6 +75,8 @@ class LedgerRow:
         quarantined: Number of rows that were set aside; None: loaded by a version without that.
         schema_changes: How its columns differed from the raw table's and what became of that, a
             line for each; None: not at all, or loaded by a version that did not say.
+        salt_id: Tells the salt that its columns were hashed with from others; None: no column was
+            hashed, or loaded by a version that did not say.
     """
 
     table: str
@@ -90,6 +92,7 @@ class LedgerRow:
     is_correction: bool | None = None
     quarantined: int | None = None
     schema_changes: str | None = None
+    salt_id: str | None = None
 
     @property
     def interval(self) -> Interval:

@@ -54,6 +54,7 @@ _LATER_LEDGER_COLUMNS = {
     "is_correction": "BOOLEAN",
     "quarantined": "BIGINT",
     "schema_changes": "VARCHAR(65535)",
+    "salt_id": "VARCHAR(16)",
 }
 # Of what a load has changed; Redshift counts bytes, and a character has up to four.
 _MOST_TOLD = 16_000
@@ -533,6 +534,7 @@ def _row(
         is_correction=manifest.batch.corrected_at is not None,
         quarantined=manifest.quarantined,
         schema_changes="\n".join(schema_changes)[:_MOST_TOLD] or None,
+        salt_id=manifest.salt_id,
     )
 
 
@@ -620,6 +622,7 @@ def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
         "is_correction": row.is_correction,
         "quarantined": row.quarantined,
         "schema_changes": row.schema_changes,
+        "salt_id": row.salt_id,
     }
     session.run(
         f"INSERT INTO {_ledger_of(table)} ({', '.join(values)}) "
