@@ -123,6 +123,7 @@ def cli(
       millrace status                is all well? since when not, and what to do
       millrace list                  what is declared?
       millrace plan                  what would be loaded?
+      millrace preview mysql.nps     what do its rows look like?
       millrace ingest mysql.nps      load what is new
       millrace publish               carry the marts to their readers
       millrace audit                 is everything loaded as it is at its source?
@@ -469,6 +470,36 @@ def diff(chosen: Chosen, tables: tuple[str, ...]) -> None:
 
 
 @cli.command()
+@click.argument("table", metavar="TABLE")
+@click.option("--rows", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a row, for programs.")
+@click.pass_obj
+def preview(chosen: Chosen, table: str, rows: int, as_json: bool) -> None:
+    """Show the first rows of TABLE as they would land, and change nothing.
+
+    A line a column, with its type: hashed, masked and left out as declared. A terminal shows as
+    many rows as fit beside each other.
+
+    \b
+      millrace preview mysql.orders
+      millrace preview mysql.orders --rows 100 --json | jq .email
+    """  # noqa: D301 click wants the backspace
+    from millrace.terminal import print_plain, print_rows, working
+
+    pipeline = chosen.pipeline
+    declared = pipeline.catalog.table(table)
+    with working(f"reading {table}") if not as_json else nullcontext():
+        found = pipeline.preview(declared, rows)
+    if as_json:
+        for row in found.to_pylist():
+            click.echo(json.dumps(row, ensure_ascii=False, default=_as_text))
+        return
+    print_rows(found, {name: policy.value for name, policy in declared.pii.items()})
+    if declared.left_out:
+        print_plain(f"Left out: {', '.join(sorted(declared.left_out))}.")
+
+
+@cli.command()
 @click.argument("publications", nargs=-1, metavar="[PUBLICATION]…")
 @click.pass_obj
 def publish(chosen: Chosen, publications: tuple[str, ...]) -> None:
@@ -668,6 +699,11 @@ def _interval(
     if table.is_full_refresh or not (everything or start or end):
         return None
     return Interval(start, end)
+
+
+def _as_text(value: Any) -> str:
+    """A value that JSON has no form for."""
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _loaded(row: LedgerRow, began: float) -> str:

@@ -481,6 +481,37 @@ class Pipeline:
             )
         )
 
+    def preview(self, table: IngestTable, rows: int) -> pa.Table:
+        """The first rows of a table as they would land; nothing is landed.
+
+        Args:
+            table: The table.
+            rows: How many at most. They come in the order of the primary key where a source reads
+                by it.
+
+        Raises:
+            As ``extract``.
+        """
+        # Nothing is compared, because the rows are not read to their end.
+        read = replace(table, options=table.options.model_copy(update={"verify": "off"}))
+        with self.source(table).extract(read, WHOLE_TABLE, without=table.left_out) as extraction:
+            sieve = extraction.sieve or Sieve(table, extraction.schema)
+            (stream,) = self._within_limits(table, sieve, extraction.streams)
+            salt = self.settings.pii_salt
+            protected = pii.protect(pii.watched(stream, table), table, salt)
+            schema = pii.protected_schema(extraction.schema, table)
+            schema, (marked,) = marked_as_deleted(table, schema, [protected])
+            taken: list[pa.RecordBatch] = []
+            missing = rows
+            for batch in marked:
+                taken.append(batch.slice(0, missing))
+                missing -= taken[-1].num_rows
+                if not missing:
+                    break
+        for text in sieve.told():
+            log.warning("%s", text)
+        return pa.Table.from_batches(taken, schema)
+
     def plan_sweep(self, older_than: timedelta = OLD, *, loaded: bool = False) -> Sweep:
         """Find the landed attempts and unfinished uploads that nobody needs; nothing is changed.
 

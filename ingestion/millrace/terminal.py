@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -17,10 +18,16 @@ from rich.text import Text
 from millrace.errors import MillraceError
 from millrace.progress import Progress, describe
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 _FILE_COLUMNS = 500
+# Of a value, when rows stand beside each other.
+_CELL_COLUMNS = 28
+_GAP = 3
 # A line break is written out too, so that a name cannot look like a line of Millrace's own.
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -53,6 +60,40 @@ def print_table(
     # One line for each row where another program reads it; a person's terminal may wrap the cells.
     console = out if out.is_terminal else Console(highlight=False, width=_FILE_COLUMNS)
     console.print(table)
+
+
+def print_rows(rows: pa.Table, notes: Mapping[str, str]) -> None:
+    """Print some rows beside each other, a line for each of their columns.
+
+    Args:
+        rows: The rows.
+        notes: What is said of columns beside their type, by name.
+    """
+    room = out.width if out.is_terminal else _FILE_COLUMNS
+    lines = [
+        [field.name, ", ".join(filter(None, [str(field.type), notes.get(field.name)]))]
+        for field in rows.schema
+    ]
+    taken = sum(max((len(line[at]) for line in lines), default=0) + _GAP for at in (0, 1))
+    headings = ["COLUMN", "TYPE"]
+    for number, row in enumerate(rows.to_pylist(), start=1):
+        cells = [_shortened(row[name]) for name in rows.column_names]
+        taken += max(map(len, cells), default=0) + _GAP
+        if taken > room and number > 1:
+            break
+        headings.append(f"ROW {number}")
+        for line, cell in zip(lines, cells, strict=True):
+            line.append(cell)
+    print_table(headings, lines)
+    if not rows.num_rows:
+        print_plain("No rows.")
+
+
+def _shortened(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    text = visible(value.hex() if isinstance(value, bytes) else str(value))
+    return text if len(text) <= _CELL_COLUMNS else f"{text[: _CELL_COLUMNS - 1]}…"
 
 
 def print_error(error: MillraceError, console: Console) -> None:

@@ -187,6 +187,25 @@ def test_values_arrive_as_they_were_and_personal_ones_do_not(workspace: Workspac
     assert not any(b"example.com" in part.read_bytes() for part in parts)
 
 
+def test_a_preview_shows_rows_as_they_would_land_and_changes_nothing(workspace: Workspace) -> None:
+    said = workspace.succeeds("preview", "mysql.users")
+    assert line_of(said, "COLUMN") == ["COLUMN", "TYPE", "ROW 1", "ROW 2"]
+    assert line_of(said, "id ") == ["id", "decimal128(20, 0)", "1", "2"]
+    assert re.search(r"email +string, hash +[0-9a-f]{27}… +[0-9a-f]{27}…", said), said
+    assert "Left out: name." in said
+    assert "Ann" not in said
+    assert workspace.warehouse() == {}
+    assert not workspace.landing_folder.exists()
+
+    said = workspace.succeeds("preview", "mysql.nps", "--rows", "2", "--json")
+    assert [json.loads(line) for line in said.splitlines()] == [
+        {"id": "1", "score": 9, "comment": "great", "updated_at": "2026-09-30 08:00:00"},
+        {"id": "2", "score": 3, "comment": "", "updated_at": "2026-09-30 23:59:59.999999"},
+    ]
+    workspace.mysql.execute("DELETE FROM nps")
+    assert "No rows." in workspace.succeeds("preview", "mysql.nps")
+
+
 def test_the_same_through_s3(workspace: Workspace, s3_server: S3Server, bucket: str) -> None:
     s3 = s3_server.endpoint
     workspace.environment.setenv("LANDING_URL", f"s3://{bucket}/raw")
@@ -224,6 +243,7 @@ def test_verbose_tells_the_steps_and_no_secret(
         (["check", "--help"], ["say what fails, and why"]),
         (["plan", "--help"], ["millrace plan mysql.nps", "change nothing"]),
         (["diff", "--help"], ["millrace diff mysql.nps", "side by side"]),
+        (["preview", "--help"], ["millrace preview mysql.orders", "change nothing"]),
         (["reload", "--help"], ["millrace reload mysql.nps", "dbt build --full-refresh"]),
     ],
     ids=" ".join,
