@@ -119,6 +119,7 @@ def cli(
 
     \b
     Start with:
+      millrace connect mysql_prod    does that account work? what may it do?
       millrace check                 does everything answer?
       millrace status                is all well? since when not, and what to do
       millrace list                  what is declared?
@@ -467,6 +468,58 @@ def diff(chosen: Chosen, tables: tuple[str, ...]) -> None:
         )
 
     _run_each({table.key: partial(diff_one, table) for table in named})
+
+
+@cli.command()
+@click.argument("name", metavar="NAME")
+@click.argument("uri", required=False, metavar="[URI]")
+def connect(name: str, uri: str | None) -> None:
+    """Try the connection NAME, say what its account may do, and how to keep it.
+
+    URI is as Airflow writes it, or JSON; without it, AIRFLOW_CONN_<NAME> is tried. A password that
+    is not in it is asked for, and so it is in no history of the shell. No project is needed, and
+    nothing is written. The exit code is 1 if nothing can be read with it.
+
+    \b
+      millrace connect mysql_prod mysql://reader@db.example.com:3306/shop
+      millrace connect mysql_prod
+    """  # noqa: D301 click wants the backspace
+    import shlex
+    from dataclasses import replace
+
+    from millrace.connections import from_environment, in_words, variable_of
+    from millrace.sources.base import access_of
+    from millrace.terminal import print_done, print_plain, print_table, working
+
+    connection = in_words(name, uri) if uri else from_environment(os.environ, name)
+    variable, _ = variable_of(connection)
+    if uri and connection.login and connection.password is None:
+        password = click.prompt(f"Password of {connection.login}", hide_input=True, default="")
+        connection = replace(connection, password=password or None)
+    with working(f"connecting to {name}"):
+        found = access_of(connection)
+    print_done(f"{name}: {found.reached}")
+    if found.rights:
+        print_table(
+            ["RIGHT", "ON", "FOR"],
+            [(right.name, right.where or "nothing", right.use) for right in found.rights],
+        )
+    for right in found.rights:
+        if right.grant and not right.where:
+            print_plain(f"Without {right.name}: {right.without}\n  → {right.grant};")
+    if found.beyond:
+        print_plain(
+            f"More than it needs: {'; '.join(found.beyond)}.\n"
+            "  → An account that may only read cannot do harm."
+        )
+    if uri:
+        _, value = variable_of(connection)
+        print_plain(f"\nFor .env:\n  {variable}={shlex.quote(value)}")
+        print_plain(
+            f"For Airflow:\n  airflow connections add {name} --conn-uri {shlex.quote(value)}"
+        )
+    if not found.is_enough:
+        sys.exit(1)
 
 
 @cli.command()

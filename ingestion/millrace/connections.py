@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -58,7 +58,7 @@ def from_environment(environ: Mapping[str, str], conn_id: str) -> Connection:
     Raises:
         ConnectionNotFound: the variable is not set, or is neither a URI nor JSON.
     """
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    variable = _variable(conn_id)
     text = environ.get(variable)
     if not text:
         raise ConnectionNotFound(
@@ -66,6 +66,11 @@ def from_environment(environ: Mapping[str, str], conn_id: str) -> Connection:
             fix=f"Set {variable} to the JSON of an Airflow connection, or to a URI such as "
             "mysql://user:password@host:3306/database.",
         )
+    return _read(conn_id, text, variable)
+
+
+def _read(conn_id: str, text: str, place: str) -> Connection:
+    """The connection that a text from some place says."""
     try:
         fields = _json_fields(text) if text.lstrip()[:1] in ("{", "[") else _uri_fields(text)
         written = _Written.model_validate(fields)
@@ -78,12 +83,52 @@ def from_environment(environ: Mapping[str, str], conn_id: str) -> Connection:
         return Connection(conn_id, **written.model_dump(by_alias=True))
     # Not chained: the cause quotes the text, and the text holds the password.
     raise ConnectionNotFound(
-        f"The connection '{conn_id}' cannot be read from {variable}: {problem}.",
+        f"The connection '{conn_id}' cannot be read from {place}: {problem}.",
         fix="Write the JSON of an Airflow connection, e.g. "
         '{"conn_type": "mysql", "host": "…", "login": "…", "password": "…"}, or a URI in which the '
         "user name and the password are percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40, "
         "% is %25.",
     )
+
+
+def in_words(conn_id: str, text: str) -> Connection:
+    """The connection that somebody has written as for Airflow.
+
+    Raises:
+        ConnectionNotFound: it is neither a URI nor JSON.
+    """
+    return _read(conn_id, text, "what was written")
+
+
+def variable_of(connection: Connection) -> tuple[str, str]:
+    """The environment variable that holds a connection, and its value: a URI.
+
+    Raises:
+        ConnectionNotFound: its id is not part of a variable's name.
+    """
+    if not re.fullmatch(r"\w+", connection.conn_id, re.ASCII):
+        raise ConnectionNotFound(
+            f"'{connection.conn_id}' cannot be part of an environment variable's name.",
+            fix="Take letters, digits and underscores, such as mysql_prod.",
+        )
+    account = ":".join(
+        quote(part, safe="") for part in (connection.login, connection.password) if part is not None
+    )
+    host = connection.host or ""
+    place = f"[{host}]" if ":" in host else quote(host, safe="")
+    uri = f"{connection.conn_type.replace('_', '-')}://{account}{'@' if account else ''}{place}"
+    uri += f":{connection.port}" if connection.port else ""
+    uri += f"/{quote(connection.schema or '', safe='')}"
+    if connection.extra:
+        are_texts = all(isinstance(value, str) for value in connection.extra.values())
+        uri += "?" + urlencode(
+            connection.extra if are_texts else {"__extra__": json.dumps(dict(connection.extra))}
+        )
+    return _variable(connection.conn_id), uri
+
+
+def _variable(conn_id: str) -> str:
+    return f"AIRFLOW_CONN_{conn_id.upper()}"
 
 
 def endpoint_of(connection: Connection) -> str | None:

@@ -243,6 +243,7 @@ def test_verbose_tells_the_steps_and_no_secret(
         (["check", "--help"], ["say what fails, and why"]),
         (["plan", "--help"], ["millrace plan mysql.nps", "change nothing"]),
         (["diff", "--help"], ["millrace diff mysql.nps", "side by side"]),
+        (["connect", "--help"], ["millrace connect mysql_prod mysql://"]),
         (["preview", "--help"], ["millrace preview mysql.orders", "change nothing"]),
         (["reload", "--help"], ["millrace reload mysql.nps", "dbt build --full-refresh"]),
     ],

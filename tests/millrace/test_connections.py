@@ -3,8 +3,10 @@ import os
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from millrace.connections import Connection, endpoint_of, from_environment, masked
+from millrace.connections import Connection, endpoint_of, from_environment, masked, variable_of
 from millrace.errors import ConnectionNotFound
 
 
@@ -33,6 +35,34 @@ def test_json_is_read_with_its_extra_as_text_or_object(monkeypatch, as_text):
     found = from_environment(os.environ, "aws_landing")
     assert found.extra == extra
     assert found.port == 8333
+
+
+_texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+
+
+@given(
+    conn_type=st.sampled_from(["mysql", "aws", "google_cloud_platform"]),
+    host=st.none() | st.sampled_from(["db.example.com", "127.0.0.1", "::1"]),
+    port=st.none() | st.integers(1, 65_535),
+    login=st.none() | _texts,
+    password=st.none() | _texts,
+    schema=st.none() | _texts,
+    extra=st.dictionaries(_texts, _texts | st.integers()),
+)
+def test_what_is_to_be_kept_of_a_connection_says_all_of_it(**fields):
+    if fields["host"] is None:
+        # A port of no host, and a password of nobody.
+        fields |= {"port": None, "login": None, "password": None}
+    elif fields["login"] is None:
+        fields |= {"password": None}
+    connection = Connection("some_id", **fields)
+    variable, uri = variable_of(connection)
+    assert from_environment({variable: uri}, "some_id") == connection
+
+
+def test_a_name_that_no_variable_can_have_is_refused():
+    with pytest.raises(ConnectionNotFound, match="'mysql-prod' cannot be part of"):
+        variable_of(Connection("mysql-prod", "mysql"))
 
 
 def test_a_missing_connection_names_its_variable(monkeypatch):

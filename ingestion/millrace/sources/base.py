@@ -14,6 +14,7 @@ from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
 from millrace.connections import Connection
 from millrace.datasets import Dataset, service
+from millrace.errors import DeclarationError
 from millrace.keyed_rows import KeyedRows
 
 if TYPE_CHECKING:
@@ -226,6 +227,47 @@ def _by_key(table: IngestTable, connection: Connection) -> Dataset:
 
 
 @dataclass(frozen=True)
+class Right:
+    """A right that a source's account has or lacks.
+
+    Attributes:
+        name: In the server's words.
+        where: On what the account has it; empty: nowhere.
+        use: What it is for.
+        without: How it is without it.
+        grant: What grants it where it is missing; empty: it is there already.
+        is_needed: Whether nothing works without it.
+    """
+
+    name: str
+    where: str
+    use: str
+    without: str
+    grant: str
+    is_needed: bool = False
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an account may do at a source.
+
+    Attributes:
+        reached: What was reached, for a person.
+        rights: What Millrace can use.
+        beyond: What the account may do besides, and needs for nothing.
+    """
+
+    reached: str
+    rights: tuple[Right, ...] = ()
+    beyond: tuple[str, ...] = ()
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the source can be read."""
+        return all(right.where for right in self.rights if right.is_needed)
+
+
+@dataclass(frozen=True)
 class SourceKind:
     """A kind of source, as its distribution registers it (see ``millrace.catalog.kinds``).
 
@@ -235,12 +277,16 @@ class SourceKind:
         requirement: What pip has to install to bring that library.
         dataset: What a table is called outside, given its credentials; default: by its server and
             its key.
+        conn_types: The types of Airflow connections that lead to such a source.
+        access: Tries what an account may do; default: only whether it is let in.
     """
 
     options: type[IngestOptions]
     open: Callable[[Connection], Source]
     requirement: str
     dataset: Callable[[IngestTable, Connection], Dataset] = _by_key
+    conn_types: tuple[str, ...] = ()
+    access: Callable[[Connection], Access] | None = None
 
 
 def source_dataset(table: IngestTable, connection: Connection) -> Dataset:
@@ -255,6 +301,29 @@ def source_dataset(table: IngestTable, connection: Connection) -> Dataset:
     """
     kind: SourceKind = SOURCES.get(table.options.kind)
     return kind.dataset(table, connection)
+
+
+def access_of(connection: Connection) -> Access:
+    """Connect to whatever a connection leads to, and try what its account may do there.
+
+    Raises:
+        DeclarationError: no kind of source has connections of that type.
+        NotInstalled: its client library is missing.
+        SourceError, SheetError: it does not answer, or refuses the account.
+    """
+    known: dict[str, str] = {}
+    for name in SOURCES.names():
+        kind: SourceKind = SOURCES.get(name)
+        known |= dict.fromkeys(kind.conn_types, name)
+        if connection.conn_type in kind.conn_types:
+            with needing(kind.requirement, name):
+                if kind.access is not None:
+                    return kind.access(connection)
+                return Access(kind.open(connection).check())
+    raise DeclarationError(
+        f"No kind of source has connections of the type '{connection.conn_type}'.",
+        fix=f"Types: {', '.join(sorted(known))}.",
+    )
 
 
 def open_source(name: str, connection: Connection) -> Source:

@@ -24,6 +24,10 @@ def _dataset(table: IngestTable, connection: Connection) -> Dataset:
 
 
 KIND = SourceKind(
-    options=GoogleSheetOptions, open=_open, requirement="millrace[sheets]", dataset=_dataset
+    options=GoogleSheetOptions,
+    open=_open,
+    requirement="millrace[sheets]",
+    dataset=_dataset,
+    conn_types=("google_cloud_platform",),
 )
 """The kind ``google_sheet``."""

@@ -7,7 +7,7 @@ from typing import cast
 from millrace.catalog import IngestTable
 from millrace.connections import Connection
 from millrace.datasets import Dataset
-from millrace.sources.base import Source, SourceKind
+from millrace.sources.base import Access, Source, SourceKind
 from millrace.sources.mysql.options import MySQLOptions
 
 _PORT = 3306
@@ -26,5 +26,18 @@ def _dataset(table: IngestTable, connection: Connection) -> Dataset:
     return Dataset(place, f"{database or connection.schema or ''}.{name}")
 
 
-KIND = SourceKind(options=MySQLOptions, open=_open, requirement="millrace[mysql]", dataset=_dataset)
+def _access(connection: Connection) -> Access:
+    from millrace.sources.mysql.rights import access
+
+    return access(connection)
+
+
+KIND = SourceKind(
+    options=MySQLOptions,
+    open=_open,
+    requirement="millrace[mysql]",
+    dataset=_dataset,
+    conn_types=("mysql",),
+    access=_access,
+)
 """The kind ``mysql``."""
