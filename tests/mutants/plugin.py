@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections import Counter
 
@@ -27,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if CONTROL in os.environ and "__mutmut_" in os.environ.get(_ACTIVE, ""):
         set_mutant_under_test("")
+    # A process that a test starts would import mutmut anew, which finds no settings elsewhere.
+    vars(sys.modules["__main__"]).pop("__file__", None)
     # In what it has forked, Ctrl-C would be ignored, and SIGTERM would be a success.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
