@@ -120,6 +120,7 @@ def cli(
     \b
     Start with:
       millrace connect mysql_prod    does that account work? what may it do?
+      millrace scaffold mysql        declare tables, from what the server knows
       millrace check                 does everything answer?
       millrace status                is all well? since when not, and what to do
       millrace list                  what is declared?
@@ -550,6 +551,89 @@ def preview(chosen: Chosen, table: str, rows: int, as_json: bool) -> None:
     print_rows(found, {name: policy.value for name, policy in declared.pii.items()})
     if declared.left_out:
         print_plain(f"Left out: {', '.join(sorted(declared.left_out))}.")
+
+
+@cli.group()
+def scaffold() -> None:
+    """Write declarations and staging models from what a source itself knows, for review."""
+
+
+@scaffold.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
+@click.option("--source", default="mysql", show_default=True, help="The dbt source.")
+@click.option("--connection", help="Its connection. Default: the source's, or <source>_prod.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.pass_obj
+def mysql(
+    chosen: Chosen, tables: tuple[str, ...], source: str, connection: str | None, dry_run: bool
+) -> None:
+    """Declare each TABLE of a MySQL server (default: all), with its staging model.
+
+    TABLE may have wildcards. What is written: the source's entry with key, cursor and why, personal
+    columns, freshness and MySQL's own comments; a staging model with every column, typed and named
+    by the conventions; its tests. A table that is declared already gets only the columns that it
+    does not name yet, and no line that is there is changed.
+
+    \b
+      millrace scaffold mysql prod.orders --dry-run
+      millrace scaffold mysql 'prod.*'
+      millrace scaffold mysql 'ord*' --source shop --connection shop_db
+    """  # noqa: D301 click wants the backspace
+    from datetime import UTC
+
+    from millrace.scaffold.project import Origin, Scaffold
+    from millrace.sources.base import DescribingSource, open_source
+    from millrace.terminal import print_diff, print_done, print_plain, print_table, working
+
+    pipeline = chosen.pipeline
+    declared = [table for table in pipeline.catalog.tables if table.source == source]
+    of_source = next((table.options.connection for table in declared), f"{source}_prod")
+    origin = Origin(source, "mysql", connection or of_source)
+    opened = open_source(origin.kind, pipeline.connection(origin.connection))
+    if not isinstance(opened, DescribingSource):
+        raise click.UsageError(f"{origin.kind} does not know its tables")
+    plan = Scaffold(pipeline.project, origin, datetime.now(UTC))
+    with working("reading what the server knows"):
+        found = opened.describe(tables)
+        asked = {table.place for table in found}
+        beside = {place for table in found for place, _ in table.references.values()} - asked
+        known = [place for place in sorted(beside) if plan.is_declared(place)]
+        planned = plan.plan(found, opened.describe(known) if known else [])
+    root = pipeline.project.root
+    if dry_run:
+        for change in planned.changes:
+            print_diff(change.diff(root))
+    elif planned.changes:
+        with working("writing, and parsing the dbt project"):
+            planned.write(pipeline.project)
+    if planned.new:
+        print_table(
+            ["TABLE", "KEY", "CURSOR", "WHY", "PERSONAL"],
+            [
+                (
+                    f"{source}.{proposal.table}",
+                    ", ".join(proposal.found.key),
+                    proposal.found.cursor or "none",
+                    proposal.found.cursor_why,
+                    ", ".join(f"{name}: {of.value}" for name, (of, _) in proposal.policies.items()),
+                )
+                for proposal in planned.new
+            ],
+        )
+    for key, names in planned.columns.items():
+        print_plain(f"{key}: new columns {', '.join(names)}")
+    for text in planned.told:
+        print_plain(text)
+    if not planned.changes:
+        print_done("everything is declared")
+    elif dry_run:
+        print_plain(f"{len(planned.changes)} files would be written. Nothing was changed.")
+    else:
+        for change in planned.changes:
+            print_done(
+                f"{'wrote' if change.before is None else 'changed'} {change.path.relative_to(root)}"
+            )
+        print_plain("Read what was written, then: millrace ingest && dbt build")
 
 
 @cli.command()

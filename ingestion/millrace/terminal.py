@@ -96,6 +96,13 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= _CELL_COLUMNS else f"{text[: _CELL_COLUMNS - 1]}…"
 
 
+def print_diff(text: str) -> None:
+    """Print a unified diff, coloured on a terminal."""
+    styles = {"+": "green", "-": "red", "@": "cyan"}
+    for line in text.splitlines():
+        out.print(Text(visible(line), style=styles.get(line[:1], "")), soft_wrap=True)
+
+
 def print_error(error: MillraceError, console: Console) -> None:
     """Say what happened and what to do."""
     console.print("Error:", style="bold red", end=" ")

@@ -244,6 +244,7 @@ def test_verbose_tells_the_steps_and_no_secret(
         (["plan", "--help"], ["millrace plan mysql.nps", "change nothing"]),
         (["diff", "--help"], ["millrace diff mysql.nps", "side by side"]),
         (["connect", "--help"], ["millrace connect mysql_prod mysql://"]),
+        (["scaffold", "mysql", "--help"], ["millrace scaffold mysql 'prod.*'"]),
         (["preview", "--help"], ["millrace preview mysql.orders", "change nothing"]),
         (["reload", "--help"], ["millrace reload mysql.nps", "dbt build --full-refresh"]),
     ],

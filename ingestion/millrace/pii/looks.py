@@ -52,7 +52,7 @@ def watched(batches: Iterable[pa.RecordBatch], table: IngestTable) -> Iterator[p
 def _warn(batch: pa.RecordBatch, table: IngestTable) -> None:
     declared = table.pii.keys() | table.not_personal
     looks = {
-        name: _looks_personal(name, column)
+        name: looks_personal(name, column)
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
         if name not in declared
     }
@@ -66,7 +66,7 @@ def _warn(batch: pa.RecordBatch, table: IngestTable) -> None:
         )
 
 
-def _looks_personal(name: str, column: pa.Array) -> str | None:
+def looks_personal(name: str, column: pa.Array) -> str | None:
     """Why a column looks personal; None if it does not."""
     if pa.types.is_boolean(column.type):
         return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -224,6 +224,76 @@ class SourceRows(KeyedRows, Protocol):
 
 def _by_key(table: IngestTable, connection: Connection) -> Dataset:
     return Dataset(service(table.options.kind, connection), table.key)
+
+
+@dataclass(frozen=True)
+class FoundColumn:
+    """A column that a source has.
+
+    Attributes:
+        name: Its name.
+        declared: Its type in the source's own words.
+        type: Its type as it would land; None: it has no decided form.
+        is_nullable: Whether the source allows NULL in it.
+        is_boolean: Whether it is meant to hold 0 and 1.
+        description: What the source says of it.
+        sample: Some of its values, if they are texts.
+    """
+
+    name: str
+    declared: str
+    type: pa.DataType | None
+    is_nullable: bool = True
+    is_boolean: bool = False
+    description: str = ""
+    sample: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A table that a source has, as far as it can be known without a declaration.
+
+    Attributes:
+        place: Its name there, with that of its database.
+        name: Its name.
+        columns: Its columns, in order.
+        description: What the source says of it.
+        key: The columns that identify a row; none: the source knows no such key.
+        cursor: The column that changes with every edit, as far as can be seen; None: there is none.
+        cursor_why: Why it is that one, or why there is none.
+        is_empty: Whether it is known to have no row.
+        deleted: The column that marks deleted rows, if there is one.
+        references: The table and column (``place``, name) that a column's values must be in.
+        newest: When a row was changed last, in UTC, where that is known.
+    """
+
+    place: str
+    name: str
+    columns: tuple[FoundColumn, ...]
+    description: str = ""
+    key: tuple[str, ...] = ()
+    cursor: str | None = None
+    cursor_why: str = ""
+    is_empty: bool = False
+    deleted: str | None = None
+    references: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    newest: datetime | None = None
+
+
+@runtime_checkable
+class DescribingSource(Protocol):
+    """A source that knows its tables without their declarations."""
+
+    def describe(self, patterns: Sequence[str]) -> list[FoundTable]:
+        """The tables and views whose places match one of some patterns, by place.
+
+        Args:
+            patterns: Such as ``prod.orders``, ``prod.*`` or ``ord*``; none: all of them.
+
+        Raises:
+            SourceError: the source cannot be read.
+            SourceMismatch: a pattern matches nothing.
+        """
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from millrace.checksums.figures import SourceFigures
 from millrace.cursor import CursorClock
 from millrace.errors import DeclarationError, SourceMismatch, SourceRefused
 from millrace.progress import in_time
-from millrace.sources.base import Closing, Extraction, SourceColumn
+from millrace.sources.base import Closing, Extraction, FoundTable, SourceColumn
 from millrace.sources.mysql.client import MySQLError
+from millrace.sources.mysql.description import describe
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
 from millrace.sources.mysql.keyed import KeyedTable
 from millrace.sources.mysql.limits import Limits
@@ -236,6 +237,11 @@ class MySQLSource:
             SourceColumn(name, str(column_type), read.get(name))
             for name, (_, column_type, *_) in relation.types.items()
         )
+
+    def describe(self, patterns: Sequence[str]) -> list[FoundTable]:
+        """What the server knows of its tables; see ``DescribingSource.describe``."""
+        with self._server.connected() as session:
+            return describe(session, self._server.connection, patterns)
 
     @contextmanager
     def extract(
