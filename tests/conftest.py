@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from millrace_sandbox.bigquery import BigQuery
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.mysql import MySQL, MySQLServer
 from millrace_sandbox.paths import SandboxPaths
@@ -181,6 +182,23 @@ def redshift(sandbox_paths: SandboxPaths, s3_server: S3Server) -> Iterator[Redsh
     """A running stand-in; its address and account are `redshift.endpoint`."""
     with services.running(services.redshift(sandbox_paths)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bigquery(sandbox_paths: SandboxPaths) -> Iterator[BigQuery]:
+    """A running BigQuery emulator; where it listens is `bigquery.endpoint`."""
+    with services.running(services.bigquery(sandbox_paths)) as server:
+        yield server
+
+
+@pytest.fixture
+def dataset(bigquery: BigQuery) -> Iterator[str]:
+    """The name of a test's own dataset, empty at first."""
+    name = f"test_{uuid4().hex[:12]}"
+    with closing(bigquery.endpoint.connect()) as client:
+        client.create_dataset(name)
+        yield name
+        client.delete_dataset(name, delete_contents=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from millrace_sandbox.bigquery import BigQuery
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
 from redshift_standin import RedshiftServer
@@ -77,6 +78,11 @@ def s3(paths: SandboxPaths) -> S3Server:
 def redshift(paths: SandboxPaths) -> RedshiftServer:
     """The Redshift stand-in beside the S3 server, which was started before."""
     return RedshiftServer(paths.root / "redshift", s3(paths).endpoint)
+
+
+def bigquery(paths: SandboxPaths) -> BigQuery:
+    """The BigQuery emulator, on any free ports."""
+    return BigQuery(paths, port=0)
 
 
 def google_sheets(paths: SandboxPaths) -> GoogleSheetsServer:

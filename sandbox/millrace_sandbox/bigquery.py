@@ -1,0 +1,186 @@
+"""A BigQuery emulator in the background.
+
+It is somebody else's, bqemulator, in an environment of its own (``scripts/fetch_bqemulator``), and
+asks nobody who they are: it listens on loopback alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from millrace_sandbox.processes import LOOPBACK, SandboxError, Service
+from millrace_sandbox.project import project_root
+from redshift_standin.files import write_private
+from redshift_standin.ports import free_ports
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from millrace_sandbox.paths import SandboxPaths
+
+PREFERRED_PORT = 19050
+START_TIMEOUT = 120
+
+
+@dataclass(frozen=True)
+class BigQueryEndpoint:
+    """Where the emulator listens.
+
+    Attributes:
+        port: The REST API.
+        grpc_port: The Storage API, in clear text.
+        project: The project of all that is in it; a client may name any other.
+        location: Where its datasets are said to be.
+    """
+
+    port: int
+    grpc_port: int
+    project: str = "millrace"
+    location: str = "US"
+
+    @property
+    def url(self) -> str:
+        """The REST API, as a client's ``api_endpoint``."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which Google's own library and ``profiles.yml`` find it."""
+        return {
+            "BIGQUERY_EMULATOR_HOST": self.url,
+            "BIGQUERY_PROJECT": self.project,
+            "BIGQUERY_LOCATION": self.location,
+        }
+
+    def connect(self) -> Any:
+        """A ``google.cloud.bigquery`` client of the project."""
+        # Imported here: it takes a second, and only who uses this warehouse needs it.
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import bigquery
+
+        return bigquery.Client(
+            self.project,
+            AnonymousCredentials(),
+            location=self.location,
+            client_options={"api_endpoint": self.url},
+        )
+
+
+class BigQuery:
+    """The emulator on a folder of the sandbox, which keeps what it holds.
+
+    Args:
+        paths: The sandbox.
+        port: The preferred port, used when it is free; 0 means any.
+    """
+
+    def __init__(self, paths: SandboxPaths, port: int = PREFERRED_PORT) -> None:
+        self._paths = paths
+        self._preferred_port = port
+        self._service = Service("bigquery", paths)
+        self.folder = paths.root / "bigquery"
+        self._endpoint_file = self.folder / "endpoint.json"
+
+    @property
+    def endpoint(self) -> BigQueryEndpoint:
+        """Where the emulator listens, as last started.
+
+        Raises:
+            SandboxError: It was never started.
+        """
+        try:
+            return BigQueryEndpoint(**json.loads(self._endpoint_file.read_text()))
+        except (FileNotFoundError, TypeError):  # or a file of another version
+            raise SandboxError(
+                "The BigQuery emulator was never started in this sandbox. Start it."
+            ) from None
+
+    @property
+    def status(self) -> str:
+        """Whether and where it runs, in one line for a person."""
+        if not self.is_running():
+            return "stopped"
+        return f"running on {self.endpoint.url}, pid {self._service.pid}"
+
+    def is_running(self) -> bool:
+        """Whether its process is alive."""
+        return self._service.is_running()
+
+    def start(self) -> BigQueryEndpoint:
+        """Start it and wait until it answers; does nothing when it runs already.
+
+        Raises:
+            SandboxError: It is not installed, or does not come up.
+        """
+        if self.is_running():
+            return self.endpoint
+        python = _environment() / "bin" / "python"
+        if not python.exists():
+            raise SandboxError(
+                f"The BigQuery emulator is not in {_environment()}. Run Millrace's "
+                f"scripts/fetch_bqemulator {_environment()}"
+            )
+        self._paths.create()
+        for folder in (self.folder, self._uploads):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        endpoint = BigQueryEndpoint(*free_ports([self._preferred_port, 0]))
+        write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
+        self._service.start(
+            [str(python), "-m", "bqemulator", "start"], self._settings(endpoint), self.folder
+        )
+        try:
+            self._service.wait_until(
+                lambda: _answers(endpoint), START_TIMEOUT, f"answered on port {endpoint.port}"
+            )
+        except SandboxError:
+            self.stop()
+            raise
+        return endpoint
+
+    def stop(self) -> None:
+        """Stop it and wait until it is gone; does nothing when it does not run."""
+        self._service.stop()
+
+    def reset(self) -> None:
+        """Drop the datasets that ingestion and dbt have made. It must run."""
+        with closing(self.endpoint.connect()) as client:
+            for dataset in list(client.list_datasets()):
+                client.delete_dataset(dataset.reference, delete_contents=True, not_found_ok=True)
+
+    @property
+    def _uploads(self) -> Path:
+        return self.folder / "uploads"
+
+    def _settings(self, endpoint: BigQueryEndpoint) -> dict[str, str]:
+        return {
+            **os.environ,
+            # DuckDB's extensions are there.
+            "HOME": str(_environment() / "home"),
+            "BQEMU_REST_HOST": LOOPBACK,
+            "BQEMU_REST_PORT": str(endpoint.port),
+            "BQEMU_GRPC_HOST": LOOPBACK,
+            "BQEMU_GRPC_PORT": str(endpoint.grpc_port),
+            "BQEMU_DEFAULT_PROJECT_ID": endpoint.project,
+            # In memory, its REST API would not know what SQL has made.
+            "BQEMU_PERSISTENCE_MODE": "persistent",
+            "BQEMU_DATA_DIR": str(self.folder / "data"),
+            "BQEMU_UPLOAD_STAGING_DIR": str(self._uploads),
+            # It would download DuckDB's extension for Avro.
+            "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
+        }
+
+
+def _environment() -> Path:
+    """Where ``scripts/fetch_bqemulator`` installed it, for all the project's sandboxes."""
+    return project_root() / ".sandbox" / "programs" / "bqemulator"
+
+
+def _answers(endpoint: BigQueryEndpoint) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{endpoint.url}/readyz", timeout=5).is_success
+    return False
