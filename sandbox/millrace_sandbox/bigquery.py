@@ -128,7 +128,8 @@ class BigQuery:
         self._paths.create()
         for folder in (self.folder, self._uploads):
             folder.mkdir(mode=0o700, exist_ok=True)
-        endpoint = BigQueryEndpoint(*free_ports([self._preferred_port, 0]))
+        port, grpc_port = free_ports([self._preferred_port, 0])
+        endpoint = BigQueryEndpoint(port, grpc_port)
         write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
         self._service.start(
             [str(python), "-m", "bqemulator", "start"], self._settings(endpoint), self.folder
