@@ -10,6 +10,7 @@ import json
 import os
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -20,12 +21,11 @@ from redshift_standin.files import write_private
 from redshift_standin.ports import free_ports
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from millrace_sandbox.paths import SandboxPaths
 
 PREFERRED_PORT = 19050
 START_TIMEOUT = 120
+START = Path(__file__).with_name("bqemulator_start.py")
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,7 @@ class BigQuery:
         port, grpc_port = free_ports([self._preferred_port, 0])
         endpoint = BigQueryEndpoint(port, grpc_port)
         write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
-        self._service.start(
-            [str(python), "-m", "bqemulator", "start"], self._settings(endpoint), self.folder
-        )
+        self._service.start([str(python), str(START)], self._settings(endpoint), self.folder)
         try:
             self._service.wait_until(
                 lambda: _answers(endpoint), START_TIMEOUT, f"answered on port {endpoint.port}"
