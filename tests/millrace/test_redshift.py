@@ -462,7 +462,7 @@ def test_two_loads_of_a_table_at_the_same_time_come_one_after_another(
     place, monkeypatch, statement, columns
 ):
     # The clock stands still: a timestamp rises only if a load sees the one before it.
-    monkeypatch.setattr("millrace.warehouses.sql._now", lambda: DAY)
+    monkeypatch.setattr("millrace.warehouses.loads._now", lambda: DAY)
     manifests = [place.land(ids(n, **columns), day) for n, day in enumerate(DAYS, 3)]
     load_together(place, statement, [(place.table, manifest) for manifest in manifests])
     assert place.rows() == [(1,), (2,), (3,), (4,)]

@@ -306,7 +306,7 @@ class WarehouseContract:
     ) -> None:
         hours = iter(range(100))
         monkeypatch.setattr(
-            "millrace.warehouses.sql._now", lambda: DAY - timedelta(hours=next(hours))
+            "millrace.warehouses.loads._now", lambda: DAY - timedelta(hours=next(hours))
         )
         stamps = []
         for days in range(4):
@@ -448,7 +448,7 @@ class WarehouseContract:
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = place.load(ids(1))
-        monkeypatch.setattr("millrace.warehouses.sql._now", lambda: DAY)
+        monkeypatch.setattr("millrace.warehouses.loads._now", lambda: DAY)
         assert place.reload(ids(1)).loaded_at > before.loaded_at
         assert place.query(f"SELECT COUNT(*) FROM {raw(place.table)}") == [(1,)]
 

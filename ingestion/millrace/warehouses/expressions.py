@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -11,6 +12,9 @@ import pyarrow as pa
 from millrace.batch import Interval
 from millrace.catalog import IngestTable
 from millrace.cursor import CursorClock
+
+if TYPE_CHECKING:
+    from millrace.warehouses.dialect import Dialect
 
 
 def raw(table: IngestTable) -> str:
@@ -29,11 +33,12 @@ def naive(time: datetime | None) -> datetime | None:
 
 
 def cursor_bounds(
-    table: IngestTable, types: Mapping[str, pa.DataType], interval: Interval
+    dialect: Dialect, table: IngestTable, types: Mapping[str, pa.DataType], interval: Interval
 ) -> list[tuple[str, str]]:
     """The conditions that an interval sets, the same as in the query to the source.
 
     Args:
+        dialect: How the warehouse writes things.
         table: The declaration.
         types: The raw table's columns.
         interval: The interval.
@@ -48,10 +53,10 @@ def cursor_bounds(
     is_moment = pa.types.is_timestamp(type_) and type_.tz
     zone = None if is_moment else ZoneInfo(cursor.time_zone or "UTC")
     clock = CursorClock(zone) if zone else CursorClock()
-    sql_type = "TIMESTAMP WITH TIME ZONE" if is_moment else "TIMESTAMP"
+    sql_type = dialect.timestamp(has_zone=bool(is_moment))
     return [
         (
-            f"{quote(cursor.column)} {sign} CAST(? AS {sql_type})",
+            f"{dialect.quote(cursor.column)} {sign} CAST(? AS {sql_type})",
             f"{bound}{'+00:00' if is_moment else ''}",
         )
         for sign, bound in zip((">=", "<"), clock.bounds(interval), strict=True)

@@ -15,7 +15,7 @@ from millrace.manifest import Manifest
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed
 
 if TYPE_CHECKING:
-    from millrace.warehouses.sql import Session
+    from millrace.warehouses.raw_rows import Session
 
 # A text has at most 1,000 characters.
 _COLUMNS = (

@@ -22,36 +22,22 @@ from millrace.checksums.digests import (
 )
 from millrace.deletes import DELETED_COLUMN
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN
-from millrace.warehouses.expressions import cursor_bounds, quote, raw
+from millrace.warehouses.dialect import Dialect
+from millrace.warehouses.expressions import cursor_bounds
 
 _KEYS_A_STATEMENT = 1_000
-_PLACE = quote("_millrace_place")
-
-
-class Dialect(Protocol):
-    """How a warehouse writes what SQL leaves open."""
-
-    def text(self, field: pa.Field) -> str | None:
-        """An expression of a value's text, as ``checksums.columns`` has it; None: it has none."""
-
-    def hexadecimal(self, field: pa.Field) -> str:
-        """An expression of bytes as small hexadecimal digits."""
-
-    def hashed(self, value: str) -> str:
-        """An expression of the SHA-256 of a text or of bytes, in small hexadecimal digits."""
-
-    def number(self, digits: str) -> str:
-        """An expression of the whole number that hexadecimal digits write."""
-
-    def divided(self, whole: str, by: int) -> str:
-        """An expression of the quotient of two whole numbers that leave no remainder."""
+_PLACE = "_millrace_place"
 
 
 class Session(Protocol):
     """A connection that runs SQL; parameters are bound with ``?``."""
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement, and return its rows."""
+        """Run a statement.
+
+        Returns:
+            Its rows; none for a statement that has no result.
+        """
 
     def table(
         self, query: str, parameters: Sequence[Any], types: Mapping[str, pa.DataType]
@@ -92,13 +78,14 @@ class RawRows:
 
     def blocks(self, piece: KeyRange) -> dict[int, int]:
         """The keys of a piece that are there, which are whole numbers: the bits of each block."""
-        name = quote(self.compared.key[0])
+        name = self.dialect.quote(self.compared.key[0])
         bounds = [(">", piece.after), ("<=", piece.through)]
         where = " AND ".join(f"{name} {sign} {int(key[0])}" for sign, key in bounds if key)
         remainder = f"MOD({name}, {BLOCK})"
         block = self.dialect.divided(f"({name} - {remainder})", BLOCK)
         bit = f"CAST(1 AS BIGINT) << CAST({remainder} + {BLOCK - 1} AS INTEGER)"
-        keys = f"SELECT {name} FROM {raw(self.table)} WHERE {where or '1 = 1'} GROUP BY {name}"
+        loaded = self.dialect.rows(self.table)
+        keys = f"SELECT {name} FROM {loaded} WHERE {where or '1 = 1'} GROUP BY {name}"
         if self._has_deleted:
             # A row that was loaded after its key had vanished is there again.
             present = f"MAX(CASE WHEN {DELETED_COLUMN} IS NULL THEN {LOADED_COLUMN} END)"
@@ -110,23 +97,23 @@ class RawRows:
     def current(self, keys: Sequence[Key]) -> pa.Table:
         """The rows with these keys, without Millrace's own columns."""
         types = {name: type_ for name, type_ in self.types.items() if name != DELETED_COLUMN}
-        names = ", ".join(map(quote, types))
+        names = ", ".join(map(self.dialect.quote, types))
         found = [pa.schema(types.items()).empty_table()]
         for at in range(0, len(keys), _KEYS_A_STATEMENT):
             some = keys[at : at + _KEYS_A_STATEMENT]
             each = " AND ".join(f"{text} = ?" for text in self._key_texts)
             where = " OR ".join([f"({each})"] * len(some))
-            query = f"SELECT {names} FROM {self._current()} AS rows WHERE {where}"
+            query = f"SELECT {names} FROM {self._current()} AS found WHERE {where}"
             arguments = [text for key in some for text in key]
             found.append(self.session.table(query, arguments, types))
         return pa.concat_tables(found)
 
     def doubled(self) -> list[tuple[str, Key]]:
         """The batches that have loaded a key more than once, each with one such key."""
-        key = ", ".join(map(quote, self.compared.key))
+        key = ", ".join(map(self.dialect.quote, self.compared.key))
         rows = self.session.run(
             f"SELECT {BATCH_COLUMN}, {', '.join(self._key_texts)} FROM ("
-            f"SELECT {BATCH_COLUMN}, {key} FROM {raw(self.table)} "
+            f"SELECT {BATCH_COLUMN}, {key} FROM {self.dialect.rows(self.table)} "
             f"GROUP BY {BATCH_COLUMN}, {key} HAVING COUNT(*) > 1) AS doubled"
         )
         return [(batch, tuple(texts)) for batch, *texts in rows]
@@ -134,7 +121,8 @@ class RawRows:
     def batch_rows(self) -> dict[str, int]:
         """How many rows each batch has in the raw table."""
         rows = self.session.run(
-            f"SELECT {BATCH_COLUMN}, COUNT(*) FROM {raw(self.table)} GROUP BY {BATCH_COLUMN}"
+            f"SELECT {BATCH_COLUMN}, COUNT(*) FROM {self.dialect.rows(self.table)} "
+            f"GROUP BY {BATCH_COLUMN}"
         )
         return {batch: int(count) for batch, count in rows}
 
@@ -142,25 +130,25 @@ class RawRows:
         scope, arguments = self._scope
         grouped = f" GROUP BY {group}" if group else ""
         return self.session.run(
-            f"SELECT {asked} FROM {self._current(where)} AS rows{scope}{grouped}", arguments
+            f"SELECT {asked} FROM {self._current(where)} AS found{scope}{grouped}", arguments
         )
 
     def _current(self, where: str = "") -> str:
         """The current version of each row; a whole table has only one."""
         if self.table.is_full_refresh:
-            return f"(SELECT * FROM {raw(self.table)}{where})"
-        key = ", ".join(map(quote, self.compared.key))
-        order = f"{quote(str(self.table.cursor_column))} DESC, {LOADED_COLUMN} DESC"
+            return f"(SELECT * FROM {self.dialect.rows(self.table)}{where})"
+        key = ", ".join(map(self.dialect.quote, self.compared.key))
+        order = f"{self.dialect.quote(str(self.table.cursor_column))} DESC, {LOADED_COLUMN} DESC"
         deleted = f" AND {DELETED_COLUMN} IS NULL" if self._has_deleted else ""
         return (
             f"(SELECT * FROM (SELECT versions.*, ROW_NUMBER() OVER (PARTITION BY {key} "
-            f"ORDER BY {order}) AS {_PLACE} FROM {raw(self.table)} AS versions{where}) AS placed "
-            f"WHERE {_PLACE} = 1{deleted})"
+            f"ORDER BY {order}) AS {_PLACE} FROM {self.dialect.rows(self.table)} AS versions{where}"
+            f") AS placed WHERE {_PLACE} = 1{deleted})"
         )
 
     @property
     def _scope(self) -> tuple[str, list[Any]]:
-        bounds = cursor_bounds(self.table, self.types, self.interval)
+        bounds = cursor_bounds(self.dialect, self.table, self.types, self.interval)
         where = " AND ".join(condition for condition, _ in bounds)
         return (f" WHERE {where}" if where else ""), [value for _, value in bounds]
 
@@ -173,7 +161,7 @@ class RawRows:
     @property
     def _bucket(self) -> str:
         if self.compared.whole_key:
-            return f"MOD({quote(self.compared.whole_key)}, {BUCKETS})"
+            return f"MOD({self.dialect.quote(self.compared.whole_key)}, {BUCKETS})"
         return self._number(" || '|' || ".join(self._key_texts), BUCKET_DIGITS)
 
     @property

@@ -6,19 +6,18 @@ A kind of warehouse adds its connection, its types and its own bulk load.
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 
-from millrace.batch import Batch, Interval
+from millrace.batch import Interval
 from millrace.catalog import IngestTable
-from millrace.checksums.columns import Checksums, differing
-from millrace.checksums.digests import Compared
+from millrace.checksums.columns import differing
 from millrace.errors import CountMismatch, SchemaConflict
 from millrace.manifest import Manifest
 from millrace.warehouses.base import (
@@ -31,12 +30,13 @@ from millrace.warehouses.base import (
 )
 from millrace.warehouses.evolution import conflict, plan_evolution, refuse_ambiguous_names
 from millrace.warehouses.expressions import cursor_bounds, naive, quote, raw
+from millrace.warehouses.loads import aware, is_read_again, new_row, replaces, stamp, told_older
 from millrace.warehouses.quarantine import insert_records, trim
-from millrace.warehouses.raw_rows import Dialect, RawRows
+from millrace.warehouses.raw_rows import Session
+from millrace.warehouses.reading import SqlReader
 
 log = logging.getLogger(__name__)
 
-_TICK = timedelta(microseconds=1)
 _LEDGER_COLUMNS = (
     "table_name VARCHAR(512) NOT NULL",
     "batch_id VARCHAR(512) NOT NULL",
@@ -56,27 +56,9 @@ _LATER_LEDGER_COLUMNS = {
     "schema_changes": "VARCHAR(65535)",
     "salt_id": "VARCHAR(16)",
 }
-# Of what a load has changed; Redshift counts bytes, and a character has up to four.
-_MOST_TOLD = 16_000
 
 
-class Session(Protocol):
-    """A connection that runs SQL; parameters are bound with ``?``."""
-
-    def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement.
-
-        Returns:
-            Its rows; none for a statement that has no result.
-        """
-
-    def table(
-        self, query: str, parameters: Sequence[Any], types: Mapping[str, pa.DataType]
-    ) -> pa.Table:
-        """The rows of a query, with these columns."""
-
-
-class SqlWarehouse(ABC):
+class SqlWarehouse(SqlReader):
     """A warehouse that speaks SQL."""
 
     @property
@@ -105,46 +87,9 @@ class SqlWarehouse(ABC):
                 found[row.table].append(row)
         return found
 
-    def raw_types(self, table: IngestTable) -> Mapping[str, pa.DataType]:
-        """The raw table's columns; see ``Warehouse.raw_types``."""
-        with self._session() as session:
-            return self._columns(session, table)
-
-    def comparable(self, table: IngestTable, schema: pa.Schema) -> pa.Schema:
-        """Which columns can be compared; see ``Warehouse.comparable``."""
-        types = {name.lower(): type_ for name, type_ in self.raw_types(table).items()}
-        dialect = self._dialect(table)
-        return pa.schema(
-            [
-                field
-                for field in schema
-                if _writes_alike(types.get(field.name.lower()), field.type)
-                and dialect.text(field) is not None
-            ]
-        )
-
-    @contextmanager
-    def by_key(
-        self, table: IngestTable, compared: Compared, interval: Interval
-    ) -> Iterator[RawRows]:
-        """The current rows by key; see ``Warehouse.by_key``."""
-        with self._session() as session:
-            types = self._columns(session, table)
-            dialect = self._dialect(table)
-            yield RawRows(session, dialect, table, types, compared, interval)
-
-    @abstractmethod
-    def _dialect(self, table: IngestTable) -> Dialect:
-        """How the warehouse writes what SQL leaves open."""
-
     @abstractmethod
     def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
         """The columns of a relation; see ``Warehouse.columns``."""
-
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """The rows of a query; see ``Warehouse.query``."""
-        with self._session() as session:
-            return session.run(statement)
 
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
@@ -155,7 +100,7 @@ class SqlWarehouse(ABC):
                 self._claim(session, table, manifest.schema)
                 earlier = self._ledger(session, table)
                 interval = manifest.batch.interval
-                replaced = [row for row in earlier if _replaces(manifest.batch, row)]
+                replaced = [row for row in earlier if replaces(manifest.batch, row)]
                 if replaced:
                     # First, because what is replaced need not fit the new columns.
                     _forget(
@@ -166,15 +111,15 @@ class SqlWarehouse(ABC):
                     )
                 columns, told = self._evolve(session, table, manifest.schema)
                 for row in earlier:
-                    if _is_read_again(table, row, interval):
+                    if is_read_again(table, row, interval):
                         self._trim(session, table, row, manifest)
-                row = _row(table, manifest, _stamp(earlier), told)
+                row = new_row(table, manifest, stamp(earlier), told)
                 self._fill(session, table, manifest, columns, row.loaded_at, landed)
                 taken_back = self._take_back(session, table, row)
                 self._insert_quarantined(session, table, manifest, row, landed)
                 _write_ledger(session, table, row)
         if taken_back:
-            log.warning("%s", _told_older(table, taken_back))
+            log.warning("%s", told_older(table, taken_back))
         for text in told:
             log.warning("%s", text)
         return row
@@ -189,7 +134,7 @@ class SqlWarehouse(ABC):
                 self._claim(session, table, manifest.schema)
                 self._refuse_foreign(session, table)
                 earlier = self._ledger(session, table)
-                row = _row(table, manifest, _stamp(earlier))
+                row = new_row(table, manifest, stamp(earlier))
                 self._create(session, beside, manifest.schema)
                 names = manifest.schema.names
                 self._fill(session, beside, manifest, names, row.loaded_at, landed)
@@ -209,16 +154,6 @@ class SqlWarehouse(ABC):
     def _ledger(session: Session, table: IngestTable) -> list[LedgerRow]:
         """A table's rows in its ledger, which ``_make`` has brought up to date."""
         return _ledger(session, {table.schema: set(_LATER_LEDGER_COLUMNS)}, [table.key])
-
-    def differing_columns(
-        self, table: IngestTable, manifest: Manifest, row: LedgerRow, landed: Landed
-    ) -> list[str]:
-        """Compare a loaded batch with what was landed; see ``Warehouse.differing_columns``."""
-        with self._session() as session:
-            there = {name.lower() for name in self._columns(session, table)}
-            columns = [name for name in manifest.schema.names if name.lower() in there]
-            checksums = self._checksums(session, table, manifest, columns, row.loaded_at, landed)
-        return differing(*checksums)
 
     def discard(self, table: IngestTable, batch_id: str) -> None:
         """Delete a batch; see ``Warehouse.discard``."""
@@ -240,25 +175,15 @@ class SqlWarehouse(ABC):
             )
 
     @abstractmethod
-    def _session(self) -> AbstractContextManager[Session]:
-        """Connect; errors of the client become Millrace's."""
-
-    @abstractmethod
     def _transaction(self, session: Any) -> AbstractContextManager[None]:
         """Commit at the end, or roll back on an exception."""
 
-    def _stage(  # noqa: B027 may be nothing
-        self, session: Any, table: IngestTable, manifest: Manifest, landed: Landed
-    ) -> None:
+    def _stage(self, session: Any, table: IngestTable, manifest: Manifest, landed: Landed) -> None:
         """Bring the rows into the warehouse before the transaction, if that shortens its locks."""
 
     @abstractmethod
     def _claim(self, session: Any, table: IngestTable, incoming: pa.Schema) -> None:
         """Let one load of a table run at a time; from here on the raw table is there."""
-
-    @abstractmethod
-    def _columns(self, session: Any, table: IngestTable) -> dict[str, pa.DataType]:
-        """The raw table's columns without Millrace's own; none where there is no table."""
 
     @abstractmethod
     def _type(self, type_: pa.DataType) -> str:
@@ -339,29 +264,13 @@ class SqlWarehouse(ABC):
             place = raw(quarantine_of(table))
             insert_records(session, place, manifest, naive(row.loaded_at), landed)
 
-    @abstractmethod
-    def _checksums(
-        self,
-        session: Any,
-        table: IngestTable,
-        manifest: Manifest,
-        columns: Sequence[str],
-        loaded_at: datetime,
-        landed: Landed,
-    ) -> tuple[Checksums, Checksums]:
-        """The checksums that were landed, and those of what this load has inserted.
-
-        Both are of the same kind, and of the manifest's types. A column that the warehouse cannot
-        compute a checksum of is left out, or has no total.
-        """
-
     def _trim(
         self, session: Session, table: IngestTable, row: LedgerRow, manifest: Manifest
     ) -> None:
         """Delete from an earlier batch the rows that a batch with a lookback has read again."""
         start = manifest.batch.interval.start
         types = dict(zip(manifest.schema.names, manifest.schema.types, strict=True))
-        bounds = cursor_bounds(table, types, Interval(start))
+        bounds = cursor_bounds(self._dialect(table), table, types, Interval(start))
         if not bounds:
             # The cursor is hashed: older versions of rows stay, and dbt takes the newest.
             return
@@ -484,78 +393,10 @@ def _ledger_of(table: IngestTable) -> str:
     return f"{quote(table.schema)}.{LEDGER}"
 
 
-def _writes_alike(loaded: pa.DataType | None, read: pa.DataType) -> bool:
-    """Whether the raw table's type writes a value's text as the source's does."""
-    if loaded is None or loaded == read:
-        return loaded is not None
-    scales = [
-        0 if pa.types.is_integer(one) else one.scale if pa.types.is_decimal(one) else None
-        for one in (loaded, read)
-    ]
-    return scales[0] is not None and scales[0] == scales[1]
-
-
-def _replaces(batch: Batch, row: LedgerRow) -> bool:
-    """Whether a batch takes the place of one that was loaded earlier."""
-    if batch.corrected_at is not None:
-        return batch.id == row.batch_id
-    return batch.interval.contains(row.interval)
-
-
-def _is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bool:
-    """Whether a batch with a lookback has read the end of an earlier one again."""
-    if not (table.options.cursor and table.options.cursor.lookback) or interval.start is None:
-        return False
-    begins_before = row.start is None or row.start < interval.start
-    ends_inside = (
-        row.end is not None
-        and row.end > interval.start
-        and (interval.end is None or row.end <= interval.end)
-    )
-    return begins_before and ends_inside
-
-
-def _row(
-    table: IngestTable, manifest: Manifest, loaded_at: datetime, schema_changes: Sequence[str] = ()
-) -> LedgerRow:
-    """What the ledger keeps of a batch."""
-    interval = manifest.batch.interval
-    return LedgerRow(
-        table=table.key,
-        batch_id=manifest.batch.id,
-        start=interval.start,
-        end=interval.end,
-        manifest_url=manifest.url,
-        rows=manifest.rows,
-        size=manifest.size,
-        extracted_at=manifest.extracted_at,
-        loaded_at=loaded_at,
-        verified=manifest.verified,
-        is_correction=manifest.batch.corrected_at is not None,
-        quarantined=manifest.quarantined,
-        schema_changes="\n".join(schema_changes)[:_MOST_TOLD] or None,
-        salt_id=manifest.salt_id,
-    )
-
-
-def _stamp(earlier: Sequence[LedgerRow]) -> datetime:
-    """When a load commits: now, and later than each earlier one."""
-    # The lock lets one load in at a time, but the clock may still step back.
-    return max([_now(), *(row.loaded_at + _TICK for row in earlier)])
-
-
 def _told_dropped(table: IngestTable, views: Sequence[str]) -> str:
     return (
         f"The new shape of {table.schema}.{table.identifier} has dropped the views that read it "
         f"({', '.join(views)}), and those that read them: `dbt build` makes dbt's own again."
-    )
-
-
-def _told_older(table: IngestTable, versions: int) -> str:
-    return (
-        f"{table.key}: rows are at their source as they were before, so {versions:,} later "
-        f"versions are gone from {table.schema}.{table.identifier}. Incremental models keep them "
-        f"until `dbt build --full-refresh --select source:{table.key}+`."
     )
 
 
@@ -591,7 +432,7 @@ def _ledger(
             f"FROM {quote(schema)}.{LEDGER} WHERE table_name IN ({places})"
         )
     rows = session.run(f"{' UNION ALL '.join(selects)} ORDER BY loaded_at", [*keys] * len(schemas))
-    return [LedgerRow(*map(_aware, row)) for row in rows]
+    return [LedgerRow(*map(aware, row)) for row in rows]
 
 
 def _forget(
@@ -629,11 +470,3 @@ def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
         f"VALUES ({', '.join('?' * len(values))})",
         list(values.values()),
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _aware(value: Any) -> Any:
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from millrace.warehouses.dialect import StandardNames
 from millrace.warehouses.expressions import quote
 
 
-class DuckDBDialect:
-    """See ``millrace.warehouses.raw_rows.Dialect``."""
+class DuckDBDialect(StandardNames):
+    """See ``millrace.warehouses.dialect.Dialect``."""
 
     def text(self, field: pa.Field) -> str | None:
         """An expression of a value's text; floating point has none."""

@@ -28,9 +28,9 @@ from millrace.errors import (
 )
 from millrace.manifest import Manifest
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.duckdb.dialect import DuckDBDialect
 from millrace.warehouses.expressions import naive, quote, raw
-from millrace.warehouses.raw_rows import Dialect
 from millrace.warehouses.sql import SqlWarehouse
 
 _TYPES = {

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import pyarrow as pa
 
+from millrace.warehouses.dialect import StandardNames
 from millrace.warehouses.expressions import quote
 from millrace.warehouses.redshift.options import LIMITS
 
@@ -31,8 +32,8 @@ def sql_type(type_: pa.DataType) -> str:
     return _TYPES[type_]
 
 
-class RedshiftDialect:
-    """See ``millrace.warehouses.raw_rows.Dialect``.
+class RedshiftDialect(StandardNames):
+    """See ``millrace.warehouses.dialect.Dialect``.
 
     Args:
         parsed: The columns that are kept as SUPER, whose text is not the one that was landed.

@@ -47,8 +47,8 @@ from millrace.errors import (
 from millrace.manifest import Manifest
 from millrace.settings import Settings
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.expressions import naive, quote, raw
-from millrace.warehouses.raw_rows import Dialect
 from millrace.warehouses.redshift.dialect import RedshiftDialect, sql_type
 from millrace.warehouses.redshift.options import LIMITS, RedshiftOptions
 from millrace.warehouses.sql import SqlWarehouse

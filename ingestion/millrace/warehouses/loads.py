@@ -1,0 +1,83 @@
+"""What a load replaces, and what the ledger keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from millrace.batch import Batch, Interval
+from millrace.catalog import IngestTable
+from millrace.manifest import Manifest
+from millrace.warehouses.base import LedgerRow
+
+_TICK = timedelta(microseconds=1)
+# Of what a load has changed; Redshift counts bytes, and a character has up to four.
+_MOST_TOLD = 16_000
+
+
+def replaces(batch: Batch, row: LedgerRow) -> bool:
+    """Whether a batch takes the place of one that was loaded earlier."""
+    if batch.corrected_at is not None:
+        return batch.id == row.batch_id
+    return batch.interval.contains(row.interval)
+
+
+def is_read_again(table: IngestTable, row: LedgerRow, interval: Interval) -> bool:
+    """Whether a batch with a lookback has read the end of an earlier one again."""
+    if not (table.options.cursor and table.options.cursor.lookback) or interval.start is None:
+        return False
+    begins_before = row.start is None or row.start < interval.start
+    ends_inside = (
+        row.end is not None
+        and row.end > interval.start
+        and (interval.end is None or row.end <= interval.end)
+    )
+    return begins_before and ends_inside
+
+
+def new_row(
+    table: IngestTable, manifest: Manifest, loaded_at: datetime, schema_changes: Sequence[str] = ()
+) -> LedgerRow:
+    """What the ledger keeps of a batch."""
+    interval = manifest.batch.interval
+    return LedgerRow(
+        table=table.key,
+        batch_id=manifest.batch.id,
+        start=interval.start,
+        end=interval.end,
+        manifest_url=manifest.url,
+        rows=manifest.rows,
+        size=manifest.size,
+        extracted_at=manifest.extracted_at,
+        loaded_at=loaded_at,
+        verified=manifest.verified,
+        is_correction=manifest.batch.corrected_at is not None,
+        quarantined=manifest.quarantined,
+        schema_changes="\n".join(schema_changes)[:_MOST_TOLD] or None,
+        salt_id=manifest.salt_id,
+    )
+
+
+def stamp(earlier: Sequence[LedgerRow]) -> datetime:
+    """When a load commits: now, and later than each earlier one."""
+    # The lock lets one load in at a time, but the clock may still step back.
+    return max([_now(), *(row.loaded_at + _TICK for row in earlier)])
+
+
+def told_older(table: IngestTable, versions: int) -> str:
+    """What is said of later versions that a correction has taken back."""
+    return (
+        f"{table.key}: rows are at their source as they were before, so {versions:,} later "
+        f"versions are gone from {table.schema}.{table.identifier}. Incremental models keep them "
+        f"until `dbt build --full-refresh --select source:{table.key}+`."
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def aware(value: Any) -> Any:
+    """A time as the ledger is read: in UTC."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
