@@ -58,7 +58,7 @@ def shared_services(folder: Path) -> Iterator[dict[str, str]]:
     """
     paths = SandboxPaths(folder)
     with ExitStack() as stack:
-        for make in (mariadb, s3, redshift, google_sheets):
+        for make in (mariadb, s3, redshift, bigquery, google_sheets):
             server: Server = make(paths)
             stack.callback(server.stop)
             server.start()

@@ -11,12 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
 import pytest
+from tenacity import stop_after_attempt
 
 from millrace import cli
 from millrace.batch import WHOLE_TABLE, Interval
@@ -36,6 +37,9 @@ from millrace_sandbox.mysql import MySQLServer
 from sheets_standin import GoogleSheetsServer
 from tests import services
 from tests.millrace.sheets import Workbook
+
+if TYPE_CHECKING:
+    from millrace.warehouses.bigquery.session import BigQuerySession
 
 ROOT = Path(__file__).parents[2]
 
@@ -422,3 +426,52 @@ def redshift_place(request: pytest.FixtureRequest) -> Iterator[Place]:
     place = Place(RedshiftWarehouse(credentials, role), landing, table)
     yield place
     place.query(f"DROP SCHEMA IF EXISTS {quote(table.schema)} CASCADE")
+
+
+@pytest.fixture
+def bigquery_place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """A dataset of its own on the emulator, or in the project that BIGQUERY_TEST_PROJECT names."""
+    from dbt.adapters.bigquery.credentials import BigQueryConnectionMethod, BigQueryCredentials
+
+    from millrace.warehouses.bigquery.warehouse import BigQueryWarehouse
+
+    given: dict[str, Any] = {
+        "database": os.environ.get("BIGQUERY_TEST_PROJECT"),
+        "location": os.environ.get("BIGQUERY_TEST_LOCATION", "US"),
+        "method": BigQueryConnectionMethod.OAUTH,
+    }
+    if not given["database"]:
+        endpoint = request.getfixturevalue("bigquery").endpoint
+        given = {
+            "database": endpoint.project,
+            "location": endpoint.location,
+            "method": BigQueryConnectionMethod.OAUTH_SECRETS,
+            "api_endpoint": endpoint.url,
+            "token": "emulator",
+        }
+    schema = f"millrace_test_{uuid4().hex[:12]}"
+    warehouse = BigQueryWarehouse(
+        BigQueryCredentials(**given, execution_project=given["database"], schema=schema)
+    )
+    landing = Landing(os.environ.get("BIGQUERY_TEST_LANDING_URL") or f"file://{tmp_path}/landing")
+    for retried in ("load", "reload"):
+        # What the emulator stumbles over, it stumbles over again.
+        once = f"millrace.warehouses.bigquery.warehouse.BigQueryWarehouse.{retried}.retry.stop"
+        monkeypatch.setattr(once, stop_after_attempt(1))
+    place = BigQueryPlace(warehouse, landing, replace(declared(), schema=schema))
+    with warehouse._session() as session:
+        session.make_dataset(schema)
+        yield place
+        session.client.delete_dataset(schema, delete_contents=True)
+
+
+class BigQueryPlace(Place):
+    """A place whose catalog is asked through the API."""
+
+    def relations(self) -> set[str]:
+        """The names of the tables and views in the raw table's dataset."""
+        with self.warehouse._session() as session:
+            client = cast("BigQuerySession", session).client
+            return {found.table_id for found in client.list_tables(self.table.schema)}

@@ -9,13 +9,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from millrace.batch import Batch, Interval, Partition
 from millrace.catalog import IngestTable
-from millrace.errors import ManifestCorrupt, ManifestNotFound, PartCorrupt, TooFewRows
+from millrace.errors import (
+    ManifestCorrupt,
+    ManifestNotFound,
+    PartCorrupt,
+    ProjectError,
+    TooFewRows,
+)
+from millrace.settings import Settings
+from millrace.warehouses.base import open_warehouse
 from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
@@ -359,9 +368,17 @@ def test_a_file_that_is_no_warehouse(workspace: Workspace) -> None:
     assert workspace.warehouse_file.read_bytes() == content
 
 
-def test_a_target_without_a_loader(loaded: Workspace) -> None:
+def test_a_target_without_a_loader(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="'snowflake'") as refused:
+        open_warehouse(SimpleNamespace(type="snowflake"), tmp_path, Settings())
+    assert "--target" in refused.value.fix
+
+
+def test_a_target_without_credentials(loaded: Workspace) -> None:
     loaded.environment.setenv("TARGET", "bigquery")
-    loaded.refuses("ingest", "mysql.nps", says=["'bigquery'", "--target"])
+    # Nobody asks whether this machine is Google's.
+    loaded.environment.setenv("NO_GCE_CHECK", "true")
+    loaded.refuses("ingest", "mysql.nps", says=["credentials", "profiles.yml"])
 
 
 def test_a_target_that_the_profile_lacks(loaded: Workspace) -> None:

@@ -199,13 +199,14 @@ def test_a_value_that_a_load_changes_rolls_the_load_back(
 ) -> None:
     place.load_manifest(land(place, ids(7)))
     before = place.everything()
-    insert = type(place.warehouse)._insert
+    kind: Any = type(place.warehouse)
+    insert = kind._insert
 
     def spoil(self: Any, session: Any, table: Any, *arguments: Any) -> None:
         insert(self, session, table, *arguments)
         session.run(f"UPDATE {raw(table)} SET id = 8 WHERE id = 1")
 
-    monkeypatch.setattr(type(place.warehouse), "_insert", spoil)
+    monkeypatch.setattr(kind, "_insert", spoil)
     with pytest.raises(CountMismatch, match=r"other values .* columns id"):
         place.load_manifest(land(place, ids(1, 2)))
     assert place.everything() == before

@@ -1,12 +1,15 @@
-"""The contract of a warehouse, on DuckDB and on Redshift."""
+"""The contract of a warehouse, on DuckDB, on Redshift and on BigQuery."""
 
+from dataclasses import replace
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.batch import Interval
+from millrace.errors import DeclarationError
 from millrace.landing.landing import Landing
 from millrace.testing import DAY, Place, WarehouseContract, declared, ids, ledger
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
@@ -28,6 +31,37 @@ class TestRedshift(WarehouseContract):
     @pytest.fixture
     def place(self, redshift_place):
         return redshift_place
+
+
+@pytest.mark.service
+@pytest.mark.bigquery
+class TestBigQuery(WarehouseContract):
+    last_step = "millrace.warehouses.bigquery.statements.Commit.write_ledger"
+
+    @pytest.fixture
+    def place(self, bigquery_place):
+        return bigquery_place
+
+    def test_names_are_quoted(self, place):
+        # BigQuery takes few characters in a name, so the others are refused.
+        odd = replace(place.table, identifier='a"b; drop table x; --')
+        with pytest.raises(DeclarationError, match="cannot be a table"):
+            place.warehouse.load(odd, place.land(ids(1)), place.landing)
+        data = pa.table({"select": [1], "from": [2]})
+        place.table = replace(place.table, identifier="drop-table")
+        place.load(data)
+        place.reload(data)
+        assert place.rows("select", "from") == [(1, 2)]
+
+    def test_the_columns_of_tables_and_views_are_told(self, place):
+        # The emulator forgets a decimal's precision and scale.
+        place.load(ids(1, note=["a"]))
+        schema = place.table.schema
+        place.query(f"CREATE VIEW {place.quote(schema)}.seen AS SELECT note FROM {place.raw()}")
+        found = place.warehouse.columns(schema, place.table.identifier)
+        assert list(found) == ["id", "note", "_batch_id", "_loaded_at"]
+        assert place.warehouse.columns(schema, "seen") == {"note": "STRING"}
+        assert place.warehouse.columns(schema, "nowhere") == {}
 
 
 # A property: whatever is loaded in whatever order, repeated or not, raw holds what a plain

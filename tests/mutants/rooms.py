@@ -75,6 +75,10 @@ ROOMS = {
         ("warehouses/redshift/*.py",),
         _tests("warehouses.py::TestRedshift", "redshift.py", "redshift_tables.py"),
     ),
+    "bigquery": Room(
+        ("warehouses/bigquery/*.py",),
+        _tests("warehouses.py::TestBigQuery", "bigquery.py"),
+    ),
     "mysql": Room(
         ("sources/*.py", "sources/mysql/*.py"),
         _tests(

@@ -17,8 +17,7 @@ from millrace.checksums.digests import Compared, KeyedDigest, of_rows
 from millrace.landing.landing import Landing
 from millrace.manifest import Manifest, Part
 from millrace.warehouses.base import LedgerRow, Warehouse, quarantine_of
-from millrace.warehouses.expressions import quote, raw
-from millrace.warehouses.sql import SqlWarehouse
+from millrace.warehouses.reading import SqlReader
 
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
 NEXT_DAY = DAY + timedelta(days=1)
@@ -29,17 +28,13 @@ INTERVAL = Interval(DAY, NEXT_DAY)
 class Place:
     """A warehouse with a landing that it can reach, and a raw table of its own."""
 
-    warehouse: SqlWarehouse
+    warehouse: SqlReader
     landing: Landing
     table: IngestTable
 
     def with_options(self, **options: Any) -> Place:
         """The same place, for a table with other keys in its ingest block."""
-        return Place(
-            self.warehouse,
-            self.landing,
-            replace(declared(**options), schema=self.table.schema),
-        )
+        return replace(self, table=replace(declared(**options), schema=self.table.schema))
 
     def land(
         self,
@@ -65,6 +60,14 @@ class Place:
         """Load what was landed."""
         return self.warehouse.load(self.table, manifest, self.landing)
 
+    def quote(self, identifier: str) -> str:
+        """An identifier as the warehouse quotes it."""
+        return self.warehouse._dialect(self.table).quote(identifier)
+
+    def raw(self, table: IngestTable | None = None) -> str:
+        """The quoted name of a raw table; default: this one's."""
+        return self.warehouse._dialect(self.table).raw(table or self.table)
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Query the warehouse."""
         with self.warehouse._session() as session:
@@ -72,25 +75,26 @@ class Place:
 
     def rows(self, *names: str) -> list[tuple[Any, ...]]:
         """The raw rows, in order; without names, their ids."""
-        columns = ", ".join(map(quote, names or ("id",)))
-        found = self.query(f"SELECT {columns} FROM {raw(self.table)}")
+        columns = ", ".join(map(self.quote, names or ("id",)))
+        found = self.query(f"SELECT {columns} FROM {self.raw()}")
         return sorted(found, key=repr)
 
     def quarantined(self) -> list[tuple[Any, ...]]:
         """The key and the batch of each record of what was set aside, in order."""
-        place = raw(quarantine_of(self.table))
+        place = self.raw(quarantine_of(self.table))
         return sorted(self.query(f"SELECT row_key, _batch_id FROM {place}"))
 
     def everything(self) -> list[tuple[Any, ...]]:
         """Raw rows, the ledger and the columns: all that a failed load must leave as it was."""
-        raw_rows = self.query(f"SELECT id, _batch_id, _loaded_at FROM {raw(self.table)}")
+        raw_rows = self.query(f"SELECT id, _batch_id, _loaded_at FROM {self.raw()}")
         ledger = self.query(
-            f"SELECT batch_id, row_count, loaded_at FROM {quote(self.table.schema)}._batches"
+            f"SELECT batch_id, row_count, loaded_at FROM {self.quote(self.table.schema)}._batches"
         )
-        columns = self.query(
-            "SELECT column_name, data_type FROM information_schema.columns "
-            f"WHERE table_schema = '{self.table.schema}'"
-        )
+        columns = [
+            (relation, *column)
+            for relation in self.relations()
+            for column in self.warehouse.columns(self.table.schema, relation).items()
+        ]
         return sorted([*raw_rows, *ledger, *columns], key=repr)
 
     def relations(self) -> set[str]:

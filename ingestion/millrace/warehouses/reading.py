@@ -23,6 +23,41 @@ from millrace.warehouses.raw_rows import RawRows, Session
 class SqlReader(ABC):
     """The part of a warehouse that reads its raw tables with SQL."""
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """A name that no other warehouse has; see ``Warehouse.name``."""
+
+    @abstractmethod
+    def check(self) -> str:
+        """Connect; see ``Warehouse.check``."""
+
+    @abstractmethod
+    def read(
+        self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
+    ) -> pa.Table:
+        """The rows of a mart; see ``Warehouse.read``."""
+
+    @abstractmethod
+    def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
+        """The columns of a relation; see ``Warehouse.columns``."""
+
+    @abstractmethod
+    def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
+        """The ledgers of tables; see ``Warehouse.ledgers``."""
+
+    @abstractmethod
+    def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
+        """Load a landed batch; see ``Warehouse.load``."""
+
+    @abstractmethod
+    def reload(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
+        """Load a landed batch in the place of all others; see ``Warehouse.reload``."""
+
+    @abstractmethod
+    def discard(self, table: IngestTable, batch_id: str) -> None:
+        """Delete a batch; see ``Warehouse.discard``."""
+
     def raw_types(self, table: IngestTable) -> Mapping[str, pa.DataType]:
         """The raw table's columns; see ``Warehouse.raw_types``."""
         with self._session() as session:

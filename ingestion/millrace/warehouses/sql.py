@@ -61,21 +61,6 @@ _LATER_LEDGER_COLUMNS = {
 class SqlWarehouse(SqlReader):
     """A warehouse that speaks SQL."""
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """A name that no other warehouse has; see ``Warehouse.name``."""
-
-    @abstractmethod
-    def check(self) -> str:
-        """Connect; see ``Warehouse.check``."""
-
-    @abstractmethod
-    def read(
-        self, schema: str, identifier: str, columns: Sequence[str] | None, order_by: Sequence[str]
-    ) -> pa.Table:
-        """The rows of a mart; see ``Warehouse.read``."""
-
     def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
         """The ledgers of tables, in one query; see ``Warehouse.ledgers``."""
         found: dict[str, list[LedgerRow]] = {table.key: [] for table in tables}
@@ -86,10 +71,6 @@ class SqlWarehouse(SqlReader):
             for row in _ledger(session, schemas, list(found)):
                 found[row.table].append(row)
         return found
-
-    @abstractmethod
-    def columns(self, schema: str, identifier: str) -> Mapping[str, str]:
-        """The columns of a relation; see ``Warehouse.columns``."""
 
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""

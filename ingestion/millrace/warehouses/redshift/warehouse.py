@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import redshift_connector
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt.adapters.redshift.connections import get_connection_method
@@ -30,12 +29,10 @@ from tenacity import (
 )
 
 from millrace.catalog import IngestTable
-from millrace.checksums.columns import Checksum, Checksums, Tally, differing
-from millrace.checksums.totals import md5_total
+from millrace.checksums.columns import Checksum, Checksums
 from millrace.errors import (
     CountMismatch,
     DeclarationError,
-    PartCorrupt,
     RelationNotFound,
     SchemaConflict,
     SettingError,
@@ -49,6 +46,7 @@ from millrace.settings import Settings
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
 from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.expressions import naive, quote, raw
+from millrace.warehouses.read_again import md5_of_parts
 from millrace.warehouses.redshift.dialect import RedshiftDialect, sql_type
 from millrace.warehouses.redshift.options import LIMITS, RedshiftOptions
 from millrace.warehouses.sql import SqlWarehouse
@@ -469,7 +467,7 @@ class RedshiftWarehouse(SqlWarehouse):
             name: Checksum(int(values), int(total or 0) if texts[name] else None)
             for name, values, total in zip(texts, sums[::2], sums[1::2], strict=True)
         }
-        return _read_again(manifest, landed, list(texts)), found
+        return md5_of_parts(manifest, landed, list(texts)), found
 
 
 class RedshiftSession:
@@ -500,23 +498,6 @@ def _table(rows: Sequence[tuple[Any, ...]], types: Mapping[str, pa.DataType]) ->
             for (name, type_), column in zip(types.items(), values, strict=True)
         }
     )
-
-
-def _read_again(manifest: Manifest, landed: Landed, names: Sequence[str]) -> Checksums:
-    """The MD5 of what was landed; that it is what was read, its CRC-32 shows."""
-    read, hashed = Tally(manifest.schema), Tally(manifest.schema, names, md5_total)
-    for part in manifest.parts:
-        with landed.local_copy(part) as path, pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                read.add(batch)
-                hashed.add(batch)
-    if wrong := differing(manifest.checksums or {}, read.checksums):
-        raise PartCorrupt(
-            f"The parts of {manifest.url} hold other values than were read, in the columns "
-            f"{', '.join(wrong)}.",
-            fix="Ingest the batch again: a new attempt lands beside it.",
-        )
-    return hashed.checksums
 
 
 def _options(table: IngestTable) -> RedshiftOptions:
