@@ -6,7 +6,8 @@
             strategy='timestamp',
             updated_at='updated_at',
             dist='nps_response_id',
-            sort='nps_response_id'
+            sort='nps_response_id',
+            cluster_by='nps_response_id'
         )
     }}
 
@@ -20,10 +21,7 @@
     from {{ ref('int_nps_responses_deduplicated') }}
     {%- if load_relation(this) %}
         -- A deleted row is loaded again, with a flag: rows that were not loaded did not change.
-        where _loaded_at > (
-            select coalesce(max(seen._loaded_at), cast('1970-01-01' as {{ dbt.type_timestamp() }}))
-            from {{ this }} as seen
-        )
+        where _loaded_at > {{ loaded_until(this) }}
     {%- endif %}
 
 {% endsnapshot %}

@@ -3,7 +3,9 @@
         materialized='incremental',
         unique_key='nps_response_id',
         dist='nps_response_id',
-        sort='nps_response_id'
+        sort='nps_response_id',
+        partition_by=by_month('_loaded_at'),
+        cluster_by='nps_response_id'
     )
 }}
 
@@ -13,10 +15,7 @@ delivered as (
 
     select * from {{ ref('stg_mysql__nps_responses') }}
     {%- if is_incremental() %}
-        where _loaded_at > (
-            select coalesce(max(known._loaded_at), cast('1970-01-01' as {{ dbt.type_timestamp() }}))
-            from {{ this }} as known
-        )
+        where _loaded_at > {{ loaded_until(this) }}
     {%- endif %}
 
 ),

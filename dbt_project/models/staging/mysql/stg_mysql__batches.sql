@@ -19,10 +19,10 @@ renamed as (
         byte_count,
 
         -- timestamps
-        interval_start,
-        interval_end,
-        extracted_at,
-        loaded_at
+        cast(interval_start as {{ dbt.type_timestamp() }}) as interval_start,
+        cast(interval_end as {{ dbt.type_timestamp() }}) as interval_end,
+        cast(extracted_at as {{ dbt.type_timestamp() }}) as extracted_at,
+        cast(loaded_at as {{ dbt.type_timestamp() }}) as loaded_at
 
     from source
 
