@@ -21,12 +21,12 @@ help: ## print this list
 setup: ## install what is missing: Debian packages, uv, the locked environment
 	@scripts/setup
 
-demo: ## show the main job, through Airflow; options: TARGET=redshift, SOURCE=mysql
-	@scripts/setup $(filter redshift,$(TARGET)) $(filter mysql,$(SOURCE))
+demo: ## show the main job, through Airflow; options: TARGET=redshift|bigquery, SOURCE=mysql
+	@scripts/setup $(filter redshift bigquery,$(TARGET)) $(filter mysql,$(SOURCE))
 	@$(PYTHON) -m millrace_sandbox demo $(if $(RESPONSES),--responses $(RESPONSES)) $(if $(USERS),--users $(USERS))
 
 up: ## start MariaDB, S3, Google Sheets and Airflow, with what they held before
-	@scripts/setup $(filter redshift,$(TARGET)) $(filter mysql,$(SOURCE))
+	@scripts/setup $(filter redshift bigquery,$(TARGET)) $(filter mysql,$(SOURCE))
 	@$(PYTHON) -m millrace_sandbox up
 
 down: ## stop these services; the data stays
@@ -36,7 +36,7 @@ status: ## say what runs
 	@$(SANDBOX) status
 
 test: ## run the project's tests, on real services; COVERAGE=1 measures which lines they run
-	@scripts/setup redshift mysql helm
+	@scripts/setup redshift bigquery mysql helm
 	@$(PYTEST) -m "not ($(E2E) or image)" tests --ignore=tests/faults $(COVER)
 
 test-e2e: ## run the end-to-end tests: the demo, and all else that starts an Airflow
@@ -68,7 +68,7 @@ mutants: ## change N=30 things a room, see that a test notices; ROOM=landing, AG
 		$(if $(AGAIN),--again "$(AGAIN)")
 
 check: ## check style, types, SQL, declarations
-	@scripts/setup redshift
+	@scripts/setup redshift bigquery
 	@scripts/check
 
 format: setup ## let ruff fix and format the code

@@ -58,7 +58,7 @@ class BigQueryEndpoint:
         }
 
     def connect(self) -> Any:
-        """A ``google.cloud.bigquery`` client of the project."""
+        """A ``google.cloud.bigquery`` client of the project, from what dbt-bigquery installs."""
         # Imported here: it takes a second, and only who uses this warehouse needs it.
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import bigquery

@@ -1,4 +1,4 @@
-"""Starts bqemulator, in its own environment, with what BigQuery takes and version 1.4.0 does not.
+"""Starts bqemulator, in its own environment, with two faults of version 1.4.0 mended.
 
 Nothing of Millrace's is installed there: this file is run by its path.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from bqemulator.cli import main
 from bqemulator.sql.rewriter import create_table_schema_ctas
+from bqemulator.sql.rules import TranslationRule, register
 from sqlglot import exp
 
 _first_select = create_table_schema_ctas._first_select  # noqa: SLF001
@@ -21,5 +21,24 @@ def _in_brackets(body: exp.Expression | None) -> Any:
 
 
 create_table_schema_ctas._first_select = _in_brackets  # noqa: SLF001
+
+
+@register
+class NumericHasNineDecimals(TranslationRule):  # type: ignore[misc]
+    """A NUMERIC without parameters has nine decimals; DuckDB's DECIMAL has three."""
+
+    name = "NUMERIC_HAS_NINE_DECIMALS"
+
+    def applies_to(self, node: exp.Expression) -> bool:
+        """Whether this is the type that a DECIMAL without parameters has in DuckDB."""
+        return isinstance(node, exp.DataType) and node.sql("duckdb") == "DECIMAL(18, 3)"
+
+    def rewrite(self, node: exp.Expression) -> exp.Expression:
+        """The type that Google documents."""
+        return exp.DataType.build("DECIMAL(38, 9)", dialect="duckdb")
+
+
+# Now that the rule is there: with this, the emulator collects its rules.
+from bqemulator.cli import main  # noqa: E402
 
 sys.exit(main(["start"]))

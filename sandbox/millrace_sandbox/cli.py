@@ -63,10 +63,11 @@ def cli(
 ) -> None:
     """Run real services for the project at hand, all under .sandbox/ and on loopback only.
 
-    TARGET chooses the warehouse: dev (DuckDB, the default) or redshift, a stand-in. SOURCE
-    chooses the database: mariadb (the default) or mysql. The project is the one around the
-    working directory. The variables of its .env and of the shell reach it, except those that
-    the sandbox sets itself: what runs here never reaches the real services of those names.
+    TARGET chooses the warehouse: dev (DuckDB, the default), or the stand-ins redshift and
+    bigquery. SOURCE chooses the database: mariadb (the default) or mysql. The project is the one
+    around the working directory. The variables of its .env and of the shell reach it, except
+    those that the sandbox sets itself: what runs here never reaches the real services of those
+    names.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     ctx.obj = Stack(

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from millrace_sandbox import sample_data, sample_sheets
 from millrace_sandbox.paths import command_line
+from millrace_sandbox.stack import WAREHOUSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ class Demo:
             self._prepare()
         client = self._stack.airflow.client()
         client.wait_for_dags({*INGEST_DAGS, TRANSFORM_DAG})
-        name = "Redshift" if self._stack.target == "redshift" else "DuckDB"
+        name = WAREHOUSES[self._stack.target]
         with self._stage(f"History: sources → S3 → {name} → dbt → sheet, by Airflow's schedule"):
             since = datetime.now(UTC)
             # Nothing else is triggered: the schedule starts the ingest DAGs, their assets the rest.

@@ -20,6 +20,7 @@ import duckdb
 
 from millrace_sandbox import sample_sheets
 from millrace_sandbox.airflow import Airflow
+from millrace_sandbox.bigquery import BigQuery
 from millrace_sandbox.environment import users_environment
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.mysql import MySQL, MySQLService
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 BUCKET = "millrace-landing"
 WAREHOUSE_POOL = "warehouse"
+WAREHOUSES = {"dev": "DuckDB", "redshift": "Redshift", "bigquery": "BigQuery"}
+"""The dbt targets, and what they are called."""
 
 
 class Stack:
@@ -41,7 +44,8 @@ class Stack:
 
     Args:
         paths: The sandbox.
-        target: The dbt target that is the warehouse: ``dev`` (DuckDB) or ``redshift``.
+        target: The dbt target that is the warehouse: ``dev`` (DuckDB), ``redshift`` or
+            ``bigquery``.
         source: The server to read from: ``mariadb``, or a real ``mysql``.
         project: The project that runs on it; default: the one around the working directory.
     """
@@ -53,8 +57,10 @@ class Stack:
         source: str = "mariadb",
         project: Project | None = None,
     ) -> None:
-        if target not in ("dev", "redshift"):
-            raise SandboxError(f"There is no local {target}. Set TARGET to dev or redshift.")
+        if target not in WAREHOUSES:
+            raise SandboxError(
+                f"There is no local {target}. Set TARGET to dev, redshift or bigquery."
+            )
         if source not in ("mariadb", "mysql"):
             raise SandboxError(f"There is no local {source}. Set SOURCE to mariadb or mysql.")
         self.paths = paths
@@ -63,6 +69,7 @@ class Stack:
         self.mysql: MySQLService = MySQL(paths) if source == "mysql" else MariaDB(paths)
         self.s3 = S3Server(paths.s3, runner=Service("s3", paths))
         self.sheets = GoogleSheets(paths)
+        self.bigquery = BigQuery(paths)
         self.airflow = Airflow(paths, self.project.dags, inherited=self._inherited)
 
     @property
@@ -89,6 +96,8 @@ class Stack:
         """Where the warehouse is, for a person."""
         if self.target == "dev":
             return str(self.duckdb)
+        if self.target == "bigquery":
+            return f"{self.bigquery.endpoint.url}/{self.bigquery.endpoint.project}"
         endpoint = self.redshift.endpoint
         return f"redshift://{endpoint.user}@{endpoint.host}:{endpoint.port}/{endpoint.database}"
 
@@ -116,6 +125,8 @@ class Stack:
             s3.result()
         if self.target == "redshift":
             self.redshift.start()
+        if self.target == "bigquery":
+            self.bigquery.start()
         self.s3.create_bucket(BUCKET)
         write_private(self.env_file, _shell(self.environment()))
 
@@ -142,7 +153,7 @@ class Stack:
         """Stop what runs."""
         # Both servers: this stack may have been started with another source than it has now.
         services: list[Any] = [self.airflow, MariaDB(self.paths), MySQL(self.paths)]
-        services += [self.s3, self.sheets]
+        services += [self.s3, self.sheets, self.bigquery]
         if self._has_redshift():
             services.append(self._redshift_as_it_is)
         with ThreadPoolExecutor(len(services)) as pool:
@@ -161,6 +172,7 @@ class Stack:
             "S3": self._s3_status,
             "Sheets": self.sheets.status,
             **({"Redshift": self._redshift_as_it_is.status} if self._has_redshift() else {}),
+            **({"BigQuery": self.bigquery.status} if self.bigquery.folder.exists() else {}),
             "Airflow": airflow,
         }
 
@@ -181,6 +193,8 @@ class Stack:
                 client.delete_object(Bucket=BUCKET, Key=found["Key"])
         if self.target == "redshift":
             self.redshift.reset()
+        elif self.target == "bigquery":
+            self.bigquery.reset()
         else:
             for file in (self.duckdb, self.duckdb.with_name(f"{self.duckdb.name}.wal")):
                 file.unlink(missing_ok=True)
@@ -201,10 +215,15 @@ class Stack:
             "MILLRACE_PII_SALT": self._salt(),
             "TARGET": self.target,
             **(self.redshift.endpoint.environment() if self.target == "redshift" else {}),
+            **(self.bigquery.endpoint.environment() if self.target == "bigquery" else {}),
         }
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Query the warehouse: the names of the columns, and the rows."""
+        if self.target == "bigquery":
+            with closing(self.bigquery.endpoint.connect()) as client:
+                found = client.query_and_wait(sql)
+                return [column.name for column in found.schema], [tuple(row) for row in found]
         if self.target == "redshift":
             connection: Any = self.redshift.endpoint.connect()
             connection.autocommit = True

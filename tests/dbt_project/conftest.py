@@ -67,6 +67,11 @@ class Warehouse:
     target: Path
     project: Path = ROOT / "dbt_project"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that make dbt build in it."""
+        return {"TARGET": "dev", "DUCKDB_PATH": str(self.database)}
+
     def dbt(self, *arguments: str, on_event: Callable[[EventMsg], None] | None = None) -> None:
         """Runs dbt as its command line would, in this process; a failure fails the test."""
         outcome = self._invoke(arguments, on_event)
@@ -90,8 +95,8 @@ class Warehouse:
         runner = dbtRunner(callbacks=[on_event] if on_event else [])
         with pytest.MonkeyPatch.context() as environment:
             environment.delenv("WAREHOUSE_SCHEMA", raising=False)
-            environment.setenv("TARGET", "dev")
-            environment.setenv("DUCKDB_PATH", str(self.database))
+            for name, value in self.environment.items():
+                environment.setenv(name, value)
             return runner.invoke(
                 [
                     "--quiet",

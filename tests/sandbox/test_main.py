@@ -51,7 +51,7 @@ def test_a_sandbox_that_was_never_started_is_stopped(tmp_path):
 def test_an_unknown_target_is_one_clear_error(tmp_path):
     done = sandbox(tmp_path, "up", TARGET="snowflake")
     assert done.returncode == 1
-    assert "There is no local snowflake. Set TARGET to dev or redshift." in done.stdout
+    assert "There is no local snowflake. Set TARGET to dev, redshift or bigquery." in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
