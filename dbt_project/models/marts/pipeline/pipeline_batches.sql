@@ -10,17 +10,30 @@ batches as (
 
 ),
 
--- A batch has nothing that was written after it was read, even if its interval ends later. The
--- clocks of the source and of the loader may differ by five minutes.
+-- The clocks of the source and of the loader may differ by five minutes. BigQuery compares no
+-- timestamp with a datetime, which is what adding minutes gives there.
+read_times as (
+
+    select
+        *,
+        cast({{ dbt.dateadd('minute', -5, 'extracted_at') }} as {{ dbt.type_timestamp() }})
+            as read_earliest,
+        cast({{ dbt.dateadd('minute', 5, 'extracted_at') }} as {{ dbt.type_timestamp() }})
+            as read_latest
+    from batches
+
+),
+
+-- A batch has nothing that was written after it was read, even if its interval ends later.
 read_until as (
 
     select
         *,
         case
-            when interval_end <= {{ dbt.dateadd('minute', 5, 'extracted_at') }} then interval_end
-            when interval_end is not null then {{ dbt.dateadd('minute', -5, 'extracted_at') }}
+            when interval_end <= read_latest then interval_end
+            when interval_end is not null then read_earliest
         end as read_until
-    from batches
+    from read_times
 
 ),
 
