@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
@@ -25,8 +25,11 @@ from millrace.errors import MillraceError
 # Each command imports what else it needs, so that `--help` answers at once.
 if TYPE_CHECKING:
     from millrace.catalog import IngestTable, Publication
+    from millrace.dbt.project import Project
     from millrace.pipeline import Pipeline
     from millrace.warehouses.base import LedgerRow
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Time(click.ParamType[datetime]):
@@ -78,12 +81,23 @@ class Chosen:
     profiles_dir: str | None
     target: str | None
 
+    def project(self) -> Project:
+        """The project, found anew each time."""
+        from millrace.dbt.project import Project
+        from millrace.settings import DbtSettings
+
+        return Project.find(
+            dbt=DbtSettings.read(os.environ),
+            project_dir=self.project_dir,
+            profiles_dir=self.profiles_dir,
+            target=self.target,
+        )
+
     @cached_property
     def pipeline(self) -> Pipeline:
         """The pipeline of the project, whose manifest is fresh."""
         from millrace.pipeline import Pipeline
         from millrace.settings import Settings
-        from millrace.terminal import working
 
         pipeline = Pipeline.find(
             Settings.read(os.environ),
@@ -91,10 +105,34 @@ class Chosen:
             profiles_dir=self.profiles_dir,
             target=self.target,
         )
-        project = pipeline.project
-        with working("parsing the dbt project") if project.is_stale() else nullcontext():
-            project.ensure_manifest()
+        _parse(pipeline.project)
         return pipeline
+
+
+def _parse(project: Project) -> None:
+    from millrace.terminal import working
+
+    with working("parsing the dbt project") if project.is_stale() else nullcontext():
+        project.ensure_manifest()
+
+
+def _every(seconds: int) -> Callable[[Command], Command]:
+    """The option of a command that stays and looks again and again."""
+    return click.option(
+        "--every",
+        type=click.IntRange(min=1),
+        default=seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long from look to look.",
+    )
+
+
+_sign_of_life = click.option(
+    "--sign-of-life",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Touch this file after each look, for a health check.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -190,17 +228,34 @@ def list_tables(chosen: Chosen) -> None:
 
 
 @cli.command()
+@click.option("--follow", is_flag=True, help="Stay, and parse again when the project has changed.")
+@_every(10)
+@_sign_of_life
 @click.pass_obj
-def parse(chosen: Chosen) -> None:
+def parse(chosen: Chosen, follow: bool, every: int, sign_of_life: Path | None) -> None:
     """Let dbt parse the project, if its manifest is missing or stale.
 
     Airflow makes the DAGs from the manifest. Run this when an image is built, and before Airflow
     starts: then the manifest is that of the project's files and of the environment's variables.
     The other commands do the same by themselves.
-    """
-    from millrace.terminal import print_done
 
-    print_done(f"{chosen.pipeline.project.manifest_path} is fresh")
+    With --follow it stays, for a project whose files change while Airflow runs. If dbt cannot parse
+    a change, it says why, and the manifest of before stays.
+    """
+    from millrace.dbt.project import followed
+    from millrace.terminal import out, print_done, print_error
+
+    project = chosen.project()
+    _parse(project)
+    print_done(f"{project.manifest_path} is fresh")
+    if not follow:
+        return
+    for problem in followed(chosen.project):
+        if problem:
+            print_error(problem, out)
+        if sign_of_life:
+            sign_of_life.touch()
+        time.sleep(every)
 
 
 @cli.command()
@@ -702,21 +757,10 @@ def why(chosen: Chosen, cell: str) -> None:
 
 
 @cli.command()
-@click.option(
-    "--every",
-    type=click.IntRange(min=1),
-    default=30,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long from look to look.",
-)
+@_every(30)
 @click.option("--once", is_flag=True, help="Look once; exits with 1 if anything was told.")
 @click.option("--prefix", default="", help="Begins the ids of the project's DAGs in Airflow.")
-@click.option(
-    "--sign-of-life",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Touch this file after each look, for a health check.",
-)
+@_sign_of_life
 @click.pass_obj
 def watch(chosen: Chosen, every: int, once: bool, prefix: str, sign_of_life: Path | None) -> None:
     """Tell people what is late or has failed, once, and when it is well again.

@@ -23,7 +23,6 @@ from kubernetes_validate import utils as validation
 
 from millrace.airflow.settings import CELERY, ENVIRONMENT, PRELOADED
 from millrace.catalog import load_catalog
-from millrace_sandbox.processes import poll
 from tests import charts
 from tests.charts import CHART, NAME, ROOT, Manifest, Pod, of_kind, pods, refusal, render, selects
 from tests.network_policies import may_connect
@@ -591,7 +590,7 @@ def test_who_runs_code_of_the_project_has_it_and_its_manifest(
         if "parse" in before:
             having.add(pod.component)
             follows = pod.component != "task" and source != "image"
-            assert before["parse"]["command"][2:] == ["watch" if follows else "once", folder]
+            assert ("--follow" in before["parse"]["command"]) == follows
         if source.startswith("git"):
             assert ("git-sync" in before) == (pod.component in users | {"migration"})
     assert having == users
@@ -727,73 +726,7 @@ def test_wrong_values_are_refused_with_what_to_do(values: dict[str, Any], said: 
         assert len(message) < 500, "more than the message itself"
 
 
-# The script that makes the manifest
-
-DBT = """#!/usr/bin/env bash
-while (($#)); do [[ $1 == --target-path ]] && target=$2; shift; done
-if grep -q broken "$PROJECT/dbt_project/model.sql"; then echo "it is broken" >&2; exit 2; fi
-cat "$PROJECT/dbt_project/model.sql" > "$target/manifest.json"
-touch "$target/partial_parse.msgpack"
-"""
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A project with one file, which a dbt of a few lines copies to the manifest."""
-    (tmp_path / "project" / "dbt_project").mkdir(parents=True)
-    (tmp_path / "project" / "profiles.yml").touch()
-    (tmp_path / "project" / "dbt_project" / "model.sql").write_text("first")
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "dbt").write_text(DBT)
-    (tmp_path / "bin" / "dbt").chmod(0o755)
-    return tmp_path / "project"
-
-
-def parse(how: str, project: Path) -> tuple[list[str], dict[str, str]]:
-    environment = {
-        **os.environ,
-        "PATH": f"{project.parent / 'bin'}:{os.environ['PATH']}",
-        "PROJECT": str(project),
-        "DBT_TARGET_PATH": str(project.parent / "target"),
-        "PARSE_SECONDS": "0.05",
-    }
-    return ["bash", str(CHART / "files" / "parse"), how, str(project)], environment
-
-
-def test_the_manifest_is_written_once(project: Path) -> None:
-    command, environment = parse("once", project)
-    subprocess.run(command, env=environment, check=True)
-    assert (project.parent / "target" / "manifest.json").read_text() == "first"
-
-
-def test_a_project_that_does_not_parse_stops_the_pod(project: Path) -> None:
-    (project / "dbt_project" / "model.sql").write_text("broken")
-    command, environment = parse("once", project)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "it is broken" in done.stderr
-
-
-def test_the_manifest_follows_the_project_and_survives_a_bad_change(project: Path) -> None:
-    command, environment = parse("watch", project)
-    manifest = project.parent / "target" / "manifest.json"
-    alive = manifest.with_name(".alive")
-    model = project / "dbt_project" / "model.sql"
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert poll(alive.exists, timeout=10)
-            assert manifest.read_text() == "first"
-            model.write_text("broken")
-            assert process.stderr
-            assert "it is broken" in process.stderr.readline()
-            assert manifest.read_text() == "first"
-            model.write_text("second")
-            assert poll(lambda: manifest.read_text() == "second", timeout=10)
-        finally:
-            process.kill()
-
-
-def test_dbt_writes_nothing_into_the_project(tmp_path: Path) -> None:
+def test_what_makes_the_manifest_writes_nothing_into_the_project(tmp_path: Path) -> None:
     """In a pod it is read-only."""
     shutil.copytree(
         ROOT / "dbt_project",
@@ -802,13 +735,19 @@ def test_dbt_writes_nothing_into_the_project(tmp_path: Path) -> None:
     )
     shutil.copy(ROOT / "profiles.yml", tmp_path / "project")
     before = sorted(tmp_path.rglob("*"))
-    command, environment = parse("once", tmp_path / "project")
-    settings = charts.settings(render({}))
-    environment |= {name: settings[name] for name in ("DBT_LOG_PATH", "TARGET")}
-    # The image's own.
-    environment |= {"DBT_LOG_LEVEL_FILE": "none", "DO_NOT_TRACK": "1"}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    manifests = render(EXECUTORS["kubernetes"])
+    [command] = {tuple(c["command"]) for p in pods(manifests) for c in p.containers if c["name"] == "parse"}
+    settings = charts.settings(manifests)
+    environment = {name: settings[name] for name in ("DBT_LOG_PATH", "TARGET")} | {
+        "DBT_PROJECT_DIR": str(tmp_path / "project" / "dbt_project"),
+        "DBT_PROFILES_DIR": str(tmp_path / "project"),
+        "DBT_TARGET_PATH": str(tmp_path / "target"),
+        # The image's own.
+        "DBT_LOG_LEVEL_FILE": "none",
+        "DO_NOT_TRACK": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    subprocess.run(command, env={**os.environ, **environment}, cwd=tmp_path, check=True)
     target = tmp_path / "target"
     assert load_catalog(target / "manifest.json").tables
     after = [found for found in tmp_path.rglob("*") if target not in (found, *found.parents)]

@@ -90,6 +90,12 @@ class Compose:
         found = f"label=com.docker.compose.service={service}"
         return self.podman("ps", "--all", "--filter", found, "--format", "{{.Names}}").split()
 
+    def address(self, service: str) -> str:
+        """The address of a service's container, for programs on this machine."""
+        [name] = self.containers(service)
+        query = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return self.podman("inspect", "--format", query, name).strip()
+
     def is_well(self, service: str) -> bool:
         """Whether the health check of each container of a service passes."""
         names = self.containers(service)

@@ -14,7 +14,7 @@ import pytest
 
 from millrace.catalog import load_catalog
 from millrace.connections import in_environment
-from millrace.dbt.project import Project
+from millrace.dbt.project import Project, followed
 from millrace.errors import ProjectError
 from millrace.pipeline import Pipeline
 from millrace.settings import DbtSettings, Settings
@@ -242,6 +242,52 @@ def test_what_is_declared_follows_every_change(shop: Path, monkeypatch: pytest.M
     assert declared() == {"shop.orders": "raw_dev_y"}
     monkeypatch.setenv("DBT_TARGET", "prod")
     assert declared() == {"shop.orders": "raw_prod_y"}
+
+
+def test_who_follows_a_project_keeps_the_last_manifest_until_a_bad_change_is_mended(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = parsed_by_dbt(monkeypatch)
+    looks = followed(find)
+    assert next(looks) is None
+    assert not parsed
+    before = find().manifest_path.read_bytes()
+    write(models(shop) / "_new.yml", "sources: [")
+    problem = next(looks)
+    assert problem
+    assert "_new.yml" in str(problem)
+    assert find().manifest_path.read_bytes() == before
+    # It is tried once.
+    assert next(looks) is None
+    assert len(parsed) == 1
+    (models(shop) / "_bank.yml").unlink()
+    write(models(shop) / "_new.yml", "sources: []")
+    assert next(looks) is None
+    assert [table.key for table in load_catalog(find().manifest_path).tables] == ["shop.orders"]
+
+
+def test_who_follows_a_link_goes_where_it_leads_now(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git-sync checks each commit out into a folder of its own, and turns a link."""
+    link = tmp_path / "current"
+    link.symlink_to(shop)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "target"))
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(link / "dbt_project"))
+    monkeypatch.setenv("DBT_PROFILES_DIR", str(link))
+    looks = followed(find)
+    assert next(looks) is None
+    shutil.copytree(shop, tmp_path / "later")
+    (models(tmp_path / "later") / "_bank.yml").unlink()
+    shutil.rmtree(shop)
+    problem = next(looks)
+    assert problem
+    assert "no dbt_project.yml" in str(problem)
+    link.unlink()
+    link.symlink_to(tmp_path / "later")
+    assert next(looks) is None
+    assert [table.key for table in load_catalog(find().manifest_path).tables] == ["shop.orders"]
 
 
 def elsewhere(root: Path) -> Path:

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -366,6 +366,33 @@ class Project:
                 is_read = path.suffix in _PARSED_SUFFIXES | _LISTED_SUFFIXES
                 if is_read and path.parent != self.manifest_path.parent:
                     yield path
+
+
+def followed(find: Callable[[], Project]) -> Iterator[ProjectError | None]:
+    """Keep a manifest fresh while its project changes; each step takes one look, for ever.
+
+    Args:
+        find: Finds the project; called at each look, because a link on the way may lead elsewhere.
+
+    Yields:
+        Why there is no manifest of the project as it is now; then the one of before stays. None if
+        there is, or if dbt cannot parse the project and that was said: it is tried once a change.
+    """
+    failed: str | None = None
+    while True:
+        problem, seen = None, None
+        try:
+            project = find()
+            seen = project._inputs_digest()
+            if seen != failed:
+                project.ensure_manifest()
+                failed = None
+        except FileNotFoundError:
+            # A file went between being listed and being read: the next look sees what has come of it.
+            pass
+        except ProjectError as error:
+            problem, failed = error, seen
+        yield problem
 
 
 def _values_of(tree: Any, keys: AbstractSet[str]) -> Iterator[Any]:

@@ -141,25 +141,30 @@ volumeMounts:
   {{- if .pod_templates }}
   - {name: pod-templates, mountPath: /etc/pod-templates, readOnly: true}
   {{- end }}
-  {{- if or .files (and .login $values.webserver_config) }}
+  {{- if and .login $values.webserver_config }}
   - {name: files, mountPath: /etc/millrace, readOnly: true}
   {{- end }}
 {{- end -}}
 
 {{- /* Makes the manifest before the container starts, and stays beside it where files may change. */ -}}
 {{- define "millrace.parse" -}}
-{{- $watches := and (eq .project "watch") (ne (include "millrace.source" .root) "image") -}}
+{{- $follows := and (eq .project "watch") (ne (include "millrace.source" .root) "image") -}}
+{{- $command := list "millrace" "parse" -}}
+{{- $looked := "/tmp/parse-looked" -}}
+{{- if $follows }}
+{{- $command = concat $command (list "--follow" "--sign-of-life" $looked) -}}
+{{- end -}}
 - name: parse
-  {{- include "millrace.container" (dict "root" .root "project" .project "connections" true "files" true) | nindent 2 }}
-  command: [bash, /etc/millrace/parse, {{ $watches | ternary "watch" "once" }}, {{ include "millrace.project" .root | quote }}]
-  {{- if $watches }}
+  {{- include "millrace.container" (dict "root" .root "project" .project "connections" true) | nindent 2 }}
+  command: [{{ join ", " $command }}]
+  {{- if $follows }}
   restartPolicy: Always
   startupProbe:
-    exec: {command: [test, -e, /var/lib/millrace/target/.alive]}
+    exec: {command: [test, -e, {{ $looked }}]}
     {{- toYaml .root.Values.probes.startup | nindent 4 }}
   livenessProbe:
-    # It gives a sign of life every ten seconds, and parses in between.
-    exec: {command: [bash, -c, '[[ -n $(find /var/lib/millrace/target/.alive -mmin -5) ]]']}
+    # It looks every ten seconds, and parses in between.
+    exec: {command: [bash, -c, '[[ -n $(find {{ $looked }} -mmin -5) ]]']}
     {{- toYaml .root.Values.probes.liveness | nindent 4 }}
   {{- end }}
   resources: {{- toYaml .root.Values.parse.resources | nindent 4 }}
@@ -250,7 +255,7 @@ volumeMounts:
 {{- if .pod_templates }}
 - {name: pod-templates, configMap: {name: {{ $name }}-pod-templates}}
 {{- end }}
-{{- if or (and .login $values.webserver_config) (and .project (not .job)) }}
+{{- if and .login $values.webserver_config }}
 - {name: files, configMap: {name: {{ $name }}-files}}
 {{- end }}
 {{- end -}}
