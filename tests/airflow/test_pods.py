@@ -16,7 +16,7 @@ from airflow.providers.cncf.kubernetes.kube_config import KubeConfig
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.serialization.serialized_objects import DagSerialization
 
-from millrace.airflow import AirflowProject, audit_dag, ingest, transform_dag
+from millrace.airflow import AirflowProject, audit_dag, ingest, maintenance_dag, transform_dag
 from millrace.airflow.project import KINDS_OF_TASK
 from millrace.dbt.project import Project
 from millrace.errors import SettingError
@@ -135,12 +135,14 @@ def test_every_kind_of_task_has_its_queue(monkeypatch: pytest.MonkeyPatch) -> No
     project = AirflowProject(DBT_PROJECT, queues={kind: f"q-{kind}" for kind in KINDS_OF_TASK})
     table = project.catalog.table("mysql.nps")
     keyed = replace(table, options=table.options.model_copy(update={"deletes": "keys"}))
-    made = [ingest.ingest_dag(project, keyed), transform_dag(project), audit_dag(project)]
+    others = (transform_dag, audit_dag, maintenance_dag)
+    made = [ingest.ingest_dag(project, keyed), *(make(project) for make in others)]
     queues = {task.task_id: task.queue for dag in made for task in dag.tasks}
     for task_id in ("plan", "extract", "load", "mark_deletes", "dbt_build"):
         assert queues[task_id] == f"q-{task_id}"
     assert queues["publish__nps_summary_sheet"] == "q-publish"
     assert queues["mysql__nps"] == "q-audit"
+    assert queues["back_up_metadata"] == queues["sweep_landing"] == "q-maintenance"
     # What only waits or reports stays where every worker is.
     assert queues["wait_for_ingestion"] == queues["nps_summary.run"] == "default"
 

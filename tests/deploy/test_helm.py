@@ -736,7 +736,9 @@ def test_what_makes_the_manifest_writes_nothing_into_the_project(tmp_path: Path)
     shutil.copy(ROOT / "profiles.yml", tmp_path / "project")
     before = sorted(tmp_path.rglob("*"))
     manifests = render(EXECUTORS["kubernetes"])
-    [command] = {tuple(c["command"]) for p in pods(manifests) for c in p.containers if c["name"] == "parse"}
+    [command] = {
+        tuple(c["command"]) for p in pods(manifests) for c in p.containers if c["name"] == "parse"
+    }
     settings = charts.settings(manifests)
     environment = {name: settings[name] for name in ("DBT_LOG_PATH", "TARGET")} | {
         "DBT_PROJECT_DIR": str(tmp_path / "project" / "dbt_project"),

@@ -1,10 +1,12 @@
-"""Podman in the place of a Kubernetes cluster: it runs the pods that the chart's manifests describe.
+"""Podman in the place of a Kubernetes cluster: it runs the pods that the manifests describe.
 
 A pod is played as helm has rendered it, but for what podman 4.3 lacks:
 
 - Deployments, Jobs and Services: the pod of their template is played, under the Service's name.
+- Restarts: podman would also start an init container again that has done its work. So nothing is.
 - Ports: podman would publish them on this machine, at the same numbers.
-- Init containers that a later container waits for: an annotation of podman's own makes them so.
+- Annotations of more than 63 characters. It gets one of its own instead, by which it lets an init
+  container end before the next container starts.
 - Probes: podman would ask for curl, and for systemd; ``Cluster.wait`` asks as the manifest says.
 - What a kubelet gives to a pod with a service account: a token, and where Kubernetes's API is.
 """
@@ -14,9 +16,8 @@ from __future__ import annotations
 import base64
 import copy
 import json
-import logging
-import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,9 @@ import pytest
 import yaml
 
 from millrace_sandbox.processes import poll
-from tests.charts import NAME, NAMESPACE, Manifest, of_kind, settings
+from tests.charts import NAME, NAMESPACE, Manifest, of_kind
 from tests.image.kubernetes_api import KubernetesApi, Pod
 from tests.image.podman import Podman
-
-log = logging.getLogger(__name__)
 
 _INIT = {"io.podman.annotations.init.container.type": "always"}
 _ACCOUNT = "service-account"
@@ -45,17 +44,20 @@ class Cluster:
         network: The podman network of the pods.
         folder: For the files that podman is given.
         release: What helm has rendered.
+
+    Attributes:
+        api: Kubernetes's API, for the pods that talk to it.
+        ran: The pods that it was asked for.
     """
 
-    def __init__(
-        self, podman: Podman, network: str, folder: Path, release: list[Manifest]
-    ) -> None:
+    def __init__(self, podman: Podman, network: str, folder: Path, release: list[Manifest]) -> None:
         self._podman = podman
         self._network = network
         self._folder = folder
         self._release = release
         self._played: dict[str, Path] = {}
         self.api: KubernetesApi | None = None
+        self.ran: list[Pod] = []
 
     def migrate(self) -> None:
         """Run the job that comes before all else."""
@@ -65,25 +67,30 @@ class Cluster:
         assert self._result(name, "migration") == 0, self.log(name, "migration")
 
     def start(self, *components: str) -> None:
-        """Start a pod of each of these Deployments."""
-        for component in components:
-            self._play(f"{NAME}-{component}", self._deployment(component)["spec"]["template"])
+        """Start a pod of each of these Deployments, all at once."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(self._start, components))
 
     def wait(self, *components: str) -> None:
         """Wait until the probes of these components have passed."""
         for component in components:
             [container] = self._deployment(component)["spec"]["template"]["spec"]["containers"]
-            startup = container["startupProbe"]
-            patience = startup["periodSeconds"] * startup["failureThreshold"]
-            if not poll(partial(self._passes, component, container, "startup"), patience, 1):
-                pytest.fail(f"{component} does not start:\n{self.log(f'{NAME}-{component}', component)}")
-            for kind in ("readiness", "liveness"):
-                if f"{kind}Probe" in container:
-                    assert self._passes(component, container, kind), (component, kind)
+            probes: dict[str, Mapping[str, Any]] = {}
+            for kind in ("startup", "readiness", "liveness"):
+                if probe := container.get(f"{kind}Probe"):
+                    # What asks the same is asked once.
+                    probes.setdefault(json.dumps(_check(probe)), probe)
+            for probe in probes.values():
+                if not poll(
+                    partial(self._passes, component, container, probe), _patience(probe), 1
+                ):
+                    said = self.log(f"{NAME}-{component}", container["name"])
+                    pytest.fail(f"{component} does not pass {_check(probe)}:\n{said}")
 
     def run(self, pod: Pod) -> None:
         """Run a pod that Kubernetes's API was asked for, to its end, and tell how it ended."""
         assert self.api
+        self.ran.append(pod)
         name = pod["metadata"]["name"]
         result = -1
         try:
@@ -119,10 +126,14 @@ class Cluster:
         )
         return found
 
+    def _start(self, component: str) -> None:
+        self._play(f"{NAME}-{component}", self._deployment(component)["spec"]["template"])
+
     def _play(self, name: str, template: Mapping[str, Any]) -> None:
         pod = copy.deepcopy({"apiVersion": "v1", "kind": "Pod", **template})
         metadata, spec = pod["metadata"], pod["spec"]
-        metadata |= {"name": name, "annotations": {**metadata.get("annotations", {}), **_INIT}}
+        metadata |= {"name": name, "annotations": _INIT}
+        spec["restartPolicy"] = "Never"
         configs = of_kind(self._release, "ConfigMap")
         if spec["automountServiceAccountToken"]:
             configs = [*configs, self._give_account(spec)]
@@ -154,16 +165,15 @@ class Cluster:
     def _result(self, pod: str, container: str) -> int:
         return int(self._podman("wait", f"{pod}-{container}", timeout=600))
 
-    def _passes(self, component: str, container: Mapping[str, Any], kind: str) -> bool:
-        probe = container[f"{kind}Probe"]
+    def _passes(
+        self, component: str, container: Mapping[str, Any], probe: Mapping[str, Any]
+    ) -> bool:
         timeout = probe["timeoutSeconds"]
         if "exec" in probe:
-            command = probe["exec"]["command"]
+            # As in a cluster, what takes too long is ended.
+            command = ("timeout", str(timeout), *probe["exec"]["command"])
             name = f"{NAME}-{component}-{container['name']}"
-            try:
-                return self._podman.tried("exec", name, *command, timeout=timeout).returncode == 0
-            except subprocess.TimeoutExpired:
-                return False
+            return self._podman.tried("exec", name, *command).returncode == 0
         asked = probe["httpGet"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         url = f"http://{self.address(component)}:{ports[asked['port']]}{asked['path']}"
@@ -185,6 +195,16 @@ def gateway(podman: Podman, network: str) -> str:
     """The address by which pods reach what runs on this machine."""
     [found] = json.loads(podman("network", "inspect", network))
     return str(found["subnets"][0]["gateway"])
+
+
+def _check(probe: Mapping[str, Any]) -> Any:
+    """What a probe asks."""
+    return probe.get("exec") or probe["httpGet"]
+
+
+def _patience(probe: Mapping[str, Any]) -> int:
+    """For how many seconds a probe may fail; Kubernetes's own default is three times."""
+    return int(probe["periodSeconds"] * probe.get("failureThreshold", 3))
 
 
 def _config(name: str, files: Mapping[str, str]) -> Manifest:

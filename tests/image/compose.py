@@ -85,6 +85,13 @@ class Compose:
             self.podman("rm", "--force", "--depend", "--time", "0", *names)
         self("down", "--volumes")
 
+    def keep(self, *services: str) -> None:
+        """Remove all containers but those of some services."""
+        kept = {name for service in services for name in self.containers(service)}
+        ours = ("--filter", "label=com.docker.compose.project=millrace", "--format", "{{.Names}}")
+        if others := set(self.podman("ps", "--all", *ours).split()) - kept:
+            self.podman("rm", "--force", "--depend", "--time", "0", *others)
+
     def containers(self, service: str) -> list[str]:
         """The names of a service's containers."""
         found = f"label=com.docker.compose.service={service}"

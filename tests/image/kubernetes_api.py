@@ -1,9 +1,9 @@
-"""Kubernetes's API, as far as the KubernetesExecutor and the API server ask it for anything.
+"""Kubernetes's API, as far as the KubernetesExecutor asks it for anything.
 
-It keeps pods in memory and runs none of them: ``tests/image/cluster.py`` does. It speaks TLS, because a
-pod's client does nothing else; it knows its callers by the tokens of their service accounts, and lets
-them do what the chart's Roles say, and no more. (kmock, on PyPI, is such a server too, but without
-TLS, selectors and rights.)
+It keeps pods in memory and runs none of them: ``tests/image/cluster.py`` does. It speaks TLS,
+because clients in a pod do nothing else; it knows its callers by the tokens of their service
+accounts, and lets them do what the Roles of the chart say. (kmock, on PyPI, has neither TLS nor
+selectors nor rights.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 Pod = dict[str, Any]
 Rules = Sequence[Mapping[str, Sequence[str]]]
 
-_PODS = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods(/(?P<name>[^/]+)(?P<log>/log)?)?")
+_PODS = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods(/(?P<name>[^/]+))?")
 _TERM = re.compile(r"([^!=\s]+)\s*(=|!=)\s*([^!=\s]+)")
 # What everyone with a token may read, in any cluster.
 _DISCOVERY = {
@@ -56,7 +56,9 @@ class Caller:
 
     def may(self, verb: str, resource: str) -> bool:
         """Whether its Role allows this; remembers what was asked."""
-        allowed = any(verb in rule["verbs"] and resource in rule["resources"] for rule in self.rules)
+        allowed = any(
+            verb in rule["verbs"] and resource in rule["resources"] for rule in self.rules
+        )
         (self.done if allowed else self.refused).add(f"{verb} {resource}")
         return allowed
 
@@ -69,7 +71,6 @@ class KubernetesApi:
         folder: For its key and its certificate, which is its own authority.
         callers: By the names of their service accounts.
         created: Told of each new pod, in a thread of the request's own.
-        log: The log of a pod's container ``base``.
 
     Attributes:
         certificate: The file by which clients know it.
@@ -81,12 +82,10 @@ class KubernetesApi:
         folder: Path,
         callers: Mapping[str, Caller],
         created: Callable[[Pod], None],
-        log: Callable[[str], str],
     ) -> None:
         self.callers = callers
         self._tokens = {account: token_hex() for account in callers}
         self.created = created
-        self.log = log
         self.certificate, key = folder / "ca.crt", folder / "ca.key"
         request = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=kubernetes")
         names = ("-addext", f"subjectAltName=IP:{address}")
@@ -199,6 +198,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         path, query = self._asked()
@@ -208,20 +208,15 @@ class _Handler(BaseHTTPRequestHandler):
             name, api = found["name"], self.server.api
             watches = query.get("watch") in ("true", "True")
             verb = "get" if name else "watch" if watches else "list"
-            if not self._may(verb, "pods/log" if found["log"] else "pods"):
+            if not self._may(verb, "pods"):
                 return
-            if name and not (pod := api.get(name)):
-                self._refuse(404, f"there is no pod {name}")
-            elif found["log"]:
-                self._answer_text(api.log(name))
-            elif name:
-                self._answer(pod)
+            if name:
+                self._answer_pod(name, api.get(name))
             elif watches:
                 self._stream(api.watch(_selector(query)))
             else:
-                self._answer({"kind": "PodList", "apiVersion": "v1", "metadata": {}} | {
-                    "items": api.list(_selector(query))
-                })
+                pods = api.list(_selector(query))
+                self._answer({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
         else:
             self._refuse(404, f"there is no {path} here")
 
@@ -241,13 +236,9 @@ class _Handler(BaseHTTPRequestHandler):
         found = self._pods_of(self._asked()[0])
         self._body()
         if found and self._may("delete", "pods"):
-            pod = self.server.api.delete(found["name"])
-            if pod:
-                self._answer(pod)
-            else:
-                self._refuse(404, f"there is no pod {found['name']}")
+            self._answer_pod(found["name"], self.server.api.delete(found["name"]))
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
     def _asked(self) -> tuple[str, dict[str, str]]:
@@ -271,29 +262,33 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         return False
 
+    def _answer_pod(self, name: str, pod: Pod | None) -> None:
+        if pod:
+            self._answer(pod)
+        else:
+            self._refuse(404, f"there is no pod {name}")
+
     def _refuse(self, status: int, message: str) -> None:
         self._answer({"kind": "Status", "status": "Failure", "message": message}, status)
 
     def _answer(self, body: Any, status: int = 200) -> None:
-        self._answer_text(json.dumps(body), status, "application/json")
-
-    def _answer_text(self, text: str, status: int = 200, kind: str = "text/plain") -> None:
-        data = text.encode()
+        data = json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
     def _stream(self, events: Iterator[dict[str, Any]]) -> None:
-        # Until either side closes the connection.
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
+        # Clients read chunk by chunk; without chunks they would wait for the end.
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.wfile.flush()
         for event in events:
-            self.wfile.write(json.dumps(event).encode() + b"\n")
-            self.wfile.flush()
+            line = json.dumps(event).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
+        self.wfile.write(b"0\r\n\r\n")
 
 
 def _selector(query: Mapping[str, str]) -> Callable[[Pod], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,12 +20,14 @@ COLUMNS = ["response_date", "responses", "promoters", "passives", "detractors", 
 
 
 @pytest.fixture(scope="module")
-def running(compose: Compose) -> Compose:
+def running(compose: Compose) -> Iterator[Compose]:
     """All that runs by default: Airflow too."""
     compose.ran("airflow-init")
     compose.up(*AIRFLOW)
     compose.wait(*AIRFLOW)
-    return compose
+    yield compose
+    # It would take the processor from the tests that follow.
+    compose.keep(*FIRST)
 
 
 def test_every_service_is_well(running: Compose) -> None:

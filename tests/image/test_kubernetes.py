@@ -1,4 +1,4 @@
-"""The chart's pods as podman runs them, until tasks have run: in the scheduler's pod, and in their own.
+"""The chart's pods as podman runs them, until tasks have run: in the scheduler's and in their own.
 
 Beside them are the services of docker-compose.yaml and the stand-in for Redshift. Nothing here is a
 cluster: nobody schedules pods or moves them, and no network policy holds.
@@ -22,14 +22,14 @@ from tests.charts import NAME
 from tests.image.cluster import Cluster, add_secret, gateway
 from tests.image.compose import Compose
 from tests.image.kubernetes_api import Caller, KubernetesApi
-from tests.image.podman import ROOT, Podman
+from tests.image.podman import IMAGE, ROOT, Podman, build
 from tests.proxy import FaultProxy
 
 pytestmark = pytest.mark.image
 
 NETWORK = "millrace_default"
-DAG = "ingest__mysql__users"
 DATABASE = "kubernetes"
+PASSWORD = "DBT_ENV_SECRET_REDSHIFT_PASSWORD"
 KEPT = ("AIRFLOW_CONN_MYSQL_PROD", "AIRFLOW_CONN_AWS_LANDING", "MILLRACE_PII_SALT")
 
 
@@ -55,8 +55,29 @@ def redshift(compose: Compose, podman: Podman, folder: Path) -> Iterator[dict[st
 
 
 @pytest.fixture(scope="module")
+def image(podman: Podman, redshift: dict[str, str], folder: Path) -> Iterator[str]:
+    """The example's image, made for this warehouse as the docs say: no pod parses the project."""
+    context = folder / "image"
+    context.mkdir()
+    environment = {"TARGET": "redshift", **plain(redshift)}
+    lines = [f"ENV {name}={value}" for name, value in environment.items()]
+    (context / "Dockerfile").write_text(
+        "\n".join([f"FROM {IMAGE}", *lines, "RUN millrace parse\n"])
+    )
+    name = "localhost/nps-on-redshift"
+    build(podman, context, name)
+    yield name
+    podman("rmi", name)
+
+
+def plain(redshift: dict[str, str]) -> dict[str, str]:
+    """What is no secret."""
+    return {name: value for name, value in redshift.items() if name != PASSWORD}
+
+
+@pytest.fixture(scope="module")
 def values(
-    compose: Compose, podman: Podman, redshift: dict[str, str], folder: Path
+    compose: Compose, podman: Podman, redshift: dict[str, str], image: str, folder: Path
 ) -> dict[str, Any]:
     """The chart's values; its secrets are made as its page says."""
     own = compose.settings
@@ -70,55 +91,87 @@ def values(
     }
     declared = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["x-airflow"]
     connections = {
-        name: re.sub(r"\$\{(\w+)[^}]*\}", lambda found: own[found[1]], declared["environment"][name])
+        name: re.sub(
+            r"\$\{(\w+)[^}]*\}", lambda found: own[found[1]], declared["environment"][name]
+        )
         for name in KEPT
     }
-    password = "DBT_ENV_SECRET_REDSHIFT_PASSWORD"  # noqa: S105 the name of a variable
     add_secret(podman, folder, "millrace-airflow", airflow)
-    add_secret(
-        podman, folder, "millrace-connections", {**connections, password: redshift[password]}
-    )
+    connections[PASSWORD] = redshift[PASSWORD]
+    add_secret(podman, folder, "millrace-connections", connections)
     return {
-        "image": {"repository": "localhost/nps", "tag": "latest", "pull_policy": "Never"},
-        "environment": {
-            "LANDING_URL": "s3://millrace-landing",
-            **{name: value for name, value in redshift.items() if name != password},
-        },
+        "image": {"repository": image, "tag": "latest", "pull_policy": "Never"},
+        "environment": {"LANDING_URL": "s3://millrace-landing", **plain(redshift)},
         "remote_logs": {"url": "s3://millrace-landing/logs"},
     }
 
 
-def client_of(compose: Compose, cluster: Cluster) -> AirflowClient:
-    """A client of the API server in its pod."""
+@pytest.fixture(scope="module")
+def migrated(
+    compose: Compose, podman: Podman, folder: Path, values: dict[str, Any]
+) -> dict[str, Any]:
+    """The chart's values, when its job has migrated a database of the chart's own."""
+    create = ("createdb", "--host=127.0.0.1", "--username=airflow", DATABASE)
+    password = f"PGPASSWORD={compose.settings['POSTGRES_PASSWORD']}"
+    podman("exec", "--env", password, *compose.containers("postgres"), *create)
+    cluster = Cluster(podman, NETWORK, folder, charts.render(values))
+    try:
+        cluster.migrate()
+    finally:
+        cluster.stop()
+    return values
+
+
+def ran(compose: Compose, cluster: Cluster, dag_id: str) -> dict[str, TaskInstance]:
+    """Let Airflow run a DAG by its schedule; the tasks, which have all succeeded and have logs."""
     login = Login("admin", compose.settings["AIRFLOW_ADMIN_PASSWORD"])
-    return AirflowClient(f"http://{cluster.address('api-server')}:8080", login)
-
-
-def run_of(client: AirflowClient) -> dict[str, TaskInstance]:
-    """Run the DAG; its tasks, of which every one has succeeded."""
-    client.wait_for_dags({DAG}, timeout=120)
-    client.unpause(DAG)
-    run = client.trigger(DAG)
-    client.wait_for_run(DAG, lambda found: found.run_id == run.run_id, timeout=300)
-    tasks = {task.task_id: task for task in client.task_instances(DAG, run.run_id)}
-    said = {name: (task.state, client.log_tail(task)) for name, task in tasks.items()}
-    assert {name: state for name, (state, _) in said.items()} == dict.fromkeys(tasks, "success"), said
+    client = AirflowClient(f"http://{cluster.address('api-server')}:8080", login)
+    client.wait_for_dags({dag_id}, timeout=120)
+    client.unpause(dag_id)
+    run = client.wait_for_run(dag_id, lambda run: run.run_type == "scheduled", timeout=300)
+    tasks = {task.task_id: task for task in client.task_instances(dag_id, run.run_id)}
+    assert {task_id: task.state for task_id, task in tasks.items()} == dict.fromkeys(
+        ("plan", "extract", "load"), "success"
+    )
+    # From S3: a pod that is gone has left it there.
+    for task in tasks.values():
+        assert client.log_tail(task)
     return tasks
 
 
-def test_the_scheduler_runs_a_dag(
-    compose: Compose, podman: Podman, folder: Path, values: dict[str, Any]
+def test_every_component_starts_and_the_scheduler_runs_a_dag(
+    compose: Compose, podman: Podman, folder: Path, migrated: dict[str, Any]
 ) -> None:
-    create = ("createdb", "--host=127.0.0.1", "--username=airflow", DATABASE)
-    password = f"PGPASSWORD={compose.settings['POSTGRES_PASSWORD']}"
-    podman("exec", "--env", password, compose.containers("postgres")[0], *create)
-    cluster = Cluster(podman, NETWORK, folder, charts.render(values))
-    components = ("api-server", "scheduler", "dag-processor", "triggerer")
+    cluster = Cluster(podman, NETWORK, folder, charts.render(migrated))
     try:
-        cluster.migrate()
-        cluster.start(*components)
-        cluster.wait(*components)
-        tasks = run_of(client_of(compose, cluster))
+        cluster.start("api-server", "scheduler", "dag-processor", "triggerer")
+        cluster.wait("api-server", "scheduler", "dag-processor", "triggerer")
+        tasks = ran(compose, cluster, "ingest__mysql__users")
         assert {task.hostname for task in tasks.values()} == {cluster.address("scheduler")}
     finally:
         cluster.stop()
+
+
+def test_a_task_succeeds_in_the_pod_that_the_kubernetes_executor_asks_for(
+    compose: Compose, podman: Podman, folder: Path, migrated: dict[str, Any]
+) -> None:
+    release = charts.render({**migrated, "executor": "KubernetesExecutor"})
+    rights = {
+        role["metadata"]["name"]: Caller(role["rules"]) for role in charts.of_kind(release, "Role")
+    }
+    cluster = Cluster(podman, NETWORK, folder, release)
+    address = gateway(podman, NETWORK)
+    with KubernetesApi(address, folder, rights, cluster.run) as cluster.api:
+        try:
+            cluster.start("api-server", "scheduler", "dag-processor")
+            cluster.wait("api-server", "scheduler", "dag-processor")
+            tasks = ran(compose, cluster, "ingest__mysql__nps")
+        finally:
+            cluster.stop()
+    # Each in a pod of its own, and nobody wanted more than the chart's Roles allow.
+    pods = {pod["metadata"]["annotations"]["task_id"]: pod for pod in cluster.ran}
+    assert pods.keys() == tasks.keys()
+    assert len({task.hostname for task in tasks.values()}) == len(tasks)
+    scheduler = rights[f"{NAME}-scheduler"]
+    assert {"create pods", "watch pods", "delete pods"} <= scheduler.done
+    assert not any(caller.refused for caller in rights.values())

@@ -325,7 +325,7 @@ class Workspace:
         """Make the manifest look as if dbt had just parsed the project in this environment."""
         project = self.pipeline.project
         project._fingerprint_path.write_text(
-            json.dumps(project._fingerprint(project._inputs_digest()))
+            json.dumps(project._fingerprint(project.inputs_digest()))
         )
 
     def declare(self, name: str = "nps", /, **changes: Any) -> None:

@@ -201,9 +201,9 @@ def test_where_any_variable_may_be_meant_all_of_them_count(
 ) -> None:
     write(models(shop) / "_shop.yml", SOURCE.replace("'RAW'", "'R' ~ 'AW'"))
     project = find()
-    before = project._inputs_digest()
+    before = project.inputs_digest()
     monkeypatch.setenv("SOMETHING", "else")
-    assert project._inputs_digest() != before
+    assert project.inputs_digest() != before
 
 
 def test_a_manifest_stays_fresh_through_what_does_not_change_it(

@@ -517,9 +517,9 @@ def test_what_a_password_could_be_guessed_from_is_its_owners_alone(
 ) -> None:
     found = Project.find(project)
     monkeypatch.delenv("DBT_ENV_SECRET_REDSHIFT_PASSWORD", raising=False)
-    before = found._inputs_digest()
+    before = found.inputs_digest()
     monkeypatch.setenv("DBT_ENV_SECRET_REDSHIFT_PASSWORD", "1234")
-    assert found._inputs_digest() == before
+    assert found.inputs_digest() == before
     assert found._fingerprint_path.stat().st_mode & 0o777 == 0o600
 
 

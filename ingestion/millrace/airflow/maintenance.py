@@ -80,7 +80,7 @@ def maintenance_dag(
             schedule=CronTriggerTimetable(schedule, timezone="UTC"),
             catchup=False,
             max_active_runs=1,
-            default_args=project.task_arguments,
+            default_args=project.task_arguments | project.queued("maintenance"),
             tags=["maintenance"],
         ) as dag,
     ):

@@ -36,8 +36,11 @@ DEFAULT_ARGS: Mapping[str, Any] = {
 }
 """What every task has by default."""
 
-KINDS_OF_TASK = ("plan", "extract", "load", "mark_deletes", "dbt_build", "publish", "audit")
-"""The tasks that can have a queue of their own: those that move data."""
+KINDS_OF_TASK = (
+    *("plan", "extract", "load", "mark_deletes"),
+    *("dbt_build", "publish", "audit", "maintenance"),
+)
+"""The tasks that can have a queue of their own: all but those that only wait or report."""
 
 
 @dataclass(frozen=True)

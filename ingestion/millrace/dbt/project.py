@@ -147,7 +147,7 @@ class Project:
             known = json.loads(self._fingerprint_path.read_text())
         except (OSError, ValueError):
             return True
-        return bool(known != self._fingerprint(self._inputs_digest()))
+        return bool(known != self._fingerprint(self.inputs_digest()))
 
     def ensure_manifest(self) -> None:
         """Let dbt parse the project where its manifest is missing or stale.
@@ -172,7 +172,7 @@ class Project:
             ProjectError: dbt cannot parse the project; the message is dbt's own.
         """
         # Taken first: a file that changes while dbt reads it is parsed again the next time.
-        read = self._inputs_digest()
+        read = self.inputs_digest()
         self._write_into(self.manifest_path.parent, "parse")
         _keep(self._fingerprint_path, self._fingerprint(read))
 
@@ -187,7 +187,7 @@ class Project:
             known = json.loads(self.compiled_path.with_name(_FINGERPRINT).read_text())
         except (OSError, ValueError):
             return False
-        return bool(known == {"inputs": self._inputs_digest()})
+        return bool(known == {"inputs": self.inputs_digest()})
 
     def compile(self) -> None:
         """Run ``dbt compile --full-refresh``, which asks the warehouse what is there.
@@ -195,7 +195,7 @@ class Project:
         Raises:
             ProjectError: dbt cannot compile the project; the message is dbt's own.
         """
-        read = self._inputs_digest()
+        read = self.inputs_digest()
         self._write_into(self.compiled_path.parent, "compile", "--full-refresh")
         _keep(self.compiled_path.with_name(_FINGERPRINT), {"inputs": read})
 
@@ -270,7 +270,7 @@ class Project:
         """
         try:
             kept = json.loads(self._credentials_path.read_text())
-            holds = kept["inputs"] == self._inputs_digest()
+            holds = kept["inputs"] == self.inputs_digest()
             return SimpleNamespace(**kept["credentials"]) if holds else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -288,7 +288,7 @@ class Project:
         # A folder that cannot be written to: the next command asks dbt again.
         with suppress(OSError):
             self._credentials_path.parent.mkdir(parents=True, exist_ok=True)
-            _keep(self._credentials_path, {"inputs": self._inputs_digest(), "credentials": kept})
+            _keep(self._credentials_path, {"inputs": self.inputs_digest(), "credentials": kept})
 
     def _may_hold_a_secret(self, keys: AbstractSet[str]) -> bool:
         """Whether ``profiles.yml`` takes one of these from a secret variable.
@@ -326,7 +326,7 @@ class Project:
     def _fingerprint(self, inputs: str) -> dict[str, str | None]:
         return {"inputs": inputs, "declarations": _declarations_digest(self.manifest_path)}
 
-    def _inputs_digest(self) -> str:
+    def inputs_digest(self) -> str:
         """The digest of everything that dbt makes a manifest from.
 
         The values of variables are written to no file except in this digest, and those that dbt
@@ -383,12 +383,12 @@ def followed(find: Callable[[], Project]) -> Iterator[ProjectError | None]:
         problem, seen = None, None
         try:
             project = find()
-            seen = project._inputs_digest()
+            seen = project.inputs_digest()
             if seen != failed:
                 project.ensure_manifest()
                 failed = None
         except FileNotFoundError:
-            # A file went between being listed and being read: the next look sees what has come of it.
+            # A file went between being listed and being read: the next look sees what came of it.
             pass
         except ProjectError as error:
             problem, failed = error, seen
