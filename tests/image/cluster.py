@@ -173,7 +173,7 @@ class Cluster:
             # As in a cluster, what takes too long is ended.
             command = ("timeout", str(timeout), *probe["exec"]["command"])
             name = f"{NAME}-{component}-{container['name']}"
-            return self._podman.tried("exec", name, *command).returncode == 0
+            return self._podman.tried("exec", name, *command, timeout=2 * timeout).returncode == 0
         asked = probe["httpGet"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         url = f"http://{self.address(component)}:{ports[asked['port']]}{asked['path']}"

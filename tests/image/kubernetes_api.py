@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -285,10 +286,12 @@ class _Handler(BaseHTTPRequestHandler):
         # Clients read chunk by chunk; without chunks they would wait for the end.
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for event in events:
-            line = json.dumps(event).encode() + b"\n"
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
-        self.wfile.write(b"0\r\n\r\n")
+        # A client that has had enough closes the connection.
+        with suppress(OSError):
+            for event in events:
+                line = json.dumps(event).encode() + b"\n"
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
+            self.wfile.write(b"0\r\n\r\n")
 
 
 def _selector(query: Mapping[str, str]) -> Callable[[Pod], bool]:

@@ -103,6 +103,8 @@ def values(
         "image": {"repository": image, "tag": "latest", "pull_policy": "Never"},
         "environment": {"LANDING_URL": "s3://millrace-landing", **plain(redshift)},
         "remote_logs": {"url": "s3://millrace-landing/logs"},
+        # A probe is a command of four seconds of processor time, which a busy machine does not have.
+        "probes": {"startup": {"timeoutSeconds": 120}},
     }
 
 
@@ -111,15 +113,28 @@ def migrated(
     compose: Compose, podman: Podman, folder: Path, values: dict[str, Any]
 ) -> dict[str, Any]:
     """The chart's values, when its job has migrated a database of the chart's own."""
-    create = ("createdb", "--host=127.0.0.1", "--username=airflow", DATABASE)
-    password = f"PGPASSWORD={compose.settings['POSTGRES_PASSWORD']}"
-    podman("exec", "--env", password, *compose.containers("postgres"), *create)
+    ask_database(compose, f"create database {DATABASE}")
     cluster = Cluster(podman, NETWORK, folder, charts.render(values))
     try:
         cluster.migrate()
     finally:
         cluster.stop()
     return values
+
+
+def ask_database(compose: Compose, sql: str) -> None:
+    """Run a statement as Airflow's user, who is the superuser."""
+    password = f"PGPASSWORD={compose.settings['POSTGRES_PASSWORD']}"
+    psql = ("psql", "--host=127.0.0.1", "--username=airflow", "--command", sql, "postgres")
+    compose.podman("exec", "--env", password, *compose.containers("postgres"), *psql)
+
+
+def end_sessions(compose: Compose) -> None:
+    """End what a killed pod has left: its locks would last until TCP finds that nobody answers."""
+    ask_database(
+        compose,
+        f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{DATABASE}'",
+    )
 
 
 def ran(compose: Compose, cluster: Cluster, dag_id: str) -> dict[str, TaskInstance]:
@@ -155,6 +170,7 @@ def test_every_component_starts_and_the_scheduler_runs_a_dag(
 def test_a_task_succeeds_in_the_pod_that_the_kubernetes_executor_asks_for(
     compose: Compose, podman: Podman, folder: Path, migrated: dict[str, Any]
 ) -> None:
+    end_sessions(compose)
     release = charts.render({**migrated, "executor": "KubernetesExecutor"})
     rights = {
         role["metadata"]["name"]: Caller(role["rules"]) for role in charts.of_kind(release, "Role")
