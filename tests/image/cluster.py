@@ -56,6 +56,7 @@ class Cluster:
         self._folder = folder
         self._release = release
         self._played: dict[str, Path] = {}
+        self._configs: set[str] = set()
         self.api: KubernetesApi | None = None
         self.ran: list[Pod] = []
 
@@ -113,10 +114,11 @@ class Cluster:
 
     def stop(self) -> None:
         """Remove all pods, and what podman keeps of their ConfigMaps."""
-        for file in reversed(self._played.values()):
+        # A task's pod may still be coming.
+        for file in reversed(list(self._played.values())):
             self._podman.tried("kube", "down", file)
-        for config in [*of_kind(self._release, "ConfigMap"), _config(_ACCOUNT, {})]:
-            self._podman.tried("volume", "rm", config["metadata"]["name"])
+        for config in self._configs:
+            self._podman.tried("volume", "rm", config)
 
     def _deployment(self, component: str) -> Manifest:
         [found] = (
@@ -140,6 +142,7 @@ class Cluster:
         for container in spec["containers"]:
             for unknown in ("ports", "startupProbe", "readinessProbe", "livenessProbe"):
                 container.pop(unknown, None)
+        self._configs |= {config["metadata"]["name"] for config in configs}
         file = self._played[name] = self._folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump_all([*configs, pod]))
         network = f"{self._network}:alias={name}"
