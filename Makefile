@@ -55,7 +55,7 @@ image: ## build the container images without Docker, on Debian as root
 	@scripts/setup image
 	@scripts/image
 
-test-image: image ## run the images: alone, and all of docker-compose.yaml
+test-image: image ## run the images: alone, all of docker-compose.yaml, and the pods of the chart
 	@.venv/bin/pytest -m image tests
 
 faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file

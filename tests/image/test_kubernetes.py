@@ -94,7 +94,7 @@ def values(
     declared = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["x-airflow"]
     connections = {
         name: re.sub(
-            r"\$\{(\w+)[^}]*\}", lambda found: own[found[1]], declared["environment"][name]
+            r"\$\{(\w+)[^}]*\}", lambda found: own[str(found[1])], declared["environment"][name]
         )
         for name in KEPT
     }
