@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,15 @@ def ran(compose: Compose, cluster: Cluster, dag_id: str) -> dict[str, TaskInstan
     )
     # From S3: a pod that is gone has left it there.
     for task in tasks.values():
-        assert client.log_tail(task)
+        assert poll(partial(has_log, client, task), timeout=120, interval=1), task
     return tasks
+
+
+def has_log(client: AirflowClient, task: TaskInstance) -> bool:
+    """Whether the API shows a task's log."""
+    with suppress(SandboxError):
+        return bool(client.log_tail(task))
+    return False
 
 
 def test_every_component_starts_and_the_scheduler_runs_a_dag(
