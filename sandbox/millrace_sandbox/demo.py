@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -86,7 +87,7 @@ class Demo:
                 client.trigger(dag_id, interval=(DAY, DAY + timedelta(days=1)))
             self._follow(client, since)
         with self._stage("Write the dbt docs"):
-            self._stack.dbt("docs", "generate", "--target-path", str(self._stack.docs))
+            self._stack.write_docs()
         self._show_changes(before, self._figures())
         self._show_targets()
         self._show_summary()
@@ -167,7 +168,7 @@ class Demo:
             "from analytics.nps_monthly_vs_target where month = '2026-09-01' order by segment"
         )
         title = "nps_monthly_vs_target, with the targets from the sheet"
-        self._show_table(title, headings, [[str(value) for value in row] for row in rows])
+        self._show_table(title, headings, [list(map(_text, row)) for row in rows])
 
     def _show_summary(self) -> None:
         """The published tab, as its readers see it."""
@@ -216,3 +217,8 @@ class Demo:
         began = time.monotonic()
         yield
         self._stages.append((name, time.monotonic() - began))
+
+
+def _text(value: Any) -> str:
+    # BigQuery's emulator forgets how many places a column has.
+    return f"{value:.2f}" if isinstance(value, Decimal) else str(value)

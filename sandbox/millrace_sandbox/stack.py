@@ -234,6 +234,16 @@ class Stack:
             names = [column[0] for column in cursor.description or ()]
             return names, [tuple(row) for row in cursor.fetchall()] if names else []
 
+    def write_docs(self) -> None:
+        """Write the dbt docs.
+
+        Raises:
+            SandboxError: dbt fails; carries what it said.
+        """
+        # The emulator has no `__TABLES__`, of which dbt reads what the warehouse says of tables.
+        options = ["--empty-catalog"] if self.target == "bigquery" else []
+        self.dbt("docs", "generate", "--target-path", str(self.docs), *options)
+
     def dbt(self, *arguments: str) -> None:
         """Run dbt against this stack's warehouse.
 

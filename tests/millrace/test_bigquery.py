@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -43,6 +44,7 @@ from millrace.warehouses.bigquery.refusals import (
     refuse_unfit,
 )
 from millrace.warehouses.bigquery.session import BigQuerySession, refuse_location
+from millrace.warehouses.bigquery.warehouse import with_used_places
 
 SCHEMA = pa.schema(
     [
@@ -276,3 +278,19 @@ def test_a_lost_answer_does_not_load_twice(tmp_path: Path, lost: int) -> None:
     # The next attempt of a whole load asks for the same job.
     assert session.upload(part, "raw_mysql.staged", "millrace_1") == 3
     assert client.begun == ["millrace_1"]
+
+
+def test_decimals_without_a_declared_scale_have_the_places_that_they_use() -> None:
+    numeric = pa.decimal128(38, 9)
+    rows = pa.table(
+        {
+            "nps": pa.array([Decimal("25.540000000"), Decimal(0), None], numeric),
+            "whole": pa.array([Decimal(1000), None, None], numeric),
+            "declared": pa.array([Decimal("1.5"), None, None], pa.decimal128(7, 2)),
+            "empty": pa.array([None, None, None], numeric),
+        }
+    )
+    shown = with_used_places(rows, {"nps", "whole", "empty"})
+    assert shown.to_pylist() == rows.to_pylist()
+    scales = {field.name: field.type.scale for field in shown.schema}
+    assert scales == {"nps": 2, "whole": 0, "declared": 2, "empty": 0}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -156,12 +156,14 @@ class BigQueryWarehouse(SqlReader):
                     f"Its columns: {', '.join(known)}.",
                 )
             order = ", ".join(f"{quote(name)} NULLS LAST" for name in order_by)
-            return session.table(
+            rows = session.table(
                 f"SELECT {', '.join(map(quote, chosen))} FROM {quote(schema)}.{quote(identifier)} "
                 f"ORDER BY {order}",
                 [],
                 {name: known[name] for name in chosen},
             )
+        undeclared = {field.name for field in found.schema if field.precision is None}
+        return with_used_places(rows, undeclared & set(chosen))
 
     @_tried_again
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
@@ -493,6 +495,24 @@ def _summed(
         name: Checksum(int(values), int(total or 0) if texts[name] else None)
         for name, values, total in zip(texts, sums[::2], sums[1::2], strict=True)
     }
+
+
+def with_used_places(rows: pa.Table, columns: Collection[str]) -> pa.Table:
+    """Rows whose decimals have as many places as their column uses.
+
+    A NUMERIC without a declared scale has nine, and readers would see 25.540000000.
+
+    Args:
+        rows: The rows.
+        columns: The columns whose scale nobody has declared.
+    """
+    for at, field in enumerate(rows.schema):
+        if field.name in columns and pa.types.is_decimal(field.type):
+            values = [value.normalize() for value in rows[field.name].to_pylist() if value]
+            places = max((-int(value.as_tuple().exponent) for value in values), default=0)
+            type_ = pa.decimal128(field.type.precision, max(places, 0))
+            rows = rows.set_column(at, field.name, rows[field.name].cast(type_))
+    return rows
 
 
 def _ledger(session: BigQuerySession, schema: str, keys: Sequence[str]) -> list[LedgerRow]:
