@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -69,7 +69,7 @@ CREATE TABLE nothing_yet (code VARCHAR(8) PRIMARY KEY, amount DOUBLE);
 CREATE VIEW film_list AS SELECT film.title, languages.name AS language
 FROM film INNER JOIN languages ON film.language = languages.id
 """
-ROWS = {
+ROWS: dict[str, list[tuple[Any, ...]]] = {
     "languages (id, name)": [(1, "English"), (2, "Español")],
     "film (film_id, title, language, `order`, restored, has_sequel, premiere)": [
         (1, "Academy Dinosaur", 1, 7, 0, 1, "2006-02-15"),
@@ -210,7 +210,7 @@ def test_a_dry_run_writes_nothing_and_patterns_choose(
     request: pytest.FixtureRequest, mysql: Database, tmp_path: Path
 ) -> None:
     fill(mysql)
-    request.param = "dev"  # type: ignore[attr-defined]
+    request.param = "dev"
     shop = open_shop(request, mysql, tmp_path, PROJECT)
     said = shop.run("millrace", "scaffold", "mysql", "film*", "--dry-run")
     assert "Nothing was changed." in said
