@@ -14,11 +14,10 @@ from millrace.catalog import Cursor
 from millrace.connections import Connection
 from millrace.errors import SourceMismatch
 from millrace.sources.base import FoundColumn, FoundTable
-from millrace.sources.mysql.relation import Relation
+from millrace.sources.mysql.relation import OWN_SCHEMAS, Relation
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import quote
 
-_OWN_SCHEMAS = ("information_schema", "mysql", "performance_schema", "sys")
 _SAMPLE_ROWS = 100
 _SAMPLE_LETTERS = 200
 # Names that applications give to the time of the last edit.
@@ -52,7 +51,7 @@ def _listed(session: Session, connection: Connection, patterns: Sequence[str]) -
         "SELECT table_schema, table_name, IF(table_type = 'VIEW', '', table_comment) "
         "FROM information_schema.tables WHERE table_schema NOT IN (%s, %s, %s, %s) "
         "ORDER BY table_schema, table_name",
-        _OWN_SCHEMAS,
+        OWN_SCHEMAS,
     )
     every = {(str(schema), str(name)): str(comment or "") for schema, name, comment in rows}
     matching: set[Place] = set()

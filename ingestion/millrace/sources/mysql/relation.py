@@ -21,6 +21,9 @@ from millrace.sources.mysql.types import Column, column_of, quote
 if TYPE_CHECKING:
     from millrace.connections import Connection
 
+OWN_SCHEMAS = ("information_schema", "mysql", "performance_schema", "sys")
+"""The server's own databases."""
+
 _CURSOR_TYPES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 # Values of `time_zone` and `system_time_zone` on a server whose clock is UTC all year round. GMT is
 # none of the system's: a server in London that was started in winter shows it too.

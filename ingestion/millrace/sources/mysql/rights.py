@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from millrace.bad_values import counted
 from millrace.connections import Connection
 from millrace.sources.base import Access, Right
 from millrace.sources.mysql.client import MySQLError
 from millrace.sources.mysql.in_flight import processes_of, writers
-from millrace.sources.mysql.session import Server, Session
+from millrace.sources.mysql.relation import OWN_SCHEMAS
+from millrace.sources.mysql.session import Server, Session, lacks_a_right_there
 from millrace.sources.mysql.types import quote
 
-_DENIED = (1044, 1142)
 _LOCK_SECONDS = 1
-_OWN_SCHEMAS = ("information_schema", "mysql", "performance_schema", "sys")
 # What an account that only reads has.
 _READS = frozenset({"USAGE", "SELECT", "SHOW VIEW", "LOCK TABLES", "PROCESS", "SHOW DATABASES"})
 _READS |= {"REPLICATION CLIENT", "BINLOG MONITOR", "SLAVE MONITOR"}
@@ -28,14 +28,11 @@ def access(connection: Connection) -> Access:
     """
     server = Server(connection)
     with server.connected() as session:
-        ((version, encrypted, account),) = session.rows(
-            "SELECT VERSION(), (SELECT variable_value FROM "
-            f"{_status(session)} WHERE variable_name = 'Ssl_cipher'), CURRENT_USER()"
-        )
+        ((version, account),) = session.rows("SELECT VERSION(), CURRENT_USER()")
         relations = session.rows(
             "SELECT table_schema, table_name, table_type FROM information_schema.tables "
             "WHERE table_schema NOT IN (%s, %s, %s, %s) ORDER BY table_schema, table_name",
-            _OWN_SCHEMAS,
+            OWN_SCHEMAS,
         )
         readable = [
             (str(schema), str(name), kind != "VIEW")
@@ -48,15 +45,8 @@ def access(connection: Connection) -> Access:
             _process(session, str(account)),
         )
         beyond = _beyond(session)
-    tls = "with TLS" if encrypted else "without TLS"
+        tls = "with TLS" if session.is_encrypted else "without TLS"
     return Access(f"MySQL {version} at {server.address}, as {account}, {tls}", rights, beyond)
-
-
-def _status(session: Session) -> str:
-    """Where the server keeps the status of a session."""
-    ((version,),) = session.rows("SELECT VERSION()")
-    schema = "information_schema" if "MariaDB" in str(version) else "performance_schema"
-    return f"{schema}.session_status"
 
 
 def _reads(session: Session, schema: str, name: str) -> bool:
@@ -76,8 +66,8 @@ def _select(
     )
     schemas = list(dict.fromkeys(schema for schema, _, _ in readable))
     where = "; ".join(
-        f"{schema}: {_counted(counts[schema, True], 'table')}"
-        + (f", {_counted(counts[schema, False], 'view')}" if counts[schema, False] else "")
+        f"{schema}: {counted(counts[schema, True], 'table')}"
+        + (f", {counted(counts[schema, False], 'view')}" if counts[schema, False] else "")
         for schema in schemas
     )
     database = quote(connection.schema) if connection.schema else "<database>"
@@ -104,7 +94,7 @@ def _lock_tables(
             session.run("UNLOCK TABLES")
         except MySQLError as error:
             # Any other error is a lock that somebody holds.
-            if error.number in _DENIED:
+            if lacks_a_right_there(error):
                 continue
         granted.append(schema)
     missing = [schema for schema in sorted(first) if schema not in granted]
@@ -132,14 +122,14 @@ def _process(session: Session, account: str) -> Right:
 
 def _beyond(session: Session) -> tuple[str, ...]:
     """What the account may do to the server and its data that Millrace never does."""
-    own = ", ".join(["%s"] * len(_OWN_SCHEMAS))
+    own = ", ".join(["%s"] * len(OWN_SCHEMAS))
     rows = session.rows(
         "SELECT privilege_type, '*.*' FROM information_schema.user_privileges UNION "
         "SELECT privilege_type, CONCAT(table_schema, '.*') "
         "FROM information_schema.schema_privileges UNION "
         "SELECT privilege_type, CONCAT(table_schema, '.', table_name) FROM "
         f"information_schema.table_privileges WHERE table_schema NOT IN ({own}) ORDER BY 2, 1",
-        _OWN_SCHEMAS,
+        OWN_SCHEMAS,
     )
     found: dict[str, list[str]] = {}
     for privilege, place in rows:
@@ -152,7 +142,3 @@ def _quoted(account: str) -> str:
     """``login@host`` as SQL names it."""
     login, _, host = account.rpartition("@")
     return "@".join("'" + part.replace("'", "''") + "'" for part in (login, host))
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

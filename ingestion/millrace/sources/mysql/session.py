@@ -86,7 +86,8 @@ _ACCESS_DENIED = 1045
 _NOT_LET_IN = frozenset({1044, 1045, 1130, 1698, 2059})
 # A right on the server, such as PROCESS, that the account lacks.
 _RIGHT_MISSING = 1227
-_DENIED = frozenset({1044, 1142, 1143, _RIGHT_MISSING, 1370})
+_RIGHT_THERE_MISSING = frozenset({1044, 1142})
+_DENIED = _RIGHT_THERE_MISSING | {1143, _RIGHT_MISSING, 1370}
 
 
 class Session:
@@ -225,6 +226,11 @@ def has_timed_out(error: MySQLError) -> bool:
 def lacks_a_right(error: MySQLError) -> bool:
     """Whether our account lacks a right on the server for what it asked, such as PROCESS."""
     return error.number == _RIGHT_MISSING
+
+
+def lacks_a_right_there(error: MySQLError) -> bool:
+    """Whether our account lacks a right on a database or a table, such as LOCK TABLES."""
+    return error.number in _RIGHT_THERE_MISSING
 
 
 class Rows:

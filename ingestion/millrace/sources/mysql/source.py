@@ -44,7 +44,7 @@ from millrace.sources.mysql.ranges import (
 from millrace.sources.mysql.reading import Selection
 from millrace.sources.mysql.relation import Relation
 from millrace.sources.mysql.rows import schema_of
-from millrace.sources.mysql.session import Server, Session
+from millrace.sources.mysql.session import Server, Session, lacks_a_right_there
 from millrace.sources.mysql.types import quote
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ _MAX_CHOSEN_RANGES = 4
 _LOCK_SECONDS = 2
 _LOCK_ATTEMPTS = 10
 _LOCK_WAIT_TIMEOUT = 1205
-_DENIED = (1044, 1142)
 
 # How long a statement may run, besides waiting for locks, before it writes its first row.
 _SETTLE_BEYOND_LOCKS = timedelta(seconds=10)
@@ -399,7 +398,7 @@ class MySQLSource:
         try:
             session.run(f"LOCK TABLES {relation.quoted} READ")
         except MySQLError as error:
-            if error.number not in _DENIED:
+            if not lacks_a_right_there(error):
                 raise
             raise SourceRefused(
                 f"MySQL at {self._server.address} does not let '{self._server.connection.login}' "
