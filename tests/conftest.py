@@ -34,18 +34,19 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # its library is untyp
     """Shares the tests among processes (``-n``) by file.
 
     One process runs all that start a whole sandbox: two that start at the same time would choose
-    the same ports. Interruptions are shared by world.
+    the same ports. Interruptions are shared by world, the warehouses' contract by warehouse.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         if _kind(self.config.rootpath / file) == "sandbox":
             return "sandbox"
-        world = _WORLD.search(nodeid)
+        world = _WORLD.search(nodeid) or _CONTRACT.search(nodeid)
         return f"{file} {world[1]}" if world else file
 
 
 _WORLD = re.compile(r"^tests/faults/.*\[.*\b(duckdb|folder|redshift)\b")
+_CONTRACT = re.compile(r"^tests/millrace/test_warehouses\.py::(\w+)::")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
@@ -56,7 +57,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: else it would run alone at the end."""
     kinds = ["sandbox", "airflow", ""]
-    items.sort(key=lambda item: kinds.index(_kind(item.path)))
+    items.sort(key=lambda item: (kinds.index(_kind(item.path)), not _CONTRACT.search(item.nodeid)))
 
 
 @cache

@@ -330,7 +330,6 @@ class Pipeline:
             WarehouseError: the warehouse refuses it; it is as it was before.
         """
         self._refuse(table, manifest)
-        self.refuse_other_salt(table, manifest.salt_id)
         row = self.warehouse.load(table, manifest, self.landing)
         log.info("%s: loaded %s rows of %s", table.key, f"{row.rows:,}", manifest.batch.interval)
         _tell_quarantined(table, row)
@@ -386,9 +385,7 @@ class Pipeline:
         Raises:
             As ``load``; the warehouse is as it was before.
         """
-        self._refuse(table, manifest)
-        if not new_salt:
-            self.refuse_other_salt(table, manifest.salt_id)
+        self._refuse(table, manifest, new_salt=new_salt)
         until = self._loaded_beyond(table, manifest.batch)
         row = self.warehouse.reload(table, manifest, self.landing)
         log.info("%s: reloaded %s rows", table.key, f"{row.rows:,}")
@@ -415,7 +412,12 @@ class Pipeline:
         manifest = self.extract(table, batch, progress)
         return self.replace(table, manifest, new_salt=new_salt)
 
-    def refuse_other_salt(self, table: IngestTable, salt_id: str | None = None) -> None:
+    def refuse_other_salt(
+        self,
+        table: IngestTable,
+        salt_id: str | None = None,
+        ledger: Sequence[LedgerRow] | None = None,
+    ) -> None:
         """Refuse to hash a table's columns, or to compare them, with another salt than before.
 
         The same e-mail would get another hash, and nothing would say so: joins would lose their
@@ -424,6 +426,7 @@ class Pipeline:
         Args:
             table: The table.
             salt_id: Of the salt that was used; default: of that in the settings.
+            ledger: The table's ledger; default: read now.
 
         Raises:
             SettingError: it is another one.
@@ -431,7 +434,8 @@ class Pipeline:
         used = salt_id or pii.salt_id(table, self.settings.pii_salt)
         if used is None:
             return
-        ledger = self.warehouse.ledgers([table])[table.key]
+        if ledger is None:
+            ledger = self.warehouse.ledgers([table])[table.key]
         if all(row.salt_id in (None, used) for row in ledger):
             return
         raise SettingError(
@@ -608,11 +612,13 @@ class Pipeline:
         destination = self.destination(publication)
         return destination.published_at(publication, warehouse=self.origin(publication))
 
-    def _refuse(self, table: IngestTable, manifest: Manifest) -> None:
-        """Refuse a manifest that is another table's, or that has too few rows."""
+    def _refuse(self, table: IngestTable, manifest: Manifest, *, new_salt: bool = False) -> None:
+        """Refuse a manifest that is another table's, or has too few rows or another salt."""
         manifest.refuse_other_batch(Batch(table.key, manifest.batch.interval))
         _refuse_too_few(table, manifest.batch, manifest.rows)
         self._refuse_shrinking(table, manifest)
+        if not new_salt:
+            self.refuse_other_salt(table, manifest.salt_id)
 
     def _refuse_shrinking(self, table: IngestTable, manifest: Manifest) -> None:
         ratio = table.options.min_row_ratio

@@ -118,7 +118,7 @@ class Auditor:
         ledger = self._ledger(table)
         if not ledger:
             return None
-        self._pipeline.refuse_other_salt(table)
+        self._pipeline.refuse_other_salt(table, ledger=ledger)
         scope = _scope(table, interval, ledger)
         touched = [row for row in ledger if _touches(row, interval)]
         compared, left = self.compared(table, deep=deep)
@@ -179,7 +179,7 @@ class Auditor:
         source = self._pipeline.source(table)
         if not ledger:
             return None
-        self._pipeline.refuse_other_salt(table)
+        self._pipeline.refuse_other_salt(table, ledger=ledger)
         if not isinstance(source, KeyedSource):
             raise DeclarationError(
                 f"{table.key}: `deletes: keys` is for sources that find rows by their keys, and "

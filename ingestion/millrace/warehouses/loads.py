@@ -1,19 +1,47 @@
-"""What a load replaces, and what the ledger keeps of it."""
+"""What a load replaces, what the ledger keeps of it, and how often it is tried."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from tenacity import (
+    retry,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from millrace.batch import Batch, Interval
 from millrace.catalog import IngestTable
+from millrace.errors import WarehouseBusy
 from millrace.manifest import Manifest
 from millrace.warehouses.base import LedgerRow
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 _TICK = timedelta(microseconds=1)
+_RETRY_SECONDS = 600
 # Of what a load has changed; Redshift counts bytes, and a character has up to four.
 _MOST_TOLD = 16_000
+
+
+def tried_again(attempts: int) -> Callable[[Method], Method]:
+    """A decorator that tries a load again where another one is in its way.
+
+    A failed load leaves nothing behind, so it may be retried.
+
+    Args:
+        attempts: How often it is tried at most, within ten minutes.
+    """
+    return retry(
+        retry=retry_if_exception_type(WarehouseBusy),
+        stop=stop_after_attempt(attempts) | stop_after_delay(_RETRY_SECONDS),
+        wait=wait_random_exponential(multiplier=1, max=30),
+        reraise=True,
+    )
 
 
 def replaces(batch: Batch, row: LedgerRow) -> bool:

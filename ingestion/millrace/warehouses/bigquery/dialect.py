@@ -165,6 +165,10 @@ class BigQueryDialect:
         """An expression of the SHA-256 of a text or of bytes."""
         return f"TO_HEX(SHA256({value}))"
 
+    def md5(self, text: str) -> str:
+        """An expression of the MD5 of a text or of bytes."""
+        return f"TO_HEX(MD5({text}))"
+
     def number(self, digits: str) -> str:
         """An expression of the whole number that hexadecimal digits write.
 

@@ -160,8 +160,9 @@ class BigQuerySession:
 
     def _loaded(self, job: Any) -> int:
         job.result(timeout=self._seconds, retry=_RETRY)
-        log.info("%s: %s bytes loaded, free of charge", job.job_id, job.output_bytes)
-        return int(job.output_rows or 0)
+        rows = int(job.output_rows or 0)
+        log.info("%s: %s rows loaded, free of charge", job.job_id, f"{rows:,}")
+        return rows
 
     def _once(self, job_id: str, begin: Callable[[], Job]) -> Job | Any:
         """Begin a job, unless an earlier request, whose answer was lost, has."""

@@ -23,18 +23,11 @@ from dbt.adapters.bigquery.clients import create_bigquery_client
 from dbt_common.exceptions import DbtBaseException
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
-from tenacity import (
-    retry,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
 from millrace import arrow_types
 from millrace.bad_values import RECORDS
 from millrace.catalog import IngestTable
-from millrace.checksums.columns import Checksum, Checksums, differing
+from millrace.checksums.columns import Checksums, differing
 from millrace.connections import masked
 from millrace.errors import (
     CountMismatch,
@@ -58,28 +51,29 @@ from millrace.warehouses.bigquery.refusals import refuse_partitions, refuse_unfi
 from millrace.warehouses.bigquery.session import BigQuerySession
 from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.evolution import conflict, plan_evolution, refuse_ambiguous_names
-from millrace.warehouses.loads import aware, is_read_again, new_row, replaces, stamp, told_older
+from millrace.warehouses.loads import (
+    aware,
+    is_read_again,
+    new_row,
+    replaces,
+    stamp,
+    told_older,
+    tried_again,
+)
 from millrace.warehouses.raw_rows import Session
-from millrace.warehouses.read_again import md5_of_parts
+from millrace.warehouses.read_again import md5_of_parts, md5_of_rows
 from millrace.warehouses.reading import SqlReader
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 600
 # A load that was killed leaves its staging tables behind for so long.
 _STAGED_FOR = timedelta(days=1)
 _IN_CLOUD_STORAGE = "gs://"
 _NOT_OF_A_LABEL = re.compile(r"[^a-z0-9_-]")
 _MOST_OF_A_LABEL = 63
 
-_tried_again = retry(
-    # A failed load leaves nothing behind, so it may be retried. Loads of the tables of one dataset
-    # share its ledger, so they get into each other's way.
-    retry=retry_if_exception_type(WarehouseBusy),
-    stop=stop_after_attempt(10) | stop_after_delay(_RETRY_SECONDS),
-    wait=wait_random_exponential(multiplier=1, max=30),
-    reraise=True,
-)
+# Loads of the tables of one dataset share its ledger, so they get into each other's way.
+_tried_again = tried_again(10)
 
 
 class BigQueryWarehouse(SqlReader):
@@ -331,7 +325,9 @@ class BigQueryWarehouse(SqlReader):
             return
         names = manifest.schema.names
         expected = md5_of_parts(manifest, landed, names)
-        if wrong := differing(expected, _summed(session, staged, manifest.schema, names)):
+        if wrong := differing(
+            expected, md5_of_rows(session, BigQueryDialect(), staged, manifest.schema, names)
+        ):
             raise CountMismatch(
                 f"BigQuery got other values than {manifest.url} has, in the columns "
                 f"{', '.join(wrong)}.",
@@ -456,7 +452,7 @@ class BigQueryWarehouse(SqlReader):
             f"WHERE {BATCH_COLUMN} = {literal(manifest.batch.id)} "
             f"AND {LOADED_COLUMN} = {literal(loaded_at)}"
         )
-        found = _summed(session, rows, manifest.schema, names)
+        found = md5_of_rows(session, BigQueryDialect(), rows, manifest.schema, names)
         return md5_of_parts(manifest, landed, names), found
 
 
@@ -471,30 +467,6 @@ class _Staged:
 
     rows: str
     aside: str | None
-
-
-def _summed(
-    session: Session, rows: str, schema: pa.Schema, names: Sequence[str]
-) -> dict[str, Checksum]:
-    """The MD5 checksums of columns. BigQuery has no CRC-32."""
-    dialect = BigQueryDialect()
-    texts = {name: dialect.text(schema.field(name)) for name in names}
-    asked = ", ".join(
-        f"COUNT({quote(name)}), "
-        + (
-            f"SUM(CAST(CONCAT('0x', SUBSTR(TO_HEX(MD5({text})), 1, 8)) AS INT64))"
-            if text
-            else "NULL"
-        )
-        for name, text in texts.items()
-    )
-    if not texts:
-        return {}
-    [sums] = session.run(f"SELECT {asked} FROM {rows}")
-    return {
-        name: Checksum(int(values), int(total or 0) if texts[name] else None)
-        for name, values, total in zip(texts, sums[::2], sums[1::2], strict=True)
-    }
 
 
 def with_used_places(rows: pa.Table, columns: Collection[str]) -> pa.Table:

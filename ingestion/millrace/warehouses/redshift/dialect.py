@@ -70,6 +70,10 @@ class RedshiftDialect(StandardNames):
         """An expression of the SHA-256 of a text."""
         return f"SHA2({value}, 256)"
 
+    def md5(self, text: str) -> str:
+        """An expression of the MD5 of a text."""
+        return f"MD5({text})"
+
     def number(self, digits: str) -> str:
         """An expression of the whole number that hexadecimal digits write."""
         return f"STRTOL({digits}, 16)"

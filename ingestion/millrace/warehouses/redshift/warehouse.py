@@ -20,16 +20,9 @@ import pyarrow as pa
 import redshift_connector
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt.adapters.redshift.connections import get_connection_method
-from tenacity import (
-    retry,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
 from millrace.catalog import IngestTable
-from millrace.checksums.columns import Checksum, Checksums
+from millrace.checksums.columns import Checksums
 from millrace.errors import (
     CountMismatch,
     DeclarationError,
@@ -46,7 +39,8 @@ from millrace.settings import Settings
 from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
 from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.expressions import naive, quote, raw
-from millrace.warehouses.read_again import md5_of_parts
+from millrace.warehouses.loads import tried_again
+from millrace.warehouses.read_again import md5_of_parts, md5_of_rows
 from millrace.warehouses.redshift.dialect import RedshiftDialect, sql_type
 from millrace.warehouses.redshift.options import LIMITS, RedshiftOptions
 from millrace.warehouses.sql import SqlWarehouse
@@ -62,7 +56,6 @@ _PROBES = {
     socket.TCP_KEEPCNT: 3,
     socket.TCP_USER_TIMEOUT: 90_000,
 }
-_RETRY_SECONDS = 600
 _STAGED = "millrace_staged"
 # A message quotes names and values, so it is matched as a whole where the SQLSTATE does not tell.
 _IN_THE_WAY_STATES = {
@@ -109,13 +102,7 @@ _ARROW_TYPES = {
 _BROKEN = (OSError, redshift_connector.InterfaceError, redshift_connector.OperationalError)
 
 
-_tried_again = retry(
-    # A failed load leaves nothing behind, so it may be retried.
-    retry=retry_if_exception_type(WarehouseBusy),
-    stop=stop_after_attempt(4) | stop_after_delay(_RETRY_SECONDS),
-    wait=wait_random_exponential(multiplier=1, max=30),
-    reraise=True,
-)
+_tried_again = tried_again(4)
 
 
 class RedshiftWarehouse(SqlWarehouse):
@@ -447,27 +434,11 @@ class RedshiftWarehouse(SqlWarehouse):
         landed: Landed,
     ) -> tuple[Checksums, Checksums]:
         """Redshift has no CRC-32, so the parts are read once more, for the MD5 of their values."""
-        super_columns = _options(table).super
-        dialect = RedshiftDialect()
-        texts = {
-            name: dialect.text(manifest.schema.field(name))
-            for name in columns
-            if name not in super_columns
-        }
-        asked = ", ".join(
-            f"COUNT({quote(name)}), "
-            + (f"SUM(STRTOL(SUBSTRING(MD5({text}), 1, 8), 16))" if text else "NULL")
-            for name, text in texts.items()
-        )
-        [sums] = session.run(
-            f"SELECT {asked} FROM {raw(table)} WHERE {BATCH_COLUMN} = ? AND {LOADED_COLUMN} = ?",
-            [manifest.batch.id, naive(loaded_at)],
-        )
-        found = {
-            name: Checksum(int(values), int(total or 0) if texts[name] else None)
-            for name, values, total in zip(texts, sums[::2], sums[1::2], strict=True)
-        }
-        return md5_of_parts(manifest, landed, list(texts)), found
+        names = [name for name in columns if name not in _options(table).super]
+        rows = f"{raw(table)} WHERE {BATCH_COLUMN} = ? AND {LOADED_COLUMN} = ?"
+        parameters = [manifest.batch.id, naive(loaded_at)]
+        found = md5_of_rows(session, RedshiftDialect(), rows, manifest.schema, names, parameters)
+        return md5_of_parts(manifest, landed, names), found
 
 
 class RedshiftSession:
