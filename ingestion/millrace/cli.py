@@ -157,6 +157,7 @@ def cli(
 
     \b
     Start with:
+      millrace init shop             make a project of your own
       millrace connect mysql_prod    does that account work? what may it do?
       millrace scaffold mysql        declare tables, from what the server knows
       millrace check                 does everything answer?
@@ -178,6 +179,71 @@ def cli(
     )
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     ctx.obj = Chosen(project_dir, profiles_dir, target)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--warehouse",
+    type=click.Choice(["duckdb", "redshift", "bigquery"]),
+    default="duckdb",
+    show_default=True,
+    help="The warehouse of production. On a laptop it is DuckDB.",
+)
+@click.option(
+    "--owner", help="Who is told when something is late or wrong. Default: git's user.email."
+)
+@click.option(
+    "--checkout",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    help="Install Millrace from this checkout. Default: the one that this command is of, or PyPI.",
+)
+def init(folder: Path, warehouse: str, owner: str | None, checkout: Path | None) -> None:
+    """Make a project of your own in FOLDER, which is not there yet.
+
+    It is runnable at once: `make demo` in it starts a MySQL, an S3 server and an Airflow of its own
+    and shows its one sample table arriving; `make test` tests it. It has a repository with a first
+    commit, by which `millrace update` brings in what later versions make better.
+
+    \b
+      millrace init shop
+      millrace init shop --warehouse redshift --owner data@example.com
+    """  # noqa: D301 click wants the backspace
+    from millrace.template.rendering import Answers, own_checkout
+    from millrace.template.repository import begin, who
+    from millrace.terminal import print_done, print_plain
+
+    answers = Answers.of(
+        folder.resolve().name, warehouse, owner or who(), checkout or own_checkout()
+    )
+    begin(answers, folder)
+    print_done(f"made {folder}, a project of its own with a first commit")
+    print_plain("\nNext:")
+    print_plain(f"  cd {folder}")
+    print_plain("  make demo    # a MySQL, an S3 server, an Airflow; the sample table arrives")
+    print_plain("  make test")
+    print_plain("Then README.md, for your own tables.")
+
+
+@cli.command()
+def update() -> None:
+    """Bring what the installed Millrace's template makes into this project, as a merge.
+
+    For projects that were made by `millrace init`. Lines that a person has changed stay; where the
+    template has changed the same ones, git marks both.
+    """
+    from millrace.template.repository import update
+    from millrace.terminal import print_done, print_plain
+
+    conflicts = update(Path.cwd())
+    if not conflicts:
+        print_done("merged the template of the installed Millrace")
+        return
+    print_plain("Both the project and the template have changed the same lines of:")
+    for file in conflicts:
+        print_plain(f"  {file}")
+    print_plain("Resolve them, then: git commit. To leave all as it was: git merge --abort")
+    sys.exit(1)
 
 
 @cli.command("list")

@@ -4,6 +4,7 @@
     ├── DeclarationError         what the dbt project declares does not make sense
     ├── ProjectError             the dbt project or its manifest cannot be read
     ├── SettingError             a setting of the environment is missing or invalid
+    ├── TemplateError            a project cannot be made from the template, or updated by it
     ├── NotInstalled             a declared kind needs a package that is not installed
     ├── ConnectionNotFound       no credentials under that connection id
     ├── SourceError
@@ -97,6 +98,10 @@ class ProjectError(MillraceError):
 
 class SettingError(MillraceError):
     """A setting of the environment is missing or invalid."""
+
+
+class TemplateError(MillraceError):
+    """A project cannot be made from the template, or updated by it."""
 
 
 class NotInstalled(MillraceError):

@@ -14,11 +14,12 @@ from rich.console import Console
 
 import redshift_standin
 import sheets_standin
-from millrace_sandbox import sample_data, sample_sheets
+from millrace_sandbox import sample_data
 from millrace_sandbox.demo import Demo
+from millrace_sandbox.nps_demo import NpsDemo
 from millrace_sandbox.paths import SandboxPaths, command_line
 from millrace_sandbox.processes import SandboxError
-from millrace_sandbox.project import Project, find_root
+from millrace_sandbox.project import NPS, Project, find_root
 from millrace_sandbox.stack import Stack
 from sheets_standin import TabSpec
 
@@ -83,13 +84,16 @@ def cli(
 @SIZE[1]
 @click.pass_obj
 def demo(stack: Stack, responses: int, users: int) -> None:
-    """Show the main job of the NPS example, from the start.
+    """Show the project's tables going through Airflow: sources → S3 → warehouse → dbt → sheets.
 
-    Sources → S3 → warehouse → dbt → nps_summary → sheet. Needs Millrace's own repository, which
-    has that example; elsewhere use up.
+    In Millrace's own repository it begins from the start, with as many responses and users as are
+    asked for. Elsewhere what was loaded before stays.
     """
     with _told_what_runs(stack):
-        Demo(stack, responses, users, console).run()
+        if stack.project.sample == NPS:
+            NpsDemo(stack, responses, users, console).run()
+        else:
+            Demo(stack, console).run()
 
 
 @cli.command()
@@ -97,14 +101,13 @@ def demo(stack: Stack, responses: int, users: int) -> None:
 def up(stack: Stack) -> None:
     """Start MariaDB, S3, Google Sheets and Airflow, with what they held before.
 
-    The schema prod and two spreadsheets of the NPS example are made, empty of responses.
+    MySQL gets the schema prod, and what the project's sample has: a file of SQL, which
+    pyproject.toml names.
     """
     with _told_what_runs(stack):
         with console.status("starting MariaDB, S3 and Google Sheets"):
             stack.start_services()
-            sample_data.create_schema(stack.mysql.server)
-            stack.mysql.let_reader_in()
-            sample_sheets.ensure_sheets(stack.sheets.endpoint)
+            stack.ensure_sample()
         with console.status("starting Airflow"):
             stack.dbt("parse")
             stack.start_airflow()

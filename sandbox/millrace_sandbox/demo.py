@@ -1,4 +1,4 @@
-"""The demo: a year of history and then a day of changes go through Airflow to a sheet."""
+"""The demo of any project: its tables go through Airflow to its marts."""
 
 from __future__ import annotations
 
@@ -6,51 +6,38 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from millrace_sandbox import sample_data, sample_sheets
 from millrace_sandbox.paths import command_line
+from millrace_sandbox.processes import SandboxError
 from millrace_sandbox.stack import WAREHOUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from millrace_sandbox.airflow_api import AirflowClient, DagRun
     from millrace_sandbox.stack import Stack
 
-INGEST_DAGS = (
-    "ingest__mysql__nps",
-    "ingest__mysql__users",
-    "ingest__google_sheets__nps_targets",
-)
+INGEST = "ingest__"
 TRANSFORM_DAG = "transform"
 RUN_TIMEOUT = 600
-LAST_DAYS = 7
-
-DAY = sample_data.HISTORY_END
-"""The day that arrives after the history: its edits and deletions reach back into the year."""
 
 
 class Demo:
-    """One run of the demo, always from the start.
+    """One run of the demo.
 
     Args:
-        stack: The stack to show it on; what was loaded there before is forgotten.
-        responses: Responses in the year of history.
-        users: How many users gave them.
+        stack: The stack to show it on; what was loaded there before stays.
         console: Where to show it.
     """
 
-    def __init__(self, stack: Stack, responses: int, users: int, console: Console) -> None:
+    def __init__(self, stack: Stack, console: Console) -> None:
         self._stack = stack
-        self._responses = responses
-        self._users = users
         self._console = console
         self._stages: list[tuple[str, float]] = []
 
@@ -60,39 +47,39 @@ class Demo:
         Raises:
             SandboxError: something did not work; says what.
         """
-        with self._stage(
-            f"Start {self._stack.mysql.title}, an S3 server and a Google Sheets stand-in"
-        ):
-            self._stack.airflow.stop()
+        with self._stage(f"Start {self._services}"):
             self._stack.start_services()
-            self._stack.reset()
-        with self._stage(
-            f"Start Airflow; fill MySQL with {self._responses:,} responses by {self._users:,} users"
-        ):
+        with self._stage("Start Airflow; fill MySQL with the project's sample"):
             self._prepare()
         client = self._stack.airflow.client()
-        client.wait_for_dags({*INGEST_DAGS, TRANSFORM_DAG})
+        client.wait_for_dags({TRANSFORM_DAG})
+        ingest = sorted(dag_id for dag_id in client.dag_ids() if dag_id.startswith(INGEST))
+        if not ingest:
+            raise SandboxError(
+                "The project declares no table to ingest: there is nothing to show. Declare one: "
+                f"{command_line('millrace')} scaffold mysql"
+            )
         name = WAREHOUSES[self._stack.target]
-        with self._stage(f"History: sources → S3 → {name} → dbt → sheet, by Airflow's schedule"):
+        with self._stage(f"Sources → S3 → {name} → dbt, by Airflow"):
             since = datetime.now(UTC)
-            # Nothing else is triggered: the schedule starts the ingest DAGs, their assets the rest.
-            for dag_id in (TRANSFORM_DAG, *INGEST_DAGS):
+            client.unpause(TRANSFORM_DAG)
+            for dag_id in ingest:
+                # The schedule starts the first run of a DAG that was paused.
+                was_run = bool(client.runs(dag_id))
                 client.unpause(dag_id)
-            self._follow(client, since)
-        before = self._figures()
-        with self._stage(f"A day of changes ({DAY:%Y-%m-%d}), as an increment"):
-            sample_data.arrive_day(self._stack.mysql.server, DAY.date())
-            since = datetime.now(UTC)
-            for dag_id in INGEST_DAGS:
-                client.trigger(dag_id, interval=(DAY, DAY + timedelta(days=1)))
-            self._follow(client, since)
+                if was_run:
+                    client.trigger(dag_id)
+            self._follow(client, since, ingest)
         with self._stage("Write the dbt docs"):
             self._stack.write_docs()
-        self._show_changes(before, self._figures())
-        self._show_targets()
-        self._show_summary()
+        self._console.print()
+        self._console.print(self._stack.millrace("list").rstrip(), markup=False, soft_wrap=True)
         self._show_stages()
         self._show_doors()
+
+    @property
+    def _services(self) -> str:
+        return f"{self._stack.mysql.title}, an S3 server and a Google Sheets stand-in"
 
     def _prepare(self) -> None:
         """Start Airflow, and fill the sources while it starts."""
@@ -104,12 +91,9 @@ class Demo:
             filled.result()
 
     def _fill(self) -> None:
-        server = self._stack.mysql.server
-        sample_data.create_schema(server)
-        sample_data.fill_history(server, responses=self._responses, users=self._users)
-        sample_sheets.create_sheets(self._stack.sheets.endpoint)
+        self._stack.ensure_sample()
 
-    def _follow(self, client: AirflowClient, since: datetime) -> None:
+    def _follow(self, client: AirflowClient, since: datetime, ingest: Collection[str]) -> None:
         """Show each task as it ends, until a run of transform has run dbt and succeeded."""
         # A run of transform also succeeds, without dbt, if an earlier one has read its data.
         built: set[str] = set()
@@ -120,7 +104,7 @@ class Demo:
         def is_wanted(run: DagRun) -> bool:
             return run.started_at is None or run.started_at >= since
 
-        dags = (*INGEST_DAGS, TRANSFORM_DAG)
+        dags = (*ingest, TRANSFORM_DAG)
         running: dict[tuple[str, str], None] = {}
         with self._console.status("waiting for Airflow") as status:
             for task in client.watch(dags, is_done, RUN_TIMEOUT, since=since, is_wanted=is_wanted):
@@ -136,47 +120,6 @@ class Demo:
                     running[key] = None
                 names = ", ".join(f"{dag}.{name}" for dag, name in running)
                 status.update(names or "waiting for Airflow")
-
-    def _figures(self) -> dict[str, int]:
-        """What the increment changes, as counts."""
-        queries = {
-            "rows in analytics_raw_mysql.nps": "select count(*) from analytics_raw_mysql.nps",
-            "responses, live": "select count(*) from analytics.fct_nps_responses",
-            "days in nps_summary": "select count(*) from analytics.nps_summary",
-            "versions in the snapshot": (
-                "select count(*) from analytics_snapshots.nps_responses_snapshot"
-            ),
-        }
-        counts = {}
-        for name, query in queries.items():
-            _, ((count,),) = self._stack.query(query)
-            counts[name] = int(count)
-        return counts
-
-    def _show_changes(self, before: dict[str, int], after: dict[str, int]) -> None:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What the day changed")
-        for heading in ("", "history", "and a day", "change"):
-            table.add_column(heading, justify="left" if not heading else "right")
-        for name, count in after.items():
-            change = count - before[name]
-            table.add_row(name, f"{before[name]:,}", f"{count:,}", f"{change:+,}")
-        self._console.print(table)
-
-    def _show_targets(self) -> None:
-        headings, rows = self._stack.query(
-            "select month, segment, responses, nps, target_nps, is_target_met, owner "
-            "from analytics.nps_monthly_vs_target where month = '2026-09-01' order by segment"
-        )
-        title = "nps_monthly_vs_target, with the targets from the sheet"
-        self._show_table(title, headings, [list(map(_text, row)) for row in rows])
-
-    def _show_summary(self) -> None:
-        """The published tab, as its readers see it."""
-        tab = self._stack.sheets.endpoint.admin().tab(sample_sheets.SUMMARY, "nps_summary")
-        width = tab.formatted[0].index("nps_28d") + 1
-        headings, *rows = [row[:width] for row in tab.formatted]
-        title = f"nps_summary in the sheet, the last {LAST_DAYS} days"
-        self._show_table(title, headings, rows[-LAST_DAYS:])
 
     def _show_table(self, title: str, headings: Sequence[str], rows: Sequence[list[str]]) -> None:
         # Without padding it fits a terminal of 80 columns.
@@ -217,8 +160,3 @@ class Demo:
         began = time.monotonic()
         yield
         self._stages.append((name, time.monotonic() - began))
-
-
-def _text(value: Any) -> str:
-    # BigQuery's emulator forgets how many places a column has.
-    return f"{value:.2f}" if isinstance(value, Decimal) else str(value)

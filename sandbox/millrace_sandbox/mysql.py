@@ -188,17 +188,33 @@ class MySQLService(ABC):
         Raises:
             SandboxError: The client is not installed.
         """
+        run = ["-e", ";\n".join(statements)] if statements else []
+        done = subprocess.run([*self._client(), *run], check=False)
+        self.let_reader_in()
+        return done.returncode
+
+    def run_file(self, file: Path) -> None:
+        """Run a file of SQL as the administrator; afterwards the reader may read every schema.
+
+        Raises:
+            SandboxError: The client is not installed, or the server refuses a statement.
+        """
+        with file.open("rb") as statements:
+            done = subprocess.run(
+                self._client(), stdin=statements, capture_output=True, text=True, check=False
+            )
+        if done.returncode:
+            raise SandboxError(f"{self.title} refuses {file}:\n{done.stderr.strip()}")
+        self.let_reader_in()
+
+    def _client(self) -> list[str]:
         client = shutil.which("mariadb") or shutil.which("mysql")
         if client is None:
             raise SandboxError(
                 "The client of MariaDB or MySQL is not installed. Run: apt-get install "
                 "mariadb-client-core"
             )
-        accounts = f"--defaults-file={self._write_client_file()}"
-        run = ["-e", ";\n".join(statements)] if statements else []
-        done = subprocess.run([client, accounts, *run], check=False)
-        self.let_reader_in()
-        return done.returncode
+        return [client, f"--defaults-file={self._write_client_file()}"]
 
     def let_reader_in(self) -> None:
         """Let the reader's account read every schema but the server's own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from millrace_sandbox.processes import SandboxError
 
 DBT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
+NPS = "nps"
+"""What the sample of Millrace's own repository is called."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,28 @@ class Project:
         places = (self.root, *_dbt_projects(self.root))
         found = (place / "dags" for place in places if (place / "dags").is_dir())
         return self.given_dags or next(found, self.root / "dags")
+
+    @property
+    def sample(self) -> str | None:
+        """What the sandbox's sources hold to begin with, as ``pyproject.toml`` says.
+
+        A file of SQL in the project for its MySQL, or ``NPS``.
+
+        Raises:
+            SandboxError: ``pyproject.toml`` cannot be read, or names a file that is not there.
+        """
+        file = self.root / "pyproject.toml"
+        try:
+            declared = tomllib.loads(file.read_text()) if file.exists() else {}
+        except tomllib.TOMLDecodeError as error:
+            raise SandboxError(f"{file} cannot be read: {error}") from None
+        sample = declared.get("tool", {}).get("millrace-sandbox", {}).get("sample")
+        if sample not in (None, NPS) and not (self.root / str(sample)).is_file():
+            raise SandboxError(
+                f"There is no file {sample} in {self.root}: {file.name} has it as the sample of "
+                "tool.millrace-sandbox."
+            )
+        return None if sample is None else str(sample)
 
 
 def find_root() -> Path | None:

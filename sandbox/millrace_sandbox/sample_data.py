@@ -159,10 +159,16 @@ NPS_TABLE = """
 """
 
 
-def create_schema(server: MySQLServer, database: str = "prod") -> None:
-    """Create the database with empty `users` and `nps` tables, where they are missing."""
+def create_database(server: MySQLServer, database: str = "prod") -> None:
+    """Create the database where it is missing."""
     with _connect(server) as connection, closing(connection.cursor()) as cursor:
         cursor.execute(f"create database if not exists `{database}` character set utf8mb4")
+
+
+def create_schema(server: MySQLServer, database: str = "prod") -> None:
+    """Create the database with empty `users` and `nps` tables, where they are missing."""
+    create_database(server, database)
+    with _connect(server) as connection, closing(connection.cursor()) as cursor:
         cursor.execute(f"use `{database}`")
         cursor.execute(USERS_TABLE)
         cursor.execute(NPS_TABLE)

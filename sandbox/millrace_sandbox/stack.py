@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from millrace_sandbox import sample_sheets
+from millrace_sandbox import sample_data, sample_sheets
 from millrace_sandbox.airflow import Airflow
 from millrace_sandbox.bigquery import BigQuery
 from millrace_sandbox.environment import users_environment
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.mysql import MySQL, MySQLService
 from millrace_sandbox.processes import SandboxError, Service
-from millrace_sandbox.project import Project, find_root
+from millrace_sandbox.project import NPS, Project, find_root
 from millrace_sandbox.standins import GoogleSheets, Redshift
 from redshift_standin.files import write_private
 from redshift_standin.s3 import S3Server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from millrace_sandbox.paths import SandboxPaths
 
 BUCKET = "millrace-landing"
@@ -130,6 +132,21 @@ class Stack:
         self.s3.create_bucket(BUCKET)
         write_private(self.env_file, _shell(self.environment()))
 
+    def ensure_sample(self) -> None:
+        """Make what the project's sample has and the sources lack; MySQL and the sheets must run.
+
+        Raises:
+            SandboxError: MySQL refuses the project's file of SQL.
+        """
+        sample = self.project.sample
+        sample_data.create_database(self.mysql.server)
+        if sample == NPS:
+            sample_data.create_schema(self.mysql.server)
+            sample_sheets.ensure_sheets(self.sheets.endpoint)
+        elif sample:
+            self.mysql.run_file(self.project.root / sample)
+        self.mysql.let_reader_in()
+
     def start_airflow(self) -> None:
         """Start Airflow with the DAGs and the warehouse's pool.
 
@@ -208,7 +225,7 @@ class Stack:
             "AIRFLOW_CONN_MYSQL_PROD": self.mysql.server.reader_uri(),
             "AIRFLOW_CONN_AWS_LANDING": json.dumps(self.s3.endpoint.airflow_connection()),
             "AIRFLOW_CONN_GOOGLE_SHEETS": json.dumps(self.sheets.endpoint.airflow_connection()),
-            **sample_sheets.ENVIRONMENT,
+            **(sample_sheets.ENVIRONMENT if self.project.sample == NPS else {}),
             "AIRFLOW__COSMOS__DBT_DOCS_PROJECTS": json.dumps(docs),
             "LANDING_URL": f"s3://{BUCKET}",
             "DUCKDB_PATH": str(self.duckdb),
@@ -244,20 +261,36 @@ class Stack:
         options = ["--empty-catalog"] if self.target == "bigquery" else []
         self.dbt("docs", "generate", "--target-path", str(self.docs), *options)
 
+    def millrace(self, *arguments: str) -> str:
+        """Run Millrace's command against this stack: what it prints.
+
+        Raises:
+            SandboxError: it fails; carries what it said.
+        """
+        command = [sys.executable, "-m", "millrace.cli", *self._project_options, *arguments]
+        return self._run(command, "millrace", arguments)
+
     def dbt(self, *arguments: str) -> None:
         """Run dbt against this stack's warehouse.
 
         Raises:
             SandboxError: dbt fails; carries what it said.
         """
+        command = [
+            *(sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors"),
+            *("--log-path", str(self.paths.logs), *arguments, *self._project_options),
+        ]
+        self._run(command, "dbt", arguments)
+
+    @property
+    def _project_options(self) -> list[str]:
         profiles = self.project.profiles
+        chosen = ["--profiles-dir", str(profiles)] if profiles else []
+        return ["--project-dir", str(self.project.dbt), *chosen]
+
+    def _run(self, command: Sequence[str], program: str, arguments: Sequence[str]) -> str:
         done = subprocess.run(
-            [
-                *(sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors"),
-                *("--log-path", str(self.paths.logs), *arguments),
-                *("--project-dir", str(self.project.dbt)),
-                *(("--profiles-dir", str(profiles)) if profiles else ()),
-            ],
+            command,
             env={**self._inherited, **self.environment()},
             cwd=self.project.root,
             capture_output=True,
@@ -265,7 +298,8 @@ class Stack:
             check=False,
         )
         if done.returncode:
-            raise SandboxError(f"dbt {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+            raise SandboxError(f"{program} {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
 
     def _has_redshift(self) -> bool:
         """Whether the stand-in was ever started here, whatever the stack's target is now."""

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from millrace_sandbox import sample_sheets
-from millrace_sandbox.demo import INGEST_DAGS
+from millrace_sandbox.nps_demo import INGEST_DAGS
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.processes import poll
 from millrace_sandbox.stack import Stack

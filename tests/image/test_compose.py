@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from millrace_sandbox.airflow_api import AirflowClient
-from millrace_sandbox.demo import INGEST_DAGS, TRANSFORM_DAG
+from millrace_sandbox.demo import TRANSFORM_DAG
+from millrace_sandbox.nps_demo import INGEST_DAGS
 from tests.image.compose import AIRFLOW, FIRST, Compose
 
 pytestmark = pytest.mark.image
