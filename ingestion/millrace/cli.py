@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from millrace.catalog import IngestTable, Publication
     from millrace.dbt.project import Project
     from millrace.pipeline import Pipeline
+    from millrace.scaffold.files import Change
     from millrace.warehouses.base import LedgerRow
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -704,7 +705,7 @@ def mysql(
 
     from millrace.scaffold.project import Origin, Scaffold
     from millrace.sources.base import DescribingSource, open_source
-    from millrace.terminal import print_diff, print_done, print_plain, print_table, working
+    from millrace.terminal import print_done, print_plain, print_table, working
 
     pipeline = chosen.pipeline
     declared = [table for table in pipeline.catalog.tables if table.source == source]
@@ -720,13 +721,7 @@ def mysql(
         beside = {place for table in found for place, _ in table.references.values()} - asked
         known = [place for place in sorted(beside) if plan.is_declared(place)]
         planned = plan.plan(found, opened.describe(known) if known else [])
-    root = pipeline.project.root
-    if dry_run:
-        for change in planned.changes:
-            print_diff(change.diff(root))
-    elif planned.changes:
-        with working("writing, and parsing the dbt project"):
-            planned.write(pipeline.project)
+    _write(planned.changes, pipeline.project, dry_run=dry_run)
     if planned.new:
         print_table(
             ["TABLE", "KEY", "CURSOR", "WHY", "PERSONAL"],
@@ -747,14 +742,96 @@ def mysql(
         print_plain(text)
     if not planned.changes:
         print_done("everything is declared")
-    elif dry_run:
-        print_plain(f"{len(planned.changes)} files would be written. Nothing was changed.")
-    else:
-        for change in planned.changes:
-            print_done(
-                f"{'wrote' if change.before is None else 'changed'} {change.path.relative_to(root)}"
-            )
+        return
+    _print_written(planned.changes, pipeline.project, dry_run=dry_run)
+    if not dry_run:
         print_plain("Read what was written, then: millrace ingest && dbt build")
+
+
+@scaffold.command()
+@click.argument("name")
+@click.argument("model")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.pass_obj
+def mart(chosen: Chosen, name: str, model: str, dry_run: bool) -> None:
+    """Begin a mart NAME with what a staging MODEL has.
+
+    Where the model has every version of a row, a model between them keeps the current one
+    (ROW_NUMBER). What is written: the SQL with every column, for you to change; the descriptions;
+    the tests of the key.
+
+    \b
+      millrace scaffold mart orders stg_mysql__orders
+    """  # noqa: D301 click wants the backspace
+    from millrace.scaffold.marts import MartScaffold
+    from millrace.terminal import print_plain
+
+    project = chosen.project()
+    _parse(project)
+    changes = MartScaffold(project).mart(name, model)
+    _write(changes, project, dry_run=dry_run)
+    _print_written(changes, project, dry_run=dry_run)
+    if not dry_run:
+        print_plain(f"Change it to what is wanted, then: dbt build --select +{name}")
+
+
+@scaffold.command("publish")
+@click.argument("mart_name", metavar="MART")
+@click.argument("spreadsheet")
+@click.option("--tab", help="The title of its tab. Default: the mart's name.")
+@click.option("--connection", default="google_sheets", show_default=True, help="Its connection.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.pass_obj
+def scaffold_publish(
+    chosen: Chosen,
+    mart_name: str,
+    spreadsheet: str,
+    tab: str | None,
+    connection: str,
+    dry_run: bool,
+) -> None:
+    """Declare that a MART is published to a SPREADSHEET: its URL, or the key in the URL.
+
+    The rows are ordered by the mart's key. The sheet has to be shared with the account of the
+    connection, as an editor.
+
+    \b
+      millrace scaffold publish orders https://docs.google.com/spreadsheets/d/…
+    """  # noqa: D301 click wants the backspace
+    from millrace.scaffold.marts import MartScaffold
+    from millrace.terminal import print_plain
+
+    project = chosen.project()
+    _parse(project)
+    changes = MartScaffold(project).publication(mart_name, spreadsheet, tab, connection)
+    _write(changes, project, dry_run=dry_run)
+    _print_written(changes, project, dry_run=dry_run)
+    if not dry_run:
+        print_plain(f"Then: dbt build --select +{mart_name} && millrace publish {mart_name}_sheet")
+
+
+def _write(changes: Sequence[Change], project: Project, *, dry_run: bool) -> None:
+    """Write what was scaffolded, or show it."""
+    from millrace.scaffold.files import write
+    from millrace.terminal import print_diff, working
+
+    if dry_run:
+        for change in changes:
+            print_diff(change.diff(project.root))
+    elif changes:
+        with working("writing, and parsing the dbt project"):
+            write(changes, project)
+
+
+def _print_written(changes: Sequence[Change], project: Project, *, dry_run: bool) -> None:
+    from millrace.terminal import print_done, print_plain
+
+    if dry_run:
+        print_plain(f"{len(changes)} files would be written. Nothing was changed.")
+        return
+    for change in changes:
+        did = "wrote" if change.before is None else "changed"
+        print_done(f"{did} {change.path.relative_to(project.root)}")
 
 
 @cli.command()

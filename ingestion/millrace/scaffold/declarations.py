@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from millrace.catalog import Pii
 from millrace.scaffold.proposal import Proposal, StagingColumn
@@ -12,6 +13,7 @@ from millrace.scaffold.yaml_text import flow, indented, line, scalar
 from millrace.sources.base import FoundColumn
 
 # They are among Millrace's columns of every raw table.
+_UNIQUE = "test_unique_combination_of_columns"
 _LOADED = "When the row was loaded, in UTC."
 
 
@@ -55,7 +57,7 @@ class Writer:
             said += f" Grain: one row per {', '.join(found.key)}{load}."
         lines = [
             f"name: {scalar(proposal.table)}",
-            f"description: {_described(said)}",
+            f"description: {described(said)}",
             "config:",
         ]
         if period := proposal.freshness(self.now):
@@ -86,7 +88,7 @@ class Writer:
         """A column of a table."""
         lines = [f"name: {scalar(column.name)}"]
         if column.description:
-            lines.append(f"description: {_described(column.description)}")
+            lines.append(f"description: {described(column.description)}")
         if column.name in proposal.left_out:
             lines.append(f"# {column.declared} has no decided form.")
             lines.append("config: {meta: {ingest: false}}")
@@ -104,7 +106,7 @@ class Writer:
         """A staging model."""
         found = proposal.found
         said = _sentence(found.description) or f"{found.place} with this project's names and types."
-        lines = [f"name: {proposal.model}", f"description: {_described(said)}"]
+        lines = [f"name: {proposal.model}", f"description: {described(said)}"]
         is_alone = len(proposal.key) == 1 and not proposal.is_incremental
         if proposal.key and not is_alone and self.unique_together:
             together = [*proposal.key, *(["_loaded_at"] if proposal.is_incremental else [])]
@@ -124,7 +126,7 @@ class Writer:
         """A column of a staging model."""
         lines = [f"name: {scalar(column.name)}"]
         if column.found.description:
-            lines.append(f"description: {_described(column.found.description)}")
+            lines.append(f"description: {described(column.found.description)}")
         is_key = proposal.key == (column.name,) and not proposal.is_incremental
         plain = [] if column.found.is_nullable else ["not_null"]
         plain += ["unique"] if is_key else []
@@ -142,12 +144,13 @@ class Writer:
         ]
 
 
-def new_file(key: str, entries: Sequence[Sequence[str]]) -> str:
-    """A file with a list of entries."""
-    lines = [f"{key}:"]
-    for first, *others in entries:
-        lines += [f"  - {first}", *indented(others, 4), ""]
-    return "\n".join(lines)
+def unique_together(manifest: Mapping[str, Any]) -> str:
+    """The project's own generic test of several columns, or that of dbt_utils; empty: none."""
+    project = manifest["metadata"]["project_name"]
+    for package, name in ((project, ""), ("dbt_utils", "dbt_utils.")):
+        if f"macro.{package}.{_UNIQUE}" in manifest["macros"]:
+            return name + _UNIQUE.removeprefix("test_")
+    return ""
 
 
 def _sentence(text: str) -> str:
@@ -155,8 +158,8 @@ def _sentence(text: str) -> str:
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _described(text: str) -> str:
-    """A description, in which dbt would else look for Jinja."""
+def described(text: str) -> str:
+    """A description as YAML writes it, in which dbt would else look for Jinja."""
     text = " ".join(text.split())
     if "{{" in text or "{%" in text or "{#" in text:
         text = f"{{% raw %}}{text}{{% endraw %}}"

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from millrace.dbt.project import Project
-from millrace.scaffold.declarations import Writer, new_file
+from millrace.scaffold.declarations import Writer, unique_together
+from millrace.scaffold.files import Change, Files
 from millrace.scaffold.proposal import Proposal, propose
 from millrace.scaffold.staging import sql_of, with_columns
 from millrace.scaffold.yaml_text import Way, YamlText
 from millrace.sources.base import FoundTable
-
-_UNIQUE = "test_unique_combination_of_columns"
 
 
 @dataclass(frozen=True)
@@ -36,32 +34,6 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Change:
-    """A file that is to be written.
-
-    Attributes:
-        path: Where.
-        before: What it holds now; None: it is new.
-        after: What it is to hold.
-    """
-
-    path: Path
-    before: str | None
-    after: str
-
-    def diff(self, root: Path) -> str:
-        """The change as a unified diff."""
-        name = str(self.path.relative_to(root))
-        lines = difflib.unified_diff(
-            [] if self.before is None else self.before.splitlines(keepends=True),
-            self.after.splitlines(keepends=True),
-            "/dev/null" if self.before is None else f"a/{name}",
-            f"b/{name}",
-        )
-        return "".join(lines)
-
-
-@dataclass(frozen=True)
 class Scaffolding:
     """What is to be written, for review.
 
@@ -76,25 +48,6 @@ class Scaffolding:
     columns: Mapping[str, tuple[str, ...]]
     changes: tuple[Change, ...]
     told: tuple[str, ...]
-
-    def write(self, project: Project) -> None:
-        """Write the files, and let dbt parse them; all are as before if it refuses.
-
-        Raises:
-            ProjectError: dbt refuses them.
-        """
-        try:
-            for change in self.changes:
-                change.path.parent.mkdir(parents=True, exist_ok=True)
-                change.path.write_text(change.after)
-            project.parse()
-        except BaseException:
-            for change in self.changes:
-                if change.before is None:
-                    change.path.unlink(missing_ok=True)
-                else:
-                    change.path.write_text(change.before)
-            raise
 
 
 @dataclass(frozen=True)
@@ -135,28 +88,6 @@ class StagingModel:
     described_in: Path | None
 
 
-@dataclass
-class _Files:
-    """The files as they are to be."""
-
-    before: dict[Path, str | None] = field(default_factory=dict)
-    after: dict[Path, str] = field(default_factory=dict)
-
-    def read(self, path: Path) -> str | None:
-        if path not in self.before:
-            self.before[path] = path.read_text() if path.exists() else None
-        return self.after.get(path, self.before[path])
-
-    def write(self, path: Path, text: str) -> None:
-        self.read(path)
-        self.after[path] = text
-
-    def changes(self) -> Iterator[Change]:
-        for path, text in sorted(self.after.items()):
-            if text != self.before[path]:
-                yield Change(path, self.before[path], text)
-
-
 class Scaffold:
     """What a project has of a source, and what it is to get.
 
@@ -170,9 +101,9 @@ class Scaffold:
         self._project = project
         self._origin = origin
         self._manifest = json.loads(project.manifest_path.read_text())
-        self._files = _Files()
+        self._files = Files()
         self._told: list[str] = []
-        self._writer = Writer(now, self._unique_together())
+        self._writer = Writer(now, unique_together(self._manifest))
         self._declared = list(self._find_declared())
 
     def is_declared(self, place: str) -> bool:
@@ -252,33 +183,20 @@ class Scaffold:
             self._project.folder / described_in if described_in else None,
         )
 
-    def _unique_together(self) -> str:
-        """The project's own generic test of several columns, or that of dbt_utils."""
-        project = self._manifest["metadata"]["project_name"]
-        for package, name in ((project, ""), ("dbt_utils", "dbt_utils.")):
-            if f"macro.{package}.{_UNIQUE}" in self._manifest["macros"]:
-                return name + _UNIQUE.removeprefix("test_")
-        return ""
-
     def _add_tables(self, new: Sequence[Proposal]) -> None:
         if not new:
             return
         source = self._origin.source
         declared = next((one.file for one in self._declared), None)
         path = declared or self._folder / f"_{source}__sources.yml"
-        text = self._files.read(path)
         if declared is None:
             entry = self._writer.source(source, self._origin.kind, self._origin.connection, new)
-            if text is None:
-                self._files.write(path, new_file("sources", [entry]))
-                return
-            yaml = YamlText(text, path)
-            yaml.append(["sources"], entry)
-        else:
-            yaml = YamlText(text or "", path)
-            for proposal in new:
-                place: Way = ["sources", ("name", source), "tables"]
-                yaml.append(place, self._writer.table(proposal), apart=True)
+            self._files.add(path, "sources", entry)
+            return
+        yaml = YamlText(self._files.read(path) or "", path)
+        for proposal in new:
+            place: Way = ["sources", ("name", source), "tables"]
+            yaml.append(place, self._writer.table(proposal), apart=True)
         self._files.write(path, yaml.text)
 
     def _add_model(self, proposal: Proposal) -> None:
@@ -288,14 +206,7 @@ class Scaffold:
             return
         self._files.write(path, sql_of(proposal))
         described_in = self._folder / f"_{self._origin.source}__models.yml"
-        text = self._files.read(described_in)
-        entry = self._writer.model(proposal)
-        if text is None:
-            self._files.write(described_in, new_file("models", [entry]))
-            return
-        yaml = YamlText(text, described_in)
-        yaml.append(["models"], entry, apart=True)
-        self._files.write(described_in, yaml.text)
+        self._files.add(described_in, "models", self._writer.model(proposal))
 
     def _add_columns(self, proposal: Proposal, declared: Declared) -> tuple[str, ...]:
         """Add what a declared table does not name yet; a table that names no column wants none."""
