@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 # Without .venv, the system's Python runs the sandbox's command: it says that nothing is set up, and
 # stops what an earlier set-up left running.
 SANDBOX := $(or $(wildcard $(PYTHON)),PYTHONPATH=sandbox python3) -m millrace_sandbox
-PYTEST := .venv/bin/pytest -n 4 --dist loadscope --no-loadscope-reorder
+PYTEST := .venv/bin/pytest -n 4 --dist loadscope --no-loadscope-reorder --durations=20
 # They take as long as all the others, and a scheduler that runs shows what no other test does.
 E2E := airflow or sandbox
 COVER := $(if $(COVERAGE),--cov --cov-report=term --cov-report=html)

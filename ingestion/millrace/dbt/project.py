@@ -355,16 +355,15 @@ class Project:
 
     def _inputs(self) -> Iterator[Path]:
         yield self.profiles_folder / "profiles.yml"
+        target = self.manifest_path.parent
         for folder, folders, files in os.walk(self.folder):
             folders[:] = [
-                name
-                for name in folders
-                if name not in _GENERATED and Path(folder, name) != self.manifest_path.parent
+                name for name in folders if name not in _GENERATED and Path(folder, name) != target
             ]
             for name in files:
                 path = Path(folder, name)
                 is_read = path.suffix in _PARSED_SUFFIXES | _LISTED_SUFFIXES
-                if is_read and path.parent != self.manifest_path.parent:
+                if is_read and path.parent != target:
                     yield path
 
 

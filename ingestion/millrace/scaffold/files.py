@@ -55,20 +55,21 @@ class Files:
         self.read(path)
         self.after[path] = text
 
-    def add(self, path: Path, key: str, entry: Sequence[str]) -> None:
-        """Let a YAML file have an entry at the end of the list under a key of its own.
+    def add(self, path: Path, key: str, *entries: Sequence[str]) -> None:
+        """Let a YAML file have entries at the end of the list under a key of its own.
 
         Raises:
             ProjectError: what is under the key is no such list.
         """
         text = self.read(path)
         if text is None:
-            first, *others = entry
-            lines = [f"{key}:", f"  - {first}", *indented(others, 4), ""]
-            self.write(path, "\n".join(lines))
+            lines = [
+                line for first, *rest in entries for line in (f"- {first}", *indented(rest, 2), "")
+            ]
+            self.write(path, "\n".join([f"{key}:", *indented(lines, 2)]))
             return
         yaml = YamlText(text, path)
-        yaml.append([key], entry, apart=True)
+        yaml.append([key], *entries, apart=True)
         self.write(path, yaml.text)
 
     def changes(self) -> Iterator[Change]:

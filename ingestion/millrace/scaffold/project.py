@@ -131,8 +131,7 @@ class Scaffold:
         ]
         new = [proposal for proposal in proposals if not self.is_declared(proposal.found.place)]
         self._add_tables(new)
-        for proposal in new:
-            self._add_model(proposal)
+        self._add_models(new)
         columns = {
             f"{self._origin.source}.{declared.table}": names
             for proposal in proposals
@@ -194,19 +193,22 @@ class Scaffold:
             self._files.add(path, "sources", entry)
             return
         yaml = YamlText(self._files.read(path) or "", path)
-        for proposal in new:
-            place: Way = ["sources", ("name", source), "tables"]
-            yaml.append(place, self._writer.table(proposal), apart=True)
+        place: Way = ["sources", ("name", source), "tables"]
+        yaml.append(place, *map(self._writer.table, new), apart=True)
         self._files.write(path, yaml.text)
 
-    def _add_model(self, proposal: Proposal) -> None:
-        path = self._folder / f"{proposal.model}.sql"
-        if self._files.read(path) is not None:
-            self._told.append(f"{path.name} is there already, and is left as it is.")
-            return
-        self._files.write(path, sql_of(proposal))
-        described_in = self._folder / f"_{self._origin.source}__models.yml"
-        self._files.add(described_in, "models", self._writer.model(proposal))
+    def _add_models(self, new: Sequence[Proposal]) -> None:
+        missing = []
+        for proposal in new:
+            path = self._folder / f"{proposal.model}.sql"
+            if self._files.read(path) is not None:
+                self._told.append(f"{path.name} is there already, and is left as it is.")
+                continue
+            self._files.write(path, sql_of(proposal))
+            missing.append(proposal)
+        if missing:
+            described_in = self._folder / f"_{self._origin.source}__models.yml"
+            self._files.add(described_in, "models", *map(self._writer.model, missing))
 
     def _add_columns(self, proposal: Proposal, declared: Declared) -> tuple[str, ...]:
         """Add what a declared table does not name yet; a table that names no column wants none."""

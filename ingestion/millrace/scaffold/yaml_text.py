@@ -56,14 +56,14 @@ class YamlText:
         self.text = text
         self._path = path
 
-    def append(self, place: Way, entry: Sequence[str], *, apart: bool = False) -> None:
-        """Add an entry at the end of a list.
+    def append(self, place: Way, *entries: Sequence[str], apart: bool = False) -> None:
+        """Add entries at the end of a list.
 
         Args:
             place: The way to the list: keys, and ``(key, value)`` of an entry of a list. A key that
                 is missing at the end of the way is made.
-            entry: The lines of the new entry, the first of them after its dash.
-            apart: Whether a blank line comes before it.
+            entries: The lines of each new entry, the first of them after its dash.
+            apart: Whether a blank line comes before each.
 
         Raises:
             ProjectError: the way does not lead to a list in block style.
@@ -77,20 +77,22 @@ class YamlText:
             if found is None:
                 if at != len(place) - 1 or not isinstance(step, str):
                     raise self._odd(place)
-                self._insert(_end(node, self.text), self._new_list(node, step, entry))
+                self._insert(_end(node, self.text), self._new_list(node, step, entries))
                 return
             node = found
         if not isinstance(node, yaml.SequenceNode) or node.flow_style or not node.value:
             raise self._odd(place)
         dash = self._dash_of(node)
         space = [""] if apart else []
-        self._insert(_end(node, self.text), [*space, *indented(_dashed(entry), dash)])
+        lines = [line for entry in entries for line in (*space, *_dashed(entry))]
+        self._insert(_end(node, self.text), indented(lines, dash))
 
-    def _new_list(self, node: yaml.Node, key: str, entry: Sequence[str]) -> list[str]:
+    def _new_list(self, node: yaml.Node, key: str, entries: Sequence[Sequence[str]]) -> list[str]:
         if not isinstance(node, yaml.MappingNode) or node.flow_style:
             raise self._odd([key])
         column = node.start_mark.column
-        return indented([f"{key}:", *indented(_dashed(entry), 2)], column)
+        lines = [line for entry in entries for line in _dashed(entry)]
+        return indented([f"{key}:", *indented(lines, 2)], column)
 
     def _dash_of(self, node: yaml.SequenceNode) -> int:
         line = self.text.split("\n")[node.start_mark.line]
