@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from millrace.dbt.project import Project
     from millrace.pipeline import Pipeline
     from millrace.scaffold.files import Change
+    from millrace.scaffold.project import Scaffolding
     from millrace.warehouses.base import LedgerRow
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -705,12 +706,10 @@ def mysql(
 
     from millrace.scaffold.project import Origin, Scaffold
     from millrace.sources.base import DescribingSource, open_source
-    from millrace.terminal import print_done, print_plain, print_table, working
+    from millrace.terminal import working
 
     pipeline = chosen.pipeline
-    declared = [table for table in pipeline.catalog.tables if table.source == source]
-    of_source = next((table.options.connection for table in declared), f"{source}_prod")
-    origin = Origin(source, "mysql", connection or of_source)
+    origin = Origin(source, "mysql", connection or _connection_of(pipeline, source, "_prod"))
     opened = open_source(origin.kind, pipeline.connection(origin.connection))
     if not isinstance(opened, DescribingSource):
         raise click.UsageError(f"{origin.kind} does not know its tables")
@@ -721,6 +720,61 @@ def mysql(
         beside = {place for table in found for place, _ in table.references.values()} - asked
         known = [place for place in sorted(beside) if plan.is_declared(place)]
         planned = plan.plan(found, opened.describe(known) if known else [])
+    _carry_out(planned, pipeline, source, dry_run=dry_run)
+
+
+@scaffold.command("google_sheet")
+@click.argument("spreadsheet")
+@click.argument("tabs", nargs=-1, metavar="[TAB]…")
+@click.option("--source", default="google_sheets", show_default=True, help="The dbt source.")
+@click.option("--connection", help="Its connection. Default: the source's, or google_sheets.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.pass_obj
+def google_sheet(
+    chosen: Chosen,
+    spreadsheet: str,
+    tabs: tuple[str, ...],
+    source: str,
+    connection: str | None,
+    dry_run: bool,
+) -> None:
+    """Declare each TAB (default: all) of a SPREADSHEET: its URL, or the key in the URL.
+
+    The types are those that all values of a column have now, as their formats show them; the key is
+    the fewest columns, from the left, that tell all rows apart. Read what is written: a sheet says
+    less of itself than a database. The sheet has to be shared with the account of the connection.
+
+    \b
+      millrace scaffold google_sheet https://docs.google.com/spreadsheets/d/… targets
+    """  # noqa: D301 click wants the backspace
+    from datetime import UTC
+
+    from millrace.scaffold.project import Origin, Scaffold
+    from millrace.sources.base import open_source
+    from millrace.sources.google_sheets.source import GoogleSheetSource
+    from millrace.terminal import working
+
+    pipeline = chosen.pipeline
+    origin = Origin(source, "google_sheet", connection or _connection_of(pipeline, source, ""))
+    opened = open_source(origin.kind, pipeline.connection(origin.connection))
+    if not isinstance(opened, GoogleSheetSource):
+        raise click.UsageError(f"{origin.kind} does not know its tabs")
+    with working("reading the sheet"):
+        found = opened.describe_tabs(spreadsheet, tabs)
+        planned = Scaffold(pipeline.project, origin, datetime.now(UTC)).plan(found)
+    _carry_out(planned, pipeline, source, dry_run=dry_run)
+
+
+def _connection_of(pipeline: Pipeline, source: str, suffix: str) -> str:
+    """The connection of a source's declared tables, or the one that is called like the source."""
+    declared = [table for table in pipeline.catalog.tables if table.source == source]
+    return next((table.options.connection for table in declared), f"{source}{suffix}")
+
+
+def _carry_out(planned: Scaffolding, pipeline: Pipeline, source: str, *, dry_run: bool) -> None:
+    """Write what was planned for tables, and say what it is."""
+    from millrace.terminal import print_done, print_plain, print_table
+
     _write(planned.changes, pipeline.project, dry_run=dry_run)
     if planned.new:
         print_table(

@@ -105,7 +105,7 @@ def find_columns(
     wanted = wanted_headings(declared, labels)
     places: dict[str, list[int]] = {}
     for at, heading in enumerate(headings):
-        if name := column_name(_text(heading)):
+        if name := column_name(text_of(heading)):
             places.setdefault(name, []).append(at)
     problems = list(_repeated(places if undeclared else set(wanted.values()), places, corner))
     others = [name for name in places if name not in wanted.values()] if undeclared else []
@@ -311,16 +311,16 @@ def _unnamed(
     headings: Sequence[SheetCell], rows: Sequence[Sequence[SheetCell]], corner: Corner
 ) -> Iterator[str]:
     for at in range(max([len(headings), *map(len, rows)])):
-        is_named = at < len(headings) and column_name(_text(headings[at]))
+        is_named = at < len(headings) and column_name(text_of(headings[at]))
         if not is_named and any(not row[at].is_blank for row in rows if at < len(row)):
             yield f"{corner.cell(0, at)}: the heading is blank, but the column is not"
 
 
 def _names(row: Sequence[SheetCell]) -> set[str]:
-    return {column_name(_text(cell)) for cell in row}
+    return {column_name(text_of(cell)) for cell in row}
 
 
-def _text(cell: SheetCell) -> str:
+def text_of(cell: SheetCell) -> str:
     """A heading as a person reads it."""
     if isinstance(cell.value, int | float):
         return _shown(cell.value, shown_as(cell.number_format))

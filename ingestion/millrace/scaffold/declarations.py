@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,7 +64,8 @@ class Writer:
         if period := proposal.freshness(self.now):
             count, unit = period
             lines.append(f"  freshness: {{warn_after: {{count: {count}, period: {unit}}}}}")
-        options = [f"table: {scalar(found.place)}"]
+        named = found.options or {"table": found.place}
+        options = [f"{name}: {_value(value)}" for name, value in named.items()]
         if found.key:
             options.append(f"primary_key: {flow(found.key)}")
         if found.cursor:
@@ -151,6 +153,13 @@ def unique_together(manifest: Mapping[str, Any]) -> str:
         if f"macro.{package}.{_UNIQUE}" in manifest["macros"]:
             return name + _UNIQUE.removeprefix("test_")
     return ""
+
+
+def _value(value: Any) -> str:
+    """A value of an option, in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{scalar(key)}: {_value(of)}" for key, of in value.items()) + "}"
+    return scalar(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _sentence(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +189,7 @@ class MartScaffold:
                 f"The project has an exposure {name} already. Nothing was written.",
                 fix="Change that one, or write a second one by hand.",
             )
-        order = found.key or tuple(found.columns)[:1]
+        order = found.key or self._never_null(found) or tuple(found.columns)[:1]
         if not order:
             raise ProjectError(
                 f"{mart} has neither a key that is tested nor columns in a YAML file, so its rows "
@@ -266,11 +267,39 @@ class MartScaffold:
             name,
             self._project.folder / node["original_file_path"],
             {column["name"]: column["description"] for column in node["columns"].values()},
-            self._key(node["unique_id"]),
+            self._declared_key(node) or self._tested_key(node["unique_id"]),
             str(node["config"].get("meta", {}).get("owner") or _NOBODY),
         )
 
-    def _key(self, unique_id: str) -> tuple[str, ...]:
+    def _declared_key(self, node: dict[str, Any]) -> tuple[str, ...]:
+        """The key of the one source table that a staging model reads, by its names there.
+
+        Raises:
+            ProjectError: the table has a row for each version, and the model no such columns.
+        """
+        ingest = self._ingested(node)
+        key = [_renamed(node, column) for column in ingest.get("primary_key", ())]
+        if not ingest.get("cursor"):
+            return tuple(name for name in key if name) if all(key) else ()
+        if not key or not all(key) or _LOADED not in node["columns"]:
+            raise ProjectError(
+                f"{node['name']} has every version of a row, and it cannot be seen by which "
+                "columns they are versions of one.",
+                fix=f"Select the table's primary_key and {_LOADED} in it, as `millrace scaffold` "
+                "does, and list them under `columns`.",
+            )
+        return (*(name for name in key if name), _LOADED)
+
+    def _ingested(self, node: dict[str, Any]) -> dict[str, Any]:
+        """The ingest block of the one source table that a model reads."""
+        reads = node["depends_on"]["nodes"]
+        if len(reads) != 1 or reads[0] not in self._manifest["sources"]:
+            return {}
+        source = self._manifest["sources"][reads[0]]
+        defaults = source.get("source_meta", {}).get("ingest") or {}
+        return {**defaults, **(source.get("meta", {}).get("ingest") or {})}
+
+    def _tested_key(self, unique_id: str) -> tuple[str, ...]:
         """The columns that a test of the model says are unique."""
         for node in self._manifest["nodes"].values():
             test = node.get("test_metadata")
@@ -282,19 +311,32 @@ class MartScaffold:
                 return tuple(map(str, test["kwargs"]["combination_of_columns"]))
         return ()
 
+    def _never_null(self, model: _Model) -> tuple[str, ...]:
+        """The columns that a test says are never NULL: those of the key, if no test names it."""
+        tested = {
+            node["column_name"]
+            for node in self._manifest["nodes"].values()
+            if (node.get("attached_node") or "").endswith(f".{model.name}")
+            and (node.get("test_metadata") or {}).get("name") == "not_null"
+        }
+        return tuple(name for name in model.columns if name in tested)
+
     def _order(self, model: _Model) -> list[str]:
         """What tells which version of a row is the newest: the source's cursor, then the load."""
         [node] = [node for node in self._models() if node["name"] == model.name]
-        cursors = [
-            names.moment(
-                names.snake(str(cursor.get("column") if isinstance(cursor, dict) else cursor))
-            )
-            for place in node["depends_on"]["nodes"]
-            if place in self._manifest["sources"]
-            for cursor in [self._manifest["sources"][place]["meta"].get("ingest", {}).get("cursor")]
-            if cursor
-        ]
-        return [name for name in cursors if name in model.columns] + [_LOADED]
+        cursor = self._ingested(node).get("cursor")
+        column = cursor.get("column") if isinstance(cursor, dict) else cursor
+        changed = _renamed(node, str(column))
+        return [changed, _LOADED] if changed else [_LOADED]
+
+
+def _renamed(node: dict[str, Any], column: str) -> str | None:
+    """What a staging model calls a column of the table that it reads; None: that is not seen."""
+    own = rf"[\"`]?{re.escape(column)}[\"`]?"
+    written = rf"^\s*(?:cast\(\s*)?{own}(?:\s+as\s+[^\n]*?\))?\s+as\s+[\"`]?(\w+)[\"`]?\s*,?\s*$"
+    found = re.search(written, node["raw_code"], re.MULTILINE | re.IGNORECASE)
+    name = found[1] if found else column
+    return name if name in node["columns"] else None
 
 
 def _mart(reads: str, model: _Model) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from millrace.dbt.project import Project
 from millrace.scaffold.declarations import Writer, unique_together
@@ -160,7 +161,7 @@ class Scaffold:
             }
             yield Declared(
                 node["name"],
-                str(block.get("table", "")),
+                _place(block),
                 self._project.folder / node["original_file_path"],
                 frozenset(name.lower() for name in node["columns"]),
                 self._model_of(node["unique_id"]),
@@ -258,3 +259,13 @@ class Scaffold:
             entry = self._writer.model_column(proposal, column)
             described.append(["models", ("name", model.name), "columns"], entry)
         self._files.write(model.described_in, described.text)
+
+
+def _place(block: Mapping[str, Any]) -> str:
+    """Where a declared table is at its source."""
+    if "spreadsheet" in block:
+        # It imports gspread, which only projects with a sheet have.
+        from millrace.sources.google_sheets.source import tab_place
+
+        return tab_place(str(block["spreadsheet"]), str(block.get("tab", "")))
+    return str(block.get("table", ""))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from millrace.batch import EVERY_KEY, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
@@ -265,6 +265,8 @@ class FoundTable:
         deleted: The column that marks deleted rows, if there is one.
         references: The table and column (``place``, name) that a column's values must be in.
         newest: When a row was changed last, in UTC, where that is known.
+        options: The options of its kind that a declaration has to have; default: ``table``, its
+            place.
     """
 
     place: str
@@ -278,6 +280,7 @@ class FoundTable:
     deleted: str | None = None
     references: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     newest: datetime | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

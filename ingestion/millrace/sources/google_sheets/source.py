@@ -18,7 +18,13 @@ from millrace.catalog import IngestTable
 from millrace.checksums.columns import Checksums, Tally
 from millrace.checksums.figures import SourceFigures
 from millrace.errors import DeclarationError, SourceMismatch
-from millrace.google_sheets.client import GoogleSheets, SheetCell, quote_tab, said
+from millrace.google_sheets.client import (
+    GoogleSheets,
+    SheetCell,
+    quote_tab,
+    said,
+    spreadsheet_key,
+)
 from millrace.google_sheets.headings import column_name
 from millrace.google_sheets.to_columns import (
     Corner,
@@ -27,7 +33,8 @@ from millrace.google_sheets.to_columns import (
     heading_row,
     to_record_batch,
 )
-from millrace.sources.base import Closing, Extraction, SourceColumn
+from millrace.sources.base import Closing, Extraction, FoundTable, SourceColumn
+from millrace.sources.google_sheets.description import described
 from millrace.sources.google_sheets.options import GoogleSheetOptions
 
 if TYPE_CHECKING:
@@ -130,6 +137,31 @@ class GoogleSheetSource:
             batch.schema, (iter(batches),), figures, sieve, expected_rows=batch.num_rows
         )
 
+    def describe_tabs(self, spreadsheet: str, tabs: Sequence[str] = ()) -> list[FoundTable]:
+        """The tabs of a spreadsheet as tables; those without headings are left out.
+
+        Args:
+            spreadsheet: Its URL, or the key in the URL.
+            tabs: The titles of those that are asked for; default: all.
+
+        Raises:
+            SheetUnavailable, SheetRefused, SpreadsheetNotFound: it cannot be read.
+            SourceMismatch: it has no such tab, or two columns of a tab have the same heading.
+        """
+        there = self._sheets.tabs(spreadsheet)
+        if unknown := sorted(set(tabs) - set(there)):
+            raise _no_tab(spreadsheet, unknown[0], there)
+        found = (
+            described(
+                self._sheets.cells(spreadsheet, quote_tab(tab)),
+                spreadsheet,
+                tab_place(spreadsheet, tab),
+                tab,
+            )
+            for tab in tabs or there
+        )
+        return [table for table in found if table is not None]
+
     def _find(self, table: IngestTable) -> _Found:
         """Read the tab, and match its headings with the declared columns."""
         options = table.options
@@ -165,10 +197,19 @@ class GoogleSheetSource:
                     f"The range {options.range} of {options.tab} cannot be read: {said(error)}.",
                     fix="Correct `range` in the declaration.",
                 ) from None
-            raise SourceMismatch(
-                f"The spreadsheet {options.spreadsheet} has no tab '{options.tab}'.",
-                fix=f"Correct `tab` in the declaration. Its tabs: {', '.join(tabs)}.",
-            ) from None
+            raise _no_tab(options.spreadsheet, options.tab, tabs) from None
+
+
+def tab_place(spreadsheet: str, tab: str) -> str:
+    """What tells a tab from all others, whether its spreadsheet is named by URL or by key."""
+    return f"{spreadsheet_key(spreadsheet)}!{tab}"
+
+
+def _no_tab(spreadsheet: str, tab: str, tabs: Sequence[str]) -> SourceMismatch:
+    return SourceMismatch(
+        f"The spreadsheet {spreadsheet} has no tab '{tab}'.",
+        fix=f"Correct its name. Its tabs: {', '.join(tabs)}.",
+    )
 
 
 def _checksums(batch: pa.RecordBatch) -> Checksums:
