@@ -135,9 +135,10 @@ class Pipeline:
         if not url:
             raise SettingError(
                 "LANDING_URL is not set.",
-                fix="Set LANDING_URL to s3://bucket/prefix or file:///folder.",
+                fix="Set LANDING_URL to s3://bucket/prefix, gs://bucket/prefix or file:///folder.",
             )
-        return Landing(url, self._landing_connection() if url.startswith("s3://") else None)
+        is_bucket = url.startswith(("s3://", "gs://"))
+        return Landing(url, self._landing_connection() if is_bucket else None)
 
     def source(self, table: IngestTable) -> Source:
         """The source that a table is read from; all steps of a batch ask the same one."""
@@ -644,7 +645,7 @@ class Pipeline:
         return [row for row in rows if not row.is_correction]
 
     def _landing_connection(self) -> Connection | None:
-        """None where none is declared: boto3 then looks for credentials in its own way."""
+        """None if there is none: then boto3 or google-auth looks for credentials by itself."""
         try:
             return self.connection(self.settings.landing_connection)
         except ConnectionNotFound:
