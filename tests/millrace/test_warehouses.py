@@ -53,6 +53,13 @@ class TestBigQuery(WarehouseContract):
         place.reload(data)
         assert place.rows("select", "from") == [(1, 2)]
 
+    def test_parts_that_are_elsewhere_are_uploaded(self, place, tmp_path):
+        place.landing = Landing(f"file://{tmp_path}/landing")
+        manifest = place.land(ids(*range(3_000)), part_bytes=1)
+        assert len(manifest.parts) > 1
+        place.load_manifest(manifest)
+        assert set(place.rows()) == {(number,) for number in range(3_000)}
+
     def test_the_columns_of_tables_and_views_are_told(self, place):
         # The emulator forgets a decimal's precision and scale.
         place.load(ids(1, note=["a"]))

@@ -69,6 +69,8 @@ log = logging.getLogger(__name__)
 # A load that was killed leaves its staging tables behind for so long.
 _STAGED_FOR = timedelta(days=1)
 _IN_CLOUD_STORAGE = "gs://"
+# https://cloud.google.com/bigquery/quotas#load_jobs
+_MOST_URLS = 10_000
 _NOT_OF_A_LABEL = re.compile(r"[^a-z0-9_-]")
 _MOST_OF_A_LABEL = 63
 
@@ -263,6 +265,7 @@ class BigQueryWarehouse(SqlReader):
         places = [f"{quote(table.schema)}.{quote(name)}" for name in names]
         with self._session(table, manifest.batch.id) as session:
             session.make_dataset(table.schema)
+            landed.verify(manifest)
             try:
                 self._stage(session, table, names[0], manifest.schema, manifest.parts, landed)
                 landed.verify(manifest)
@@ -290,16 +293,18 @@ class BigQueryWarehouse(SqlReader):
         expires = datetime.now(UTC) + _STAGED_FOR
         session.run(sql.create_staged(place, schema, expires))
         target = f"{table.schema}.{name}"
-        brought = promised = sum(part.rows for part in parts)
-        if parts and all(part.url.startswith(_IN_CLOUD_STORAGE) for part in parts):
-            urls = [part.url for part in parts]
-            brought = session.load(urls, target, _job_id(name, *urls))
+        urls = [part.url for part in parts]
+        if all(url.startswith(_IN_CLOUD_STORAGE) for url in urls):
+            for at in range(0, len(urls), _MOST_URLS):
+                some = urls[at : at + _MOST_URLS]
+                session.load(some, target, _job_id(name, *some))
         else:
             for part in parts:
                 with landed.local_copy(part) as path:
                     session.upload(path, target, _job_id(name, part.url))
+        promised = sum(part.rows for part in parts)
         ((count,),) = session.run(f"SELECT COUNT(*) FROM {place}")
-        if not count == brought == promised:
+        if count != promised:
             raise CountMismatch(
                 f"The parts of {table.key} brought {count:,} rows; their manifest promises "
                 f"{promised:,}.",
