@@ -46,7 +46,7 @@ class Bucket(ABC):
         """An account whose key is wrong."""
 
     @abstractmethod
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """The names of its objects."""
 
     @abstractmethod
@@ -91,7 +91,7 @@ class S3Bucket(Bucket):
     def refused_connection(self) -> Connection:
         return self.connection(password="wrong")
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         listed = self._client.list_objects_v2(Bucket=self.name)
         return sorted(found["Key"] for found in listed.get("Contents", []))
 
@@ -150,7 +150,7 @@ class GoogleBucket(Bucket):
     def folder(self) -> Path:
         return self.server.create_bucket(self.name)
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         files = [file for file in self.folder.rglob("*") if file.is_file()]
         return sorted(str(file.relative_to(self.folder)) for file in files)
 

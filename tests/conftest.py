@@ -193,7 +193,8 @@ def any_bucket(request: pytest.FixtureRequest) -> Bucket:
     if request.param == "s3":
         server = request.getfixturevalue("s3_server")
         return S3Bucket(server, request.getfixturevalue("bucket"))
-    return request.getfixturevalue("google_bucket")  # type: ignore[no-any-return]
+    google: GoogleBucket = request.getfixturevalue("google_bucket")
+    return google
 
 
 @pytest.fixture

@@ -317,6 +317,21 @@ class Pipeline:
             raise too_many(table)
         return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))
 
+    def create(self, table: IngestTable) -> bool:
+        """Make a table's raw table with the columns that its source has, and no rows.
+
+        Returns:
+            Whether it was missing.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+            SchemaConflict: it is there with other columns.
+        """
+        columns = self._incoming(table, self._columns(table))
+        _refuse_odd_names(table, columns)
+        columns, _ = marked_as_deleted(table, columns, [])
+        return self.warehouse.create(table, columns)
+
     def load(self, table: IngestTable, manifest: Manifest) -> LedgerRow:
         """Load what was landed.
 

@@ -435,7 +435,7 @@ def far_landing(any_bucket):
 def test_a_bucket_holds_what_was_written(far_landing, any_bucket):
     manifest = far_landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=50_000)
     assert far_landing.read_manifest(manifest.url) == manifest
-    assert all(key.startswith("some/prefix/mysql/nps/") for key in any_bucket.keys())
+    assert all(key.startswith("some/prefix/mysql/nps/") for key in any_bucket.names())
     tables = []
     for part in manifest.parts:
         with far_landing.local_copy(part) as path:
@@ -471,7 +471,7 @@ def test_a_bucket_keeps_nothing_of_a_broken_attempt(far_landing, any_bucket):
 
     with pytest.raises(ConnectionResetError):
         far_landing.write(BATCH, ROWS.schema, breaking())
-    assert any_bucket.keys() == []
+    assert any_bucket.names() == []
     assert any_bucket.uploads() == []
 
 
@@ -524,7 +524,7 @@ def without_etag(landing, manifest):
 @pytest.mark.service
 def test_a_check_of_a_bucket_works_and_leaves_nothing(far_landing, any_bucket):
     far_landing.check()
-    assert any_bucket.keys() == []
+    assert any_bucket.names() == []
 
 
 @pytest.mark.service
@@ -712,7 +712,8 @@ def test_a_landing_with_secrets_in_its_url_is_refused():
 
 def test_google_is_asked_as_its_library_finds_credentials(tmp_path, monkeypatch):
     """Application default credentials are what a landing takes that has no key of its own."""
-    with aws_that_answers(Answer(403, "AccessDenied"), asked := []) as port:
+    asked: list[tuple[Any, str]] = []
+    with aws_that_answers(Answer(403, "AccessDenied"), asked) as port:
         key = google_key("adc@s3cret") | {"token_uri": f"http://{LOOPBACK}:{port}/token"}
         file = tmp_path / "key.json"
         file.write_text(json.dumps(key))

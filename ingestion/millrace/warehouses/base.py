@@ -173,6 +173,22 @@ class Warehouse(Protocol):
             WarehouseRefused: it refuses our account.
         """
 
+    def create(self, table: IngestTable, columns: pa.Schema) -> bool:
+        """Make a raw table without rows, and its ledger, before the first load.
+
+        Args:
+            table: The table.
+            columns: Its columns as they are landed, without Millrace's own.
+
+        Returns:
+            Whether the raw table was missing. If it is there already, it stays as it is.
+
+        Raises:
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
+            SchemaConflict: it is there with other columns, or Millrace did not make it.
+        """
+
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; loading it twice has the same result as loading it once.
 

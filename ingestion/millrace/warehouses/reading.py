@@ -47,6 +47,10 @@ class SqlReader(ABC):
         """The ledgers of tables; see ``Warehouse.ledgers``."""
 
     @abstractmethod
+    def create(self, table: IngestTable, columns: pa.Schema) -> bool:
+        """Make a raw table without rows; see ``Warehouse.create``."""
+
+    @abstractmethod
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
 

@@ -50,7 +50,12 @@ from millrace.warehouses.bigquery.errors import explained, raised_by
 from millrace.warehouses.bigquery.refusals import refuse_partitions, refuse_unfit
 from millrace.warehouses.bigquery.session import BigQuerySession
 from millrace.warehouses.dialect import Dialect
-from millrace.warehouses.evolution import conflict, plan_evolution, refuse_ambiguous_names
+from millrace.warehouses.evolution import (
+    conflict,
+    plan_evolution,
+    refuse_ambiguous_names,
+    refuse_other_columns,
+)
 from millrace.warehouses.loads import (
     aware,
     is_read_again,
@@ -160,6 +165,21 @@ class BigQueryWarehouse(SqlReader):
             )
         undeclared = {field.name for field in found.schema if field.precision is None}
         return with_used_places(rows, undeclared & set(chosen))
+
+    @_tried_again
+    def create(self, table: IngestTable, columns: pa.Schema) -> bool:
+        """Make a raw table without rows; see ``Warehouse.create``."""
+        refuse_ambiguous_names(table, columns)
+        refuse_unfit(table, columns)
+        with self._session(table) as session:
+            session.make_dataset(table.schema)
+            found = session.describe(table.schema, table.identifier)
+            if found:
+                self._refuse_foreign(session, table)
+                refuse_other_columns(table, self._columns(session, table), columns)
+                _refuse_other_partitions(table, found)
+            self._make(session, table, columns)
+        return found is None
 
     @_tried_again
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
@@ -472,6 +492,20 @@ class _Staged:
 
     rows: str
     aside: str | None
+
+
+def _refuse_other_partitions(table: IngestTable, found: bigquery.Table) -> None:
+    """Refuse a raw table with other partitions than are declared, which BigQuery cannot change."""
+    declared, partitions = options_of(table).partition_by, found.time_partitioning
+    # The emulator knows of those by a date's day alone.
+    if partitions and (partitions.field, partitions.type_) != (declared, "DAY"):
+        raise SchemaConflict(
+            f"{table.schema}.{table.identifier} is there already, partitioned by the "
+            f"{partitions.type_.lower()} of {partitions.field or 'its arrival'}, and {table.key} "
+            f"declares that of {declared}.",
+            fix="BigQuery changes no partitions: drop it and make it again, or declare "
+            "`partition_by` as it is.",
+        )
 
 
 def with_used_places(rows: pa.Table, columns: Collection[str]) -> pa.Table:
