@@ -127,6 +127,14 @@ class LoadedRows(KeyedRows, Protocol):
         """How many rows each batch has in the raw table, by the batch's id."""
 
 
+Passed = Callable[[str], None]
+"""Called with a step of a check that works, for a person."""
+
+
+def ignored(step: str) -> None:
+    """A ``Passed`` that tells nobody."""
+
+
 class Warehouse(Protocol):
     """A database with raw tables and a ledger."""
 
@@ -134,8 +142,11 @@ class Warehouse(Protocol):
     def name(self) -> str:
         """A name that no other warehouse has, and that readers of a publication may see."""
 
-    def check(self) -> str:
-        """Connect.
+    def check(self, passed: Passed = ignored) -> str:
+        """Connect, and try what a load needs as far as that does no harm.
+
+        Args:
+            passed: Called with each step that works, where there is more than one.
 
         Returns:
             What was reached, for a person.

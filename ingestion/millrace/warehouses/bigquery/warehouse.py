@@ -34,10 +34,19 @@ from millrace.errors import (
     RelationNotFound,
     SchemaConflict,
     WarehouseBusy,
+    WarehouseError,
     WarehouseRefused,
 )
 from millrace.manifest import Manifest, Part
-from millrace.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.base import (
+    BATCH_COLUMN,
+    LEDGER,
+    LOADED_COLUMN,
+    Landed,
+    LedgerRow,
+    Passed,
+    ignored,
+)
 from millrace.warehouses.bigquery import statements as sql
 from millrace.warehouses.bigquery.dialect import (
     BigQueryDialect,
@@ -49,6 +58,7 @@ from millrace.warehouses.bigquery.dialect import (
 from millrace.warehouses.bigquery.errors import explained, raised_by
 from millrace.warehouses.bigquery.refusals import refuse_partitions, refuse_unfit
 from millrace.warehouses.bigquery.session import BigQuerySession
+from millrace.warehouses.bigquery.steps import steps_of_a_load
 from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.evolution import (
     conflict,
@@ -99,25 +109,20 @@ class BigQueryWarehouse(SqlReader):
         """The project."""
         return f"bigquery {self._project}"
 
-    def check(self) -> str:
-        """Log in, run a job in the target's location, and make and drop a table.
-
-        Each step proves one thing: the account, the project and the right to run jobs, the
-        location, and the rights on the target's dataset.
-        """
-        schema: str = self._credentials.schema
+    def check(self, passed: Passed = ignored) -> str:
+        """Try what a load needs, step by step; see ``Warehouse.check``."""
         with self._session() as session:
-            session.run("SELECT 1")
-            session.make_dataset(schema)
-            place = f"{quote(schema)}.{quote(f'millrace_check_{uuid4().hex[:8]}')}"
-            expires = datetime.now(UTC) + timedelta(hours=1)
-            session.run(sql.create_staged(place, pa.schema([("id", pa.int64())]), expires))
-            session.run(f"INSERT INTO {place} (id) VALUES (1)")
-            session.run(f"DROP TABLE {place}")
+            for step in steps_of_a_load(session, self._credentials):
+                try:
+                    with explained(self._project):
+                        step.attempt()
+                except WarehouseError as error:
+                    raise type(error)(f"{step.what}: no. {error.message}", fix=error.fix) from None
+                passed(step.what)
         location = self._credentials.location or "the default location"
         return (
-            f"BigQuery, project {self._project} in {location}: jobs run, and tables can be made, "
-            f"filled and dropped in the dataset {schema}"
+            f"BigQuery, project {self._project} in {location}: all that a load needs works in the "
+            f"dataset {self._credentials.schema}"
         )
 
     def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
