@@ -18,6 +18,7 @@ from google.api_core.exceptions import (
     Forbidden,
     InternalServerError,
     NotFound,
+    RetryError,
     Unauthorized,
 )
 from google.auth.exceptions import RefreshError
@@ -228,6 +229,8 @@ ELSEWHERE = "Cannot read and write in different locations: source: EU, destinati
         (_refusal("rateLimitExceeded"), WarehouseBusy),
         (_refusal("backendError", of=InternalServerError), WarehouseBusy),
         (Conflict("Already Exists: Table p:d.t"), WarehouseBusy),
+        (RetryError("Timeout of 120s exceeded", _refusal("rateLimitExceeded")), WarehouseBusy),
+        (RetryError("Timeout of 120s exceeded", OSError()), WarehouseUnavailable),
         (_refusal("quotaExceeded"), WarehouseUnavailable),
         (_refusal("accessDenied"), WarehouseRefused),
         (Unauthorized("no"), WarehouseRefused),

@@ -75,6 +75,10 @@ def explained(place: str) -> Iterator[None]:
     except MillraceError:
         raise
     except (TransportError, requests.ConnectionError, requests.Timeout, RetryError) as error:
+        last = error.cause if isinstance(error, RetryError) else None
+        if isinstance(last, GoogleAPICallError):
+            # It was tried for as long as the client does, and always answered so.
+            raise _as_ours(last, place) from error
         raise WarehouseUnavailable(
             f"BigQuery ({place}) does not answer: {_line(str(error))}.", fix=_LATER
         ) from error

@@ -65,9 +65,14 @@ class BigQuerySession:
         job = self.client.query(statement, config, location=location, job_retry=None, **_ASKED)
         return int(job.total_bytes_processed or 0)
 
-    def transaction(self, statements: Sequence[str]) -> None:
-        """Run statements as one job and one transaction: all of them, or none."""
-        script = ["BEGIN TRANSACTION", *statements, "COMMIT TRANSACTION"]
+    def transaction(self, statements: Sequence[str], first: Sequence[str] = ()) -> None:
+        """Run statements as one job and one transaction: all of them, or none.
+
+        Args:
+            statements: The transaction.
+            first: What comes before it in the same job, because no transaction holds it.
+        """
+        script = [*first, "BEGIN TRANSACTION", *statements, "COMMIT TRANSACTION"]
         self.run("".join(f"{statement};\n" for statement in script))
 
     def table(

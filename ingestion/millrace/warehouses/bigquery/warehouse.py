@@ -130,9 +130,9 @@ class BigQueryWarehouse(SqlReader):
         found: dict[str, list[LedgerRow]] = {table.key: [] for table in tables}
         with self._session() as session:
             for schema in sorted({table.schema for table in tables}):
-                if session.describe(schema, LEDGER) is not None:
+                if (ledger := session.describe(schema, LEDGER)) is not None:
                     keys = [table.key for table in tables if table.schema == schema]
-                    for row in _ledger(session, schema, keys):
+                    for row in _ledger(session, schema, keys, ledger):
                         found[row.table].append(row)
         return found
 
@@ -220,8 +220,8 @@ class BigQueryWarehouse(SqlReader):
     def reload(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch in the place of all others; see ``Warehouse.reload``.
 
-        The new table takes the place of the old one at once, and then the ledger is written: it is
-        the only load that takes two steps. One that stops between them is put right by the next.
+        No transaction holds the statement that puts the new table in the place of the old one. The
+        job that does so also writes the ledger: once it has begun, it needs nobody here.
         """
         with self._staged(table, manifest, landed) as (session, staged):
             self._refuse_foreign(session, table)
@@ -232,15 +232,17 @@ class BigQueryWarehouse(SqlReader):
             row = new_row(table, manifest, stamp(earlier))
             types = dict(zip(manifest.schema.names, manifest.schema.types, strict=True))
             commit = sql.Commit(table, row, earlier, types)
-            last = [
-                commit.guard(),
-                *commit.empty_ledger(),
-                *([commit.insert_quarantine(staged.aside)] if staged.aside else []),
-                commit.write_ledger(),
-            ]
-            session.run(commit.replace(staged.rows, manifest.schema))
+            self._commit(
+                session,
+                [
+                    commit.guard(),
+                    *commit.empty_ledger(),
+                    *([commit.insert_quarantine(staged.aside)] if staged.aside else []),
+                    commit.write_ledger(),
+                ],
+                first=[commit.guard(), commit.replace(staged.rows, manifest.schema)],
+            )
             _remember(session, table, manifest.schema)
-            self._commit(session, last)
         return row
 
     @_tried_again
@@ -367,8 +369,13 @@ class BigQueryWarehouse(SqlReader):
 
     def _make(self, session: BigQuerySession, table: IngestTable, incoming: pa.Schema) -> None:
         """Make what is missing: the ledger, the raw table."""
-        if session.describe(table.schema, LEDGER) is None:
+        ledger = session.describe(table.schema, LEDGER)
+        if ledger is None:
             session.run(sql.create_ledger(table))
+        else:
+            # An earlier version made it, which kept less.
+            for statement in sql.complete_ledger(table, {field.name for field in ledger.schema}):
+                session.run(statement)
         if session.describe(table.schema, table.identifier) is None:
             session.run(sql.create_raw(table, incoming))
             _remember(session, table, incoming)
@@ -416,9 +423,11 @@ class BigQueryWarehouse(SqlReader):
             _remember(session, table, pa.schema(after.items()))
         return evolution.told
 
-    def _commit(self, session: BigQuerySession, statements: Sequence[str]) -> None:
+    def _commit(
+        self, session: BigQuerySession, statements: Sequence[str], first: Sequence[str] = ()
+    ) -> None:
         try:
-            session.transaction(statements)
+            session.transaction(statements, first)
         except GoogleAPICallError as error:
             said = raised_by(error)
             if said == sql.OTHER_LOAD:
@@ -531,11 +540,25 @@ def with_used_places(rows: pa.Table, columns: Collection[str]) -> pa.Table:
     return rows
 
 
-def _ledger(session: BigQuerySession, schema: str, keys: Sequence[str]) -> list[LedgerRow]:
-    """The rows of tables in a ledger, oldest load first."""
+def _ledger(
+    session: BigQuerySession,
+    schema: str,
+    keys: Sequence[str],
+    described: bigquery.Table | None = None,
+) -> list[LedgerRow]:
+    """The rows of tables in a ledger, oldest load first.
+
+    Args:
+        session: The session.
+        schema: The ledger's dataset.
+        keys: The keys of the tables.
+        described: The ledger, where it may be one of an earlier version, which lacks columns.
+    """
+    there = {field.name for field in described.schema} if described else sql.LEDGER_COLUMNS
+    columns = [name if name in there else f"NULL AS {name}" for name in sql.LEDGER_COLUMNS]
     places = ", ".join("?" * len(keys))
     rows = session.run(
-        f"SELECT {', '.join(sql.LEDGER_COLUMNS)} FROM {quote(schema)}.{LEDGER} "
+        f"SELECT {', '.join(columns)} FROM {quote(schema)}.{LEDGER} "
         f"WHERE table_name IN ({places}) ORDER BY loaded_at",
         keys,
     )
