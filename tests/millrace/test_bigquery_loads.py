@@ -87,7 +87,7 @@ Load = Callable[[Place], LedgerRow]
 NEXT_DAY = DAY + timedelta(days=1)
 SECOND = Interval(NEXT_DAY, NEXT_DAY + timedelta(days=1))
 # So many does a load make at least.
-REQUESTS = 20
+REQUESTS = 19
 FAULTS = {
     "503": HTTPFault("status", code="backendError"),
     "503, applied": HTTPFault("status", code="backendError", applied=True),
