@@ -17,6 +17,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from millrace_sandbox.bigquery import BigQuery
+from millrace_sandbox.gcs import GCS
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.mysql import MySQL, MySQLServer
 from millrace_sandbox.paths import SandboxPaths
@@ -24,6 +25,7 @@ from redshift_standin import RedshiftServer
 from redshift_standin.s3 import S3Server
 from sheets_standin import GoogleSheetsServer
 from tests import services
+from tests.buckets import Bucket, GoogleBucket, S3Bucket
 from tests.forked import run_dbt
 
 if TYPE_CHECKING:
@@ -176,6 +178,31 @@ def bucket(s3_server: S3Server) -> Iterator[str]:
     yield name
     # SeaweedFS deletes the bucket's objects with it.
     s3_server.endpoint.client().delete_bucket(Bucket=name)
+
+
+@pytest.fixture(scope="session")
+def gcs(sandbox_paths: SandboxPaths) -> Iterator[GCS]:
+    """A running server of Google Cloud Storage's API; what opens it is `gcs.endpoint`."""
+    with services.running(services.gcs(sandbox_paths)) as server:
+        yield server
+
+
+@pytest.fixture(params=["s3", "gs"])
+def any_bucket(request: pytest.FixtureRequest) -> Bucket:
+    """A test's own bucket, empty at first: of each kind in turn."""
+    if request.param == "s3":
+        server = request.getfixturevalue("s3_server")
+        return S3Bucket(server, request.getfixturevalue("bucket"))
+    google: GoogleBucket = request.getfixturevalue("google_bucket")
+    return google
+
+
+@pytest.fixture
+def google_bucket(gcs: GCS) -> GoogleBucket:
+    """A test's own bucket of Google Cloud Storage, empty at first."""
+    bucket = GoogleBucket(gcs, f"test-{uuid4().hex[:12]}")
+    gcs.create_bucket(bucket.name)
+    return bucket
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from millrace_sandbox.bigquery import BigQuery
+from millrace_sandbox.gcs import GCS
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
 from redshift_standin import RedshiftServer
@@ -58,7 +59,7 @@ def shared_services(folder: Path) -> Iterator[dict[str, str]]:
     """
     paths = SandboxPaths(folder)
     with ExitStack() as stack:
-        for make in (mariadb, s3, redshift, bigquery, google_sheets):
+        for make in (mariadb, s3, gcs, redshift, bigquery, google_sheets):
             server: Server = make(paths)
             stack.callback(server.stop)
             server.start()
@@ -73,6 +74,11 @@ def mariadb(paths: SandboxPaths) -> MariaDB:
 def s3(paths: SandboxPaths) -> S3Server:
     """The S3 server, on any free ports."""
     return S3Server(paths.s3, port=0)
+
+
+def gcs(paths: SandboxPaths) -> GCS:
+    """Google Cloud Storage's stand-in, on any free port."""
+    return GCS(paths, port=0)
 
 
 def redshift(paths: SandboxPaths) -> RedshiftServer:

@@ -8,6 +8,7 @@ from functools import partial
 from millrace.errors import MillraceError
 from millrace.pipeline import Pipeline
 from millrace.terminal import out, print_done, print_error, print_failed
+from millrace.warehouses.base import Passed, ignored
 
 
 def check_all(pipeline: Pipeline) -> bool:
@@ -17,7 +18,11 @@ def check_all(pipeline: Pipeline) -> bool:
         Whether all answer.
     """
     failed = False
-    for name, check in checks_of(pipeline).items():
+
+    def passed(step: str) -> None:
+        print_done(f"warehouse: {step}")
+
+    for name, check in checks_of(pipeline, passed).items():
         try:
             reached = check()
         except MillraceError as error:
@@ -29,8 +34,12 @@ def check_all(pipeline: Pipeline) -> bool:
     return not failed
 
 
-def checks_of(pipeline: Pipeline) -> dict[str, Callable[[], str]]:
+def checks_of(pipeline: Pipeline, passed: Passed = ignored) -> dict[str, Callable[[], str]]:
     """What to try, by its name: a connection once, however many tables or publications use it.
+
+    Args:
+        pipeline: The project.
+        passed: Called with each step of the warehouse that works.
 
     Each returns what it has reached, for a person, and raises a ``MillraceError`` if it fails.
     """
@@ -46,7 +55,7 @@ def checks_of(pipeline: Pipeline) -> dict[str, Callable[[], str]]:
             lambda found=found: pipeline.destination(found).check(),  # type: ignore[misc]
         )
     checks["landing"] = lambda: pipeline.landing.check()
-    checks["warehouse"] = lambda: pipeline.warehouse.check()
+    checks["warehouse"] = lambda: pipeline.warehouse.check(passed)
     return checks
 
 

@@ -167,6 +167,7 @@ def cli(
       millrace list                  what is declared?
       millrace plan                  what would be loaded?
       millrace preview mysql.nps     what do its rows look like?
+      millrace create mysql.nps      make its raw table, before there is a row
       millrace ingest mysql.nps      load what is new
       millrace publish               carry the marts to their readers
       millrace audit                 is everything loaded as it is at its source?
@@ -376,6 +377,30 @@ def status(chosen: Chosen, as_json: bool) -> None:
                 print_plain(f"{line.what}: {line.said}\n  → {line.way_out}")
     if ill:
         sys.exit(1)
+
+
+@cli.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE…")
+@click.pass_obj
+def create(chosen: Chosen, tables: tuple[str, ...]) -> None:
+    """Make the raw table of each TABLE, without rows, before its first load.
+
+    It gets the columns that the source has now, as they are landed, with the partitions, keys and
+    other options that are declared for the warehouse; its ledger is made, too. So models can be
+    built, and rights given, before a row is loaded. A raw table that is there already stays as it
+    is; with other columns, it is refused.
+    """
+    from millrace.terminal import print_done
+
+    pipeline = chosen.pipeline
+    named = [pipeline.catalog.table(key) for key in tables]
+
+    def create_one(table: IngestTable) -> None:
+        place = f"{table.schema}.{table.identifier}"
+        is_new = pipeline.create(table)
+        print_done(f"{table.key}: {place} {'is made, without rows' if is_new else 'was there'}")
+
+    _run_each({table.key: partial(create_one, table) for table in named})
 
 
 @cli.command()

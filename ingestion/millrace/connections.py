@@ -152,6 +152,25 @@ def endpoint_of(connection: Connection) -> str | None:
     return str(url).rstrip("/")
 
 
+def service_account_key(connection: Connection) -> dict[str, Any]:
+    """The key of a Google service account in the extra: ``keyfile_dict``, an object or its JSON.
+
+    Raises:
+        ConnectionNotFound: there is none.
+    """
+    given = connection.extra.get("keyfile_dict")
+    try:
+        key = dict(json.loads(given) if isinstance(given, str) else given or {})
+    except (TypeError, ValueError):
+        key = {}
+    if not {"client_email", "private_key", "token_uri"} <= set(key):
+        raise ConnectionNotFound(
+            f"The connection '{connection.conn_id}' holds no service account's key.",
+            fix="Put the JSON key that Google made into its extra, as `keyfile_dict`.",
+        )
+    return key
+
+
 def masked(text: str) -> str:
     """A text for people, without the user names and passwords of the URLs in it."""
     return _USER_INFO.sub("***@", text)

@@ -135,9 +135,10 @@ class Pipeline:
         if not url:
             raise SettingError(
                 "LANDING_URL is not set.",
-                fix="Set LANDING_URL to s3://bucket/prefix or file:///folder.",
+                fix="Set LANDING_URL to s3://bucket/prefix, gs://bucket/prefix or file:///folder.",
             )
-        return Landing(url, self._landing_connection() if url.startswith("s3://") else None)
+        is_bucket = url.startswith(("s3://", "gs://"))
+        return Landing(url, self._landing_connection() if is_bucket else None)
 
     def source(self, table: IngestTable) -> Source:
         """The source that a table is read from; all steps of a batch ask the same one."""
@@ -315,6 +316,21 @@ class Pipeline:
         if sum(manifest.quarantined for manifest in manifests) > MOST_ROWS:
             raise too_many(table)
         return self.landing.merge(attempt, manifests, partial(_refuse_too_few, table, batch))
+
+    def create(self, table: IngestTable) -> bool:
+        """Make a table's raw table with the columns that its source has, and no rows.
+
+        Returns:
+            Whether it was missing.
+
+        Raises:
+            SourceError: the source cannot be read, or differs from what is declared.
+            SchemaConflict: it is there with other columns.
+        """
+        columns = self._incoming(table, self._columns(table))
+        _refuse_odd_names(table, columns)
+        columns, _ = marked_as_deleted(table, columns, [])
+        return self.warehouse.create(table, columns)
 
     def load(self, table: IngestTable, manifest: Manifest) -> LedgerRow:
         """Load what was landed.
@@ -644,7 +660,7 @@ class Pipeline:
         return [row for row in rows if not row.is_correction]
 
     def _landing_connection(self) -> Connection | None:
-        """None where none is declared: boto3 then looks for credentials in its own way."""
+        """None if there is none: then boto3 or google-auth looks for credentials by itself."""
         try:
             return self.connection(self.settings.landing_connection)
         except ConnectionNotFound:

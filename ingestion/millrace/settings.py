@@ -13,6 +13,8 @@ from types import MappingProxyType
 from millrace.errors import SettingError
 
 _STATEMENT_SECONDS = 3600
+GCP_LANDING = "gcp_landing"
+"""The connection of a landing on Google Cloud Storage, unless ``LANDING_CONNECTION`` says else."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Settings:
 
     Attributes:
         landing_url: ``LANDING_URL``.
-        landing_connection: ``LANDING_CONNECTION``.
+        landing_connection: ``LANDING_CONNECTION``; default: by the kind of landing.
         pii_salt: ``MILLRACE_PII_SALT``.
         alerts_connection: ``ALERTS_CONNECTION``.
         airflow_api_connection: ``AIRFLOW_API_CONNECTION``.
@@ -83,9 +85,11 @@ class Settings:
         Raises:
             SettingError: a value is invalid.
         """
+        url = environ.get("LANDING_URL") or None
+        usual = GCP_LANDING if url and url.startswith("gs://") else cls.landing_connection
         return cls(
-            landing_url=environ.get("LANDING_URL") or None,
-            landing_connection=environ.get("LANDING_CONNECTION") or cls.landing_connection,
+            landing_url=url,
+            landing_connection=environ.get("LANDING_CONNECTION") or usual,
             alerts_connection=environ.get("ALERTS_CONNECTION") or cls.alerts_connection,
             airflow_api_connection=(
                 environ.get("AIRFLOW_API_CONNECTION") or cls.airflow_api_connection

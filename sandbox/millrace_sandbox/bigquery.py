@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from millrace_sandbox.gcs import buckets
 from millrace_sandbox.processes import LOOPBACK, SandboxError, Service
 from millrace_sandbox.project import project_root
 from redshift_standin.files import write_private
@@ -169,6 +170,8 @@ class BigQuery:
             "BQEMU_PERSISTENCE_MODE": "persistent",
             "BQEMU_DATA_DIR": str(self.folder / "data"),
             "BQEMU_UPLOAD_STAGING_DIR": str(self._uploads),
+            # gs:// is what the server of Cloud Storage in this sandbox has.
+            "BQEMU_GCS_LOCAL_ROOT": str(buckets(self._paths)),
             # It would download DuckDB's extension for Avro.
             "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
         }

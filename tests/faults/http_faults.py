@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,8 +23,9 @@ class HTTPFault:
             ``cut_body`` closes it half way through the answer.
         times: How many requests go wrong.
         status: For ``status``: the HTTP status.
-        code: For ``status``: the error's code, as S3 writes it.
+        code: For ``status``: the error's code, as S3 writes it, or the reason, as BigQuery does.
         applied: Whether the service gets the request before it goes wrong; ``cut_body``: always.
+        skipped: How many requests pass before.
     """
 
     action: Literal["status", "cut", "cut_body"]
@@ -31,6 +33,16 @@ class HTTPFault:
     status: int = 503
     code: str = "SlowDown"
     applied: bool = False
+    skipped: int = 0
+
+    def body(self, *, is_google: bool) -> bytes:
+        """For ``status``: what is answered."""
+        if not is_google:
+            return f"<Error><Code>{self.code}</Code></Error>".encode()
+        why = {"reason": self.code, "message": self.code}
+        return json.dumps(
+            {"error": {"code": self.status, "message": self.code, "errors": [why]}}
+        ).encode()
 
 
 class HTTPFaults:
@@ -44,6 +56,7 @@ class HTTPFaults:
     def __init__(self, host: str, port: int) -> None:
         self._lock = threading.Lock()
         self._fault: HTTPFault | None = None
+        self.requests = 0
         faults = self
 
         class Handler(_Handler):
@@ -74,9 +87,19 @@ class HTTPFaults:
         with self._lock:
             self._fault = None
 
+    @property
+    def is_healed(self) -> bool:
+        """Whether the fault is used up."""
+        with self._lock:
+            return self._fault is None
+
     def _next(self) -> HTTPFault | None:
         with self._lock:
+            self.requests += 1
             fault = self._fault
+            if fault is not None and fault.skipped:
+                fault.skipped -= 1
+                return None
             if fault is not None:
                 fault.times -= 1
                 if not fault.times:
@@ -99,14 +122,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is None:
             self._send(status, headers, data)
         elif fault.action == "status":
-            error = f"<Error><Code>{fault.code}</Code></Error>".encode()
+            error = fault.body(is_google=self.path.startswith(("/bigquery/", "/upload/bigquery/")))
             self._send(fault.status, [("content-length", str(len(error)))], error)
         else:
             if fault.action == "cut_body":
                 self._send(status, headers, data[: len(data) // 2])
             self.close_connection = True
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = answer
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(*self.service, timeout=30)

@@ -432,7 +432,10 @@ def redshift_place(request: pytest.FixtureRequest) -> Iterator[Place]:
 def bigquery_place(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
-    """A dataset of its own on the emulator, or in the project that BIGQUERY_TEST_PROJECT names."""
+    """A dataset of its own on the emulator, or in the project that BIGQUERY_TEST_PROJECT names.
+
+    On the emulator the landing is a bucket, whose parts are loaded by their addresses.
+    """
     from dbt.adapters.bigquery.credentials import BigQueryConnectionMethod, BigQueryCredentials
 
     from millrace.warehouses.bigquery.warehouse import BigQueryWarehouse
@@ -442,7 +445,10 @@ def bigquery_place(
         "location": os.environ.get("BIGQUERY_TEST_LOCATION", "US"),
         "method": BigQueryConnectionMethod.OAUTH,
     }
+    landing = Landing(os.environ.get("BIGQUERY_TEST_LANDING_URL") or f"file://{tmp_path}/landing")
     if not given["database"]:
+        bucket = request.getfixturevalue("google_bucket")
+        landing = Landing(f"{bucket.url}/some/prefix", bucket.connection())
         endpoint = request.getfixturevalue("bigquery").endpoint
         given = {
             "database": endpoint.project,
@@ -455,7 +461,6 @@ def bigquery_place(
     warehouse = BigQueryWarehouse(
         BigQueryCredentials(**given, execution_project=given["database"], schema=schema)
     )
-    landing = Landing(os.environ.get("BIGQUERY_TEST_LANDING_URL") or f"file://{tmp_path}/landing")
     for retried in ("load", "reload"):
         # What the emulator stumbles over, it stumbles over again.
         once = f"millrace.warehouses.bigquery.warehouse.BigQueryWarehouse.{retried}.retry.stop"

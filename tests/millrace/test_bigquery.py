@@ -18,6 +18,7 @@ from google.api_core.exceptions import (
     Forbidden,
     InternalServerError,
     NotFound,
+    RetryError,
     Unauthorized,
 )
 from google.auth.exceptions import RefreshError
@@ -215,13 +216,21 @@ def _refusal(reason: str, message: str = "no", of: type[Any] = Forbidden) -> Exc
     return of(message, errors=[{"reason": reason, "message": message}])
 
 
+DENIED = "Access Denied: BigQuery BigQuery: m@p does not have storage.objects.get access to gs://b"
+ELSEWHERE = "Cannot read and write in different locations: source: EU, destination: US"
+
+
 @pytest.mark.parametrize(
     ("error", "ours"),
     [
+        (_refusal("accessDenied", DENIED), WarehouseRefused),
+        (_refusal("invalid", ELSEWHERE, BadRequest), WarehouseRefused),
         (BadRequest("Transaction is aborted due to concurrent update against t."), WarehouseBusy),
         (_refusal("rateLimitExceeded"), WarehouseBusy),
         (_refusal("backendError", of=InternalServerError), WarehouseBusy),
         (Conflict("Already Exists: Table p:d.t"), WarehouseBusy),
+        (RetryError("Timeout of 120s exceeded", _refusal("rateLimitExceeded")), WarehouseBusy),
+        (RetryError("Timeout of 120s exceeded", OSError()), WarehouseUnavailable),
         (_refusal("quotaExceeded"), WarehouseUnavailable),
         (_refusal("accessDenied"), WarehouseRefused),
         (Unauthorized("no"), WarehouseRefused),
@@ -238,6 +247,21 @@ def test_an_error_of_google_is_one_of_ours_that_says_what_to_do(
         raise error
     assert type(caught.value) is ours
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        (_refusal("accessDenied", DENIED), "deploy/bigquery/grant … gs://BUCKET"),
+        (_refusal("invalid", ELSEWHERE, BadRequest), "a bucket in the target's `location`"),
+    ],
+)
+def test_a_landing_that_bigquery_may_not_read_is_told_from_a_dataset(
+    error: Exception, fix: str
+) -> None:
+    with pytest.raises(WarehouseRefused, match="the landing") as refused, explained("p"):
+        raise error
+    assert fix in refused.value.fix
 
 
 class LosesAnswers:

@@ -99,7 +99,7 @@ def test_status_says_for_a_program_what_is_ill_and_what_to_do(workspace: Workspa
 def test_check_tries_everything_though_something_fails(workspace: Workspace) -> None:
     address = f"127.0.0.1:{free_port(0)}"
     workspace.environment.setenv("AIRFLOW_CONN_MYSQL_PROD", f"mysql://u:s3cret@{address}/prod")
-    workspace.environment.setenv("LANDING_URL", "gs://bucket")
+    workspace.environment.setenv("LANDING_URL", "ftp://bucket")
     outcome = workspace.run("check")
     assert outcome.exit_code == 1
     assert "✗ connection mysql_prod" in outcome.out
@@ -108,6 +108,18 @@ def test_check_tries_everything_though_something_fails(workspace: Workspace) -> 
     assert "✓ warehouse" in outcome.out
     assert outcome.errors == 2
     assert "s3cret" not in outcome.out + outcome.err
+
+
+def test_a_raw_table_is_made_before_its_first_load(workspace: Workspace) -> None:
+    said = workspace.succeeds("create", "mysql.nps", "mysql.users")
+    assert "mysql.nps: raw_mysql.nps is made, without rows" in said
+    assert workspace.raw("select count(*) from raw_mysql.nps") == [(0,)]
+    assert "✓ mysql.users: raw_mysql.users was there" in workspace.succeeds("create", "mysql.users")
+    # It has the columns of what is landed, so that a load has nothing to tell.
+    loaded = workspace.run("ingest")
+    assert (loaded.exit_code, loaded.err) == (0, "")
+    workspace.mysql.execute("alter table users add column extra int")
+    workspace.refuses("create", "mysql.users", says=["extra (int32) is new", "millrace ingest"])
 
 
 def test_the_first_batch_takes_everything_before_its_end(workspace: Workspace) -> None:

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from obstore.store import S3Store
+from obstore.store import GCSStore, S3Store
 
 from millrace.batch import Batch, Interval
 from millrace.checksums.columns import Checksum
@@ -37,6 +38,8 @@ from millrace.landing.roles import open_provider
 from millrace.manifest import Manifest
 from millrace.testing import aside, batches_of
 from redshift_standin.ports import LOOPBACK, free_port
+from sheets_standin.accounts import new_key
+from tests.buckets import S3Bucket
 from tests.proxy import FaultProxy
 
 BATCH = Batch("mysql.nps", Interval(None, datetime(2026, 10, 2, tzinfo=UTC)))
@@ -420,44 +423,29 @@ def test_an_unknown_kind_of_landing_is_refused(url):
         Landing(url)
 
 
-# The real S3 server.
+# A bucket: the real S3 server, and the server that speaks Google's API.
 
 
 @pytest.fixture
-def s3_landing(s3_server, bucket):
-    return Landing(f"s3://{bucket}/some/prefix", s3_connection(s3_server))
-
-
-def s3_connection(server, **changes):
-    endpoint = server.endpoint
-    given = {
-        "login": endpoint.access_key_id,
-        "password": endpoint.secret_access_key,
-        "extra": {"endpoint_url": endpoint.endpoint_url, "region_name": endpoint.region},
-    }
-    return Connection(conn_id="aws_landing", conn_type="aws", **(given | changes))
-
-
-def keys(s3_server, bucket):
-    listed = s3_server.endpoint.client().list_objects_v2(Bucket=bucket)
-    return sorted(found["Key"] for found in listed.get("Contents", []))
+def far_landing(any_bucket):
+    return Landing(f"{any_bucket.url}/some/prefix", any_bucket.connection())
 
 
 @pytest.mark.service
-def test_s3_holds_what_was_written(s3_landing, s3_server, bucket):
-    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=50_000)
-    assert s3_landing.read_manifest(manifest.url) == manifest
-    assert all(key.startswith("some/prefix/mysql/nps/") for key in keys(s3_server, bucket))
+def test_a_bucket_holds_what_was_written(far_landing, any_bucket):
+    manifest = far_landing.write(BATCH, ROWS.schema, batches_of(ROWS), part_bytes=50_000)
+    assert far_landing.read_manifest(manifest.url) == manifest
+    assert all(key.startswith("some/prefix/mysql/nps/") for key in any_bucket.names())
     tables = []
     for part in manifest.parts:
-        with s3_landing.local_copy(part) as path:
+        with far_landing.local_copy(part) as path:
             tables.append(pq.read_table(path))
         assert not path.exists()
     assert pa.concat_tables(tables).combine_chunks() == ROWS.combine_chunks()
 
 
 @pytest.mark.service
-def test_s3_takes_a_part_of_many_uploads(s3_landing):
+def test_a_bucket_takes_a_part_of_many_uploads(far_landing):
     noise = pa.table(
         {"noise": [hashlib.sha512(bytes([n % 251, n // 251])).digest() * 300 for n in range(1500)]}
     )
@@ -469,66 +457,60 @@ def test_s3_takes_a_part_of_many_uploads(s3_landing):
             ]
         }
     )
-    manifest = s3_landing.write(BATCH, varied.schema, batches_of(varied, 100))
+    manifest = far_landing.write(BATCH, varied.schema, batches_of(varied, 100))
     assert manifest.size > 0
-    with s3_landing.local_copy(manifest.parts[0]) as path:
+    with far_landing.local_copy(manifest.parts[0]) as path:
         assert pq.read_table(path) == varied
 
 
 @pytest.mark.service
-def test_s3_keeps_nothing_of_a_broken_attempt(s3_landing, s3_server, bucket):
+def test_a_bucket_keeps_nothing_of_a_broken_attempt(far_landing, any_bucket):
     def breaking():
         yield from batches_of(ROWS)
         raise ConnectionResetError("gone")
 
     with pytest.raises(ConnectionResetError):
-        s3_landing.write(BATCH, ROWS.schema, breaking())
-    assert keys(s3_server, bucket) == []
-    uploads = s3_server.endpoint.client().list_multipart_uploads(Bucket=bucket)
-    assert uploads.get("Uploads", []) == []
+        far_landing.write(BATCH, ROWS.schema, breaking())
+    assert any_bucket.names() == []
+    assert any_bucket.uploads() == []
 
 
 @pytest.mark.service
-def test_s3_damage_is_noticed(s3_landing, s3_server, bucket):
-    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
-    key = manifest.parts[0].url.removeprefix(f"s3://{bucket}/")
-    client = s3_server.endpoint.client()
-    data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-    client.put_object(Bucket=bucket, Key=key, Body=data[:-7])
-    with (
-        pytest.raises(PartCorrupt, match="its manifest says"),
-        s3_landing.local_copy(manifest.parts[0]),
-    ):
+def test_damage_in_a_bucket_is_noticed(far_landing, any_bucket):
+    manifest = far_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    (part,) = manifest.parts
+    key = part.url.removeprefix(f"{any_bucket.url}/")
+    any_bucket.put(key, any_bucket.read(key)[:-7])
+    with pytest.raises(PartCorrupt, match="its manifest says"), far_landing.local_copy(part):
         pytest.fail("a truncated part was handed out")
-    client.delete_object(Bucket=bucket, Key=key)
-    with pytest.raises(PartCorrupt, match="is gone"), s3_landing.local_copy(manifest.parts[0]):
+    any_bucket.delete(key)
+    with pytest.raises(PartCorrupt, match="is gone"), far_landing.local_copy(part):
         pytest.fail("a deleted part was handed out")
 
 
 @pytest.mark.service
-def test_s3_tells_an_object_that_was_replaced_without_reading_it(s3_landing, s3_server, bucket):
-    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
-    s3_landing.verify(manifest)
-    client = s3_server.endpoint.client()
+def test_an_object_that_was_replaced_is_told_without_reading_it(far_landing, any_bucket):
+    manifest = far_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+    far_landing.verify(manifest)
     (part,) = manifest.parts
-    key = part.url.removeprefix(f"s3://{bucket}/")
-    data = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-    client.put_object(Bucket=bucket, Key=key, Body=data[:-1] + b"x")
+    key = part.url.removeprefix(f"{any_bucket.url}/")
+    data = any_bucket.read(key)
+    any_bucket.put(key, data[:-1] + b"x")
     with pytest.raises(PartCorrupt, match="its ETag is"):
-        s3_landing.verify(manifest)
-    client.put_object(Bucket=bucket, Key=key, Body=data[:-1])
+        far_landing.verify(manifest)
+    any_bucket.put(key, data[:-1])
     with pytest.raises(PartCorrupt, match="its manifest says"):
-        s3_landing.verify(manifest)
-    client.delete_object(Bucket=bucket, Key=key)
+        far_landing.verify(manifest)
+    any_bucket.delete(key)
     with pytest.raises(PartCorrupt, match="is gone"):
-        s3_landing.verify(manifest)
+        far_landing.verify(manifest)
 
 
 @pytest.mark.service
-def test_s3_verifies_no_part_whose_etag_nobody_knows(s3_landing):
-    manifest = s3_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
+def test_no_part_is_verified_whose_etag_nobody_knows(far_landing):
+    manifest = far_landing.write(BATCH, ROWS.schema, batches_of(ROWS))
     with pytest.raises(PartCorrupt, match="its manifest says None"):
-        s3_landing.verify(without_etag(s3_landing, manifest))
+        far_landing.verify(without_etag(far_landing, manifest))
 
 
 def without_etag(landing, manifest):
@@ -540,33 +522,37 @@ def without_etag(landing, manifest):
 
 
 @pytest.mark.service
-def test_s3_check_works_and_leaves_nothing(s3_landing, s3_server, bucket):
-    s3_landing.check()
-    assert keys(s3_server, bucket) == []
+def test_a_check_of_a_bucket_works_and_leaves_nothing(far_landing, any_bucket):
+    far_landing.check()
+    assert any_bucket.names() == []
 
 
 @pytest.mark.service
-def test_s3_without_the_bucket_is_refused(s3_server):
-    with pytest.raises(LandingRefused, match=r"bucket 'no-such-bucket' .* does not exist"):
-        Landing("s3://no-such-bucket", s3_connection(s3_server)).check()
+def test_a_landing_without_its_bucket_is_refused(any_bucket):
+    with pytest.raises(LandingRefused, match=r"bucket 'no-such-bucket' .* not exist") as refused:
+        Landing(f"{any_bucket.scheme}://no-such-bucket", any_bucket.connection()).check()
+    assert f" {any_bucket.scheme}://no-such-bucket`" in refused.value.fix
 
 
 @pytest.mark.service
-def test_s3_with_wrong_keys_is_refused(s3_server, bucket):
-    with pytest.raises(LandingRefused, match="refuses these credentials"):
-        Landing(f"s3://{bucket}", s3_connection(s3_server, password="wrong")).check()
+def test_a_bucket_with_a_wrong_key_is_refused(any_bucket):
+    connection = any_bucket.refused_connection()
+    with pytest.raises(LandingRefused, match="refuses these credentials") as refused:
+        Landing(any_bucket.url, connection).check()
+    assert connection.conn_id in refused.value.fix
 
 
-# An S3 that gives answers which the real server does not give on demand.
+# A bucket that gives answers which the real servers do not give on demand.
 
 
 class Answer(NamedTuple):
-    """What S3 answers to every request except the one that begins an upload."""
+    """What is answered to every request but those for a token and for a new upload."""
 
     status: int
     code: str = ""
 
 
+TOKEN = b'{"access_token": "of an hour", "expires_in": 3599, "token_type": "Bearer"}'
 BEGUN = b"<InitiateMultipartUploadResult><UploadId>a403</UploadId></InitiateMultipartUploadResult>"
 
 
@@ -587,6 +573,8 @@ def aws_that_answers(answer, asked=None):
             status, body = answer.status, f"<Error><Code>{answer.code}</Code></Error>".encode()
             if self.command == "POST" and "uploads" in self.path:
                 status, body = 200, BEGUN
+            if self.path == "/token":
+                status, body = 200, TOKEN
             if self.command == "PUT" and "uploadId" in self.path:
                 status, body = 200, b""
             self.send_response(status)
@@ -609,14 +597,29 @@ def aws_that_answers(answer, asked=None):
 
 
 @contextmanager
-def s3_that_answers(answer):
+def bucket_that_answers(scheme, answer):
     with aws_that_answers(answer) as port:
-        yield Landing("s3://b-403/2026-04-03/Forbidden", keys_for(port))
+        yield Landing(f"{scheme}://b-403/2026-04-03/Forbidden", KEYS[scheme](port))
 
 
-def keys_for(port):
+def keys_for_s3(port):
     extra = {"endpoint_url": f"http://{LOOPBACK}:{port}", "region_name": "us-east-1"}
     return Connection("aws_landing", "aws", login="NoSuchBucket", password="s3cret", extra=extra)
+
+
+def keys_for_google(port):
+    endpoint = f"http://{LOOPBACK}:{port}"
+    key = google_key("NoSuchBucket@s3cret") | {"token_uri": f"{endpoint}/token"}
+    extra = {"endpoint_url": endpoint, "keyfile_dict": key}
+    return Connection("gcp_landing", "google_cloud_platform", extra=extra)
+
+
+@cache
+def google_key(email):
+    return new_key(email, "")
+
+
+KEYS = {"s3": keys_for_s3, "gs": keys_for_google}
 
 
 def check(landing):
@@ -637,46 +640,54 @@ def write_large(landing):
 
 
 OUTAGES = [Answer(500, "InternalError"), Answer(503, "SlowDown"), Answer(429), Answer(409)]
+both_kinds = pytest.mark.parametrize("scheme", KEYS)
+# What tells the answers apart is the same for both.
+each_act = pytest.mark.parametrize(
+    ("scheme", "act"),
+    [*(("s3", act) for act in (check, read, write_small, write_large)), ("gs", write_large)],
+)
 REFUSALS = [
     *(Answer(403, "AccessDenied"), Answer(403, "RequestTimeTooSkewed"), Answer(401)),
     *(Answer(400, "ExpiredToken"), Answer(404, "NoSuchBucket"), Answer(301)),
 ]
 
 
-@pytest.mark.parametrize("act", [check, read, write_small, write_large])
+@each_act
 @pytest.mark.parametrize("answer", OUTAGES, ids=str)
-def test_s3_has_an_outage_whatever_its_names_are(answer, act, monkeypatch):
+def test_a_bucket_has_an_outage_whatever_its_names_are(scheme, answer, act, monkeypatch):
     monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
     with (
-        s3_that_answers(answer) as landing,
+        bucket_that_answers(scheme, answer) as landing,
         pytest.raises(LandingUnavailable, match=str(answer.status)) as caught,
     ):
         act(landing)
     assert caught.value.may_pass
 
 
-@pytest.mark.parametrize("act", [check, read, write_small, write_large])
+@each_act
 @pytest.mark.parametrize("answer", REFUSALS, ids=str)
-def test_what_s3_refuses_is_not_tried_again(answer, act):
-    with s3_that_answers(answer) as landing, pytest.raises(LandingRefused) as caught:
+def test_what_a_bucket_refuses_is_not_tried_again(scheme, answer, act):
+    with bucket_that_answers(scheme, answer) as landing, pytest.raises(LandingRefused) as caught:
         act(landing)
     assert not caught.value.may_pass
     assert "s3cret" not in str(caught.value)
 
 
+@both_kinds
 @pytest.mark.parametrize("act", [check, write_small, write_large])
-def test_an_upload_that_s3_no_longer_knows_is_an_outage(act):
+def test_an_upload_that_a_bucket_no_longer_knows_is_an_outage(scheme, act):
     with (
-        s3_that_answers(Answer(404, "NoSuchUpload")) as landing,
+        bucket_that_answers(scheme, Answer(404, "NoSuchUpload")) as landing,
         pytest.raises(LandingUnavailable, match=r"404 Not Found: .*NoSuchUpload") as caught,
     ):
         act(landing)
     assert caught.value.may_pass
 
 
-def test_what_lies_nowhere_is_a_manifest_that_was_never_committed():
+@both_kinds
+def test_what_lies_nowhere_is_a_manifest_that_was_never_committed(scheme):
     with (
-        s3_that_answers(Answer(404, "NoSuchKey")) as landing,
+        bucket_that_answers(scheme, Answer(404, "NoSuchKey")) as landing,
         pytest.raises(ManifestNotFound, match="never committed"),
     ):
         read(landing)
@@ -697,6 +708,59 @@ def test_a_landing_with_secrets_in_its_url_is_refused():
 
 
 # Where the credentials come from.
+
+
+def test_google_is_asked_as_its_library_finds_credentials(tmp_path, monkeypatch):
+    """Application default credentials are what a landing takes that has no key of its own."""
+    asked: list[tuple[Any, str]] = []
+    with aws_that_answers(Answer(403, "AccessDenied"), asked) as port:
+        key = google_key("adc@s3cret") | {"token_uri": f"http://{LOOPBACK}:{port}/token"}
+        file = tmp_path / "key.json"
+        file.write_text(json.dumps(key))
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+        extra = {"endpoint_url": f"http://{LOOPBACK}:{port}"}
+        for given in ({}, {"key_path": str(file)}):
+            connection = Connection("gcp_landing", "google_cloud_platform", extra=extra | given)
+            with pytest.raises(LandingRefused):
+                Landing("gs://bucket", connection).check()
+    (_, first), (headers, _), *_ = asked
+    assert "assertion=" in first
+    assert headers["authorization"] == "Bearer of an hour"
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("extra", "what"),
+    [
+        ({}, "Google's library finds none"),
+        ({"key_path": "/nowhere/key.json"}, "the key's file /nowhere/key.json cannot be read"),
+        (
+            {"keyfile_dict": {"client_email": "a", "private_key": "s3cret", "token_uri": "b"}},
+            "the key in the connection gcp_landing is damaged",
+        ),
+    ],
+)
+def test_a_landing_on_google_without_credentials_is_refused(extra, what, monkeypatch):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/adc.json")
+    connection = Connection("gcp_landing", "google_cloud_platform", extra=extra)
+    with pytest.raises(LandingRefused, match=what) as refused:
+        Landing("gs://bucket", connection)
+    assert "gcloud auth application-default login" in refused.value.fix
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_token_server_that_is_down_is_an_outage(monkeypatch):
+    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    connection = keys_for_google(free_port(0))
+    with pytest.raises(LandingUnavailable):
+        Landing("gs://bucket", connection).check()
+
+
+def test_without_an_endpoint_it_is_googles_own():
+    extra = {"keyfile_dict": google_key("a@b")}
+    store = Landing("gs://bucket/prefix", Connection("gcp_landing", "gcp", extra=extra))._store
+    assert isinstance(store, GCSStore)
+    assert store.config["base_url"] == "https://storage.googleapis.com"
 
 
 @pytest.mark.parametrize(
@@ -795,18 +859,21 @@ def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_ma
 
 
 @pytest.fixture
-def line(s3_server):
-    address = urlsplit(s3_server.endpoint.endpoint_url)
+def s3_bucket(s3_server, bucket):
+    return S3Bucket(s3_server, bucket)
+
+
+@pytest.fixture
+def line(s3_bucket):
+    address = urlsplit(s3_bucket.endpoint)
     with FaultProxy(address.hostname, address.port) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def far_landing(s3_server, bucket, line):
+def slow_landing(s3_bucket, line):
     """A landing that is reached through the proxy `line`."""
-    there = s3_connection(s3_server)
-    extra = {**there.extra, "endpoint_url": f"http://{line.host}:{line.port}"}
-    return Landing(f"s3://{bucket}", replace(there, extra=extra))
+    return Landing(s3_bucket.url, s3_bucket.connection(f"http://{line.host}:{line.port}"))
 
 
 def noise(size):
@@ -814,23 +881,23 @@ def noise(size):
 
 
 @pytest.mark.service
-def test_a_slow_uplink_takes_its_time(far_landing, line):
+def test_a_slow_uplink_takes_its_time(slow_landing, line):
     """It needs longer than the half a minute per request that was once the limit."""
     rows = noise(5_000_000)
     line.throttle(150_000)
-    manifest = far_landing.write(BATCH, rows.schema, batches_of(rows))
+    manifest = slow_landing.write(BATCH, rows.schema, batches_of(rows))
     line.heal()
-    with far_landing.local_copy(manifest.parts[0]) as path:
+    with slow_landing.local_copy(manifest.parts[0]) as path:
         assert pq.read_table(path) == rows
 
 
 @pytest.mark.service
-def test_a_slow_downlink_takes_its_time(far_landing, line, monkeypatch):
+def test_a_slow_downlink_takes_its_time(slow_landing, line, monkeypatch):
     monkeypatch.setattr("millrace.landing.landing.SILENCE_SECONDS", 1)
     rows = noise(3_000_000)
-    manifest = far_landing.write(BATCH, rows.schema, batches_of(rows))
+    manifest = slow_landing.write(BATCH, rows.schema, batches_of(rows))
     line.throttle(1_000_000, towards="client")
-    with far_landing.local_copy(manifest.parts[0]) as path:
+    with slow_landing.local_copy(manifest.parts[0]) as path:
         assert pq.read_table(path) == rows
 
 
@@ -838,13 +905,11 @@ def test_a_slow_downlink_takes_its_time(far_landing, line, monkeypatch):
 @pytest.mark.parametrize("after", [0, 300_000], ids=["at once", "in the middle"])
 @pytest.mark.parametrize("fault", ["stall", "half_open", "reset"])
 @pytest.mark.parametrize("towards", ["server", "client"])
-def test_a_dead_line_is_given_up(s3_server, bucket, line, monkeypatch, fault, after, towards):
+def test_a_dead_line_is_given_up(s3_bucket, line, monkeypatch, fault, after, towards):
     monkeypatch.setattr("millrace.landing.landing.SILENCE_SECONDS", 0.5)
     monkeypatch.setattr("millrace.landing.landing._SLOWEST_BYTES_A_SECOND", 10**9)
     monkeypatch.setattr("millrace.landing.store._RETRIES", 1)
-    there = s3_connection(s3_server)
-    extra = {**there.extra, "endpoint_url": f"http://{line.host}:{line.port}"}
-    landing = Landing(f"s3://{bucket}", replace(there, extra=extra))
+    landing = Landing(s3_bucket.url, s3_bucket.connection(f"http://{line.host}:{line.port}"))
     rows = noise(1_000_000)
     (part,) = landing.write(BATCH, rows.schema, batches_of(rows)).parts
     getattr(line, fault)(after, towards=towards)

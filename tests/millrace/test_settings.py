@@ -49,6 +49,21 @@ def test_an_empty_value_is_none() -> None:
     assert settings.redshift_statement_seconds == 3600
 
 
+@pytest.mark.parametrize(
+    ("environ", "connection"),
+    [
+        ({}, "aws_landing"),
+        ({"LANDING_URL": "s3://bucket"}, "aws_landing"),
+        ({"LANDING_URL": "gs://bucket"}, "gcp_landing"),
+        ({"LANDING_URL": "gs://bucket", "LANDING_CONNECTION": "mine"}, "mine"),
+    ],
+)
+def test_the_landing_says_which_connection_it_needs(
+    environ: dict[str, str], connection: str
+) -> None:
+    assert Settings.read(environ).landing_connection == connection
+
+
 @pytest.mark.parametrize("seconds", ["0", "-1", "1h", "1.5", "١"])
 def test_a_time_out_that_is_none_is_refused(seconds: str) -> None:
     with pytest.raises(SettingError, match="REDSHIFT_STATEMENT_TIMEOUT"):

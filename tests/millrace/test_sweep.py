@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.batch import Batch, Interval
-from millrace.connections import Connection
 from millrace.errors import LandingRefused, LandingUnavailable, TooFewRows
 from millrace.landing.landing import Landing
 from millrace.landing.sweep import (
@@ -31,6 +30,7 @@ from millrace.landing.sweep import (
 from millrace.testing import batches_of, declared, ledger
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
 from redshift_standin.s3 import S3Server
+from tests.buckets import Bucket, GoogleBucket, S3Bucket
 from tests.millrace.conftest import Workspace
 
 TABLE = declared()
@@ -233,9 +233,8 @@ def test_a_manifest_that_cannot_be_read_is_nobodys_and_stays(world: World) -> No
 
 
 @pytest.fixture
-def s3_landing(s3_server: S3Server, bucket: str) -> Landing:
-    connection = s3_server.endpoint.airflow_connection()
-    return Landing(f"s3://{bucket}/some/prefix", Connection(conn_id="aws_landing", **connection))
+def far_landing(any_bucket: Bucket) -> Landing:
+    return Landing(f"{any_bucket.url}/some/prefix", any_bucket.connection())
 
 
 def too_few(_: int) -> None:
@@ -243,23 +242,22 @@ def too_few(_: int) -> None:
 
 
 @pytest.mark.service
-def test_s3_is_swept_of_attempts_and_of_unfinished_uploads(
-    s3_landing: Landing, s3_server: S3Server, bucket: str
+def test_a_bucket_is_swept_of_attempts_and_of_unfinished_uploads(
+    far_landing: Landing, any_bucket: Bucket
 ) -> None:
-    client = s3_server.endpoint.client()
     batch = Batch(TABLE.key)
-    committed = s3_landing.write(batch, ROWS.schema, batches_of(ROWS), raw_table=OURS)
+    committed = far_landing.write(batch, ROWS.schema, batches_of(ROWS), raw_table=OURS)
     with pytest.raises(TooFewRows):
-        s3_landing.write(batch, ROWS.schema, batches_of(ROWS), before_commit=too_few)
-    upload = f"some/prefix/{s3_landing.new_attempt(batch)}/part-00000.parquet"
+        far_landing.write(batch, ROWS.schema, batches_of(ROWS), before_commit=too_few)
+    upload = f"some/prefix/{far_landing.new_attempt(batch)}/part-00000.parquet"
     for key in (upload, "mysql/nps/of-somebody-else"):
-        client.create_multipart_upload(Bucket=bucket, Key=key)
+        any_bucket.begin_upload(key)
     loaded = {TABLE.key: Loaded.of(OURS, [committed.url])}
 
     def sweep(days: int) -> Sweep:
         rules = Rules(datetime.now(UTC) + timedelta(days=days))
-        found = plan(s3_landing, [TABLE.key], lambda: loaded, rules)
-        carry_out(s3_landing, found)
+        found = plan(far_landing, [TABLE.key], lambda: loaded, rules)
+        carry_out(far_landing, found)
         return found
 
     assert (sweep(1).swept, sweep(1).uploads) == ([], ())
@@ -267,45 +265,53 @@ def test_s3_is_swept_of_attempts_and_of_unfinished_uploads(
     assert len(found.swept) == 1
     assert [f"some/prefix/{one.path}" for one in found.uploads] == [upload]
     assert (sweep(3).swept, sweep(3).uploads) == ([], ())
-    (left,) = attempts_of(s3_landing, TABLE.key)
+    (left,) = attempts_of(far_landing, TABLE.key)
     assert left.is_committed
-    assert s3_landing.read_manifest(committed.url) == committed
-    listed = client.list_multipart_uploads(Bucket=bucket)
-    assert [one["Key"] for one in listed["Uploads"]] == ["mysql/nps/of-somebody-else"]
-    # Somebody else may have aborted or completed it.
-    s3_landing.objects.abort(found.uploads)
+    assert far_landing.read_manifest(committed.url) == committed
+    assert any_bucket.uploads() == ["mysql/nps/of-somebody-else"]
+    # Somebody else may have aborted or completed them, and deleted objects.
+    carry_out(far_landing, found)
 
 
 @pytest.mark.service
 def test_an_object_is_put_whole_or_not_at_all(
-    s3_landing: Landing, s3_server: S3Server, bucket: str, world: World
+    far_landing: Landing, any_bucket: Bucket, world: World
 ) -> None:
     def breaking() -> Iterator[bytes]:
         yield bytes(20_000_000)
         raise LandingUnavailable("gone", fix="")
 
-    for landing in (s3_landing, world.landing):
+    for landing in (far_landing, world.landing):
         with pytest.raises(LandingUnavailable, match="gone"):
             landing.objects.put("_backups/x", breaking())  # type: ignore[arg-type]
         assert list(landing.objects.below("_backups")) == []
         assert landing.objects.put("_backups/y", (b for b in (b"ab", b"c"))) == 3
         (found,) = landing.objects.below("_backups")
         assert (found.path, found.size) == ("_backups/y", 3)
-    uploads = s3_server.endpoint.client().list_multipart_uploads(Bucket=bucket)
-    assert "Uploads" not in uploads
+    assert any_bucket.uploads() == []
 
 
 @pytest.mark.service
 def test_an_account_that_may_not_list_uploads_is_told_what_it_needs(
     s3_server: S3Server, bucket: str
 ) -> None:
-    wrong = Connection(
-        conn_id="aws_landing",
-        **s3_server.endpoint.airflow_connection() | {"password": "wrong"},
-    )
+    wrong = S3Bucket(s3_server, bucket).refused_connection()
     with pytest.raises(LandingRefused, match="uploads") as refused:
         Landing(f"s3://{bucket}", wrong).objects.uploads("mysql/nps")
     assert "s3:ListBucketMultipartUploads" in refused.value.fix
+
+
+@pytest.mark.service
+def test_an_account_that_google_does_not_know_cannot_list_uploads(
+    google_bucket: GoogleBucket,
+) -> None:
+    landing = Landing(google_bucket.url, google_bucket.refused_connection())
+    with pytest.raises(LandingRefused, match="does not take the credentials"):
+        landing.objects.uploads("mysql/nps")
+    landing = Landing("gs://no-such-bucket", google_bucket.connection())
+    with pytest.raises(LandingRefused, match="404 NoSuchBucket") as refused:
+        landing.objects.uploads("mysql/nps")
+    assert "storage.multipartUploads.list" in refused.value.fix
 
 
 def test_the_command_shows_first_and_removes_then(workspace: Workspace) -> None:

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.batch import Interval
-from millrace.errors import DeclarationError
+from millrace.errors import DeclarationError, SchemaConflict
 from millrace.landing.landing import Landing
 from millrace.testing import DAY, Place, WarehouseContract, declared, ids, ledger
+from millrace.warehouses.bigquery.options import BigQueryOptions
 from millrace.warehouses.duckdb.warehouse import DuckDBWarehouse
 
 
@@ -52,6 +53,24 @@ class TestBigQuery(WarehouseContract):
         place.load(data)
         place.reload(data)
         assert place.rows("select", "from") == [(1, 2)]
+
+    def test_a_table_with_other_partitions_is_refused(self, place):
+        columns = pa.schema([("id", pa.int64()), ("day", pa.date32()), ("on", pa.date32())])
+        by_day, by_on = (
+            replace(place.table, of_warehouse={"bigquery": BigQueryOptions(partition_by=name)})
+            for name in ("day", "on")
+        )
+        assert place.warehouse.create(by_day, columns)
+        assert not place.warehouse.create(by_day, columns)
+        with pytest.raises(SchemaConflict, match=r"by the day of day, and .* declares that of on"):
+            place.warehouse.create(by_on, columns)
+
+    def test_parts_that_are_elsewhere_are_uploaded(self, place, tmp_path):
+        place.landing = Landing(f"file://{tmp_path}/landing")
+        manifest = place.land(ids(*range(3_000)), part_bytes=1)
+        assert len(manifest.parts) > 1
+        place.load_manifest(manifest)
+        assert set(place.rows()) == {(number,) for number in range(3_000)}
 
     def test_the_columns_of_tables_and_views_are_told(self, place):
         # The emulator forgets a decimal's precision and scale.

@@ -77,7 +77,7 @@ ROOMS = {
     ),
     "bigquery": Room(
         ("warehouses/bigquery/*.py",),
-        _tests("warehouses.py::TestBigQuery", "bigquery.py"),
+        _tests("warehouses.py::TestBigQuery", "bigquery.py", "bigquery_loads.py"),
     ),
     "mysql": Room(
         ("sources/*.py", "sources/mysql/*.py"),

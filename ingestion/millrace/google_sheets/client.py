@@ -7,7 +7,6 @@ https://developers.google.com/workspace/sheets/api/reference/rest
 
 from __future__ import annotations
 
-import json
 import re
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +25,8 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError
 from urllib3.util import Retry
 
-from millrace.connections import endpoint_of, masked
-from millrace.errors import ConnectionNotFound, SheetRefused, SheetUnavailable, SpreadsheetNotFound
+from millrace.connections import endpoint_of, masked, service_account_key
+from millrace.errors import SheetRefused, SheetUnavailable, SpreadsheetNotFound
 
 if TYPE_CHECKING:
     from millrace.connections import Connection
@@ -119,7 +118,7 @@ class GoogleSheets:
     """
 
     def __init__(self, connection: Connection, *, may_write: bool = False) -> None:
-        key = _service_account_key(connection)
+        key = service_account_key(connection)
         self.email: str = key["client_email"]
         self._conn_id = connection.conn_id
         endpoint = endpoint_of(connection) or _GOOGLE
@@ -346,20 +345,6 @@ def _is_unticked(value: Cell, condition: Mapping[str, Any]) -> bool:
     own_values = [own.get("userEnteredValue") for own in condition.get("values", [])]
     # A check box may have values of its own: for both states, or for the ticked one alone.
     return str(value) in own_values[1:] if own_values else value is False
-
-
-def _service_account_key(connection: Connection) -> dict[str, Any]:
-    given = connection.extra.get("keyfile_dict")
-    try:
-        key = dict(json.loads(given) if isinstance(given, str) else given or {})
-    except (TypeError, ValueError):
-        key = {}
-    if not {"client_email", "private_key", "token_uri"} <= set(key):
-        raise ConnectionNotFound(
-            f"The connection '{connection.conn_id}' holds no service account's key.",
-            fix="Put the JSON key that Google made into its extra, as `keyfile_dict`.",
-        )
-    return key
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The landing: one interface over an S3 bucket and a local folder.
+"""The landing: one interface over a bucket, of S3 or Google Cloud Storage, and a local folder.
 
     <landing>/<source>/<table>/<interval>/<attempt>/part-00000.parquet
                                                     manifest.json
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 MANIFEST_NAME = "manifest.json"
 PART_BYTES = 128 * 1024 * 1024
 _COPY_CHUNK_BYTES = 8 * 1024 * 1024
-# S3 is silent while a chunk is sent, too. The timeout allows for a connection of this speed.
+# A bucket is silent while a chunk is sent, too. The timeout allows for a connection of this speed.
 _SLOWEST_BYTES_A_SECOND = 100_000
 
 RowCheck = Callable[[int], None]
@@ -69,11 +69,13 @@ class Landing:
     """A landing root.
 
     Args:
-        url: ``s3://bucket/prefix`` or ``file:///folder``.
+        url: ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``file:///folder``.
         connection: Credentials for S3 (``aws_landing``): login and password are a key pair, or
             the extra has ``role_arn`` and perhaps ``external_id``; further extras:
             ``region_name``, ``endpoint_url``, and ``verify``, a file with the authorities whose
-            certificates are trusted. Default: boto3's own credential chain.
+            certificates are trusted. Default: boto3's own credential chain. For Google Cloud
+            Storage (``gcp_landing``): the extra has ``keyfile_dict`` or ``key_path``, and perhaps
+            ``endpoint_url`` and ``verify``. Default: application default credentials.
 
     Raises:
         SettingError: the URL is of no known kind.
@@ -332,7 +334,7 @@ class Landing:
     def local_copy(self, part: Part) -> Iterator[Path]:
         """A part as a local file, checked against the manifest.
 
-        A part in a folder is read where it lies; one on S3 is copied, and the copy removed
+        A part in a folder is read where it lies; one in a bucket is copied, and the copy removed
         afterwards.
 
         Raises:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.store import LocalStore
+from obstore.store import GCSStore, LocalStore
 
+from millrace.connections import endpoint_of
 from millrace.errors import LandingRefused, LandingUnavailable
 from millrace.landing.store import explained, folder_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
     from millrace.connections import Connection
+    from millrace.landing.google import Uploads
 
 _CHUNK_BYTES = 8 * 1024 * 1024
 _LISTED_AT_A_TIME = 1000
@@ -44,11 +46,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload to S3 that was begun and neither completed nor aborted: it is kept, and costs.
+    """An upload that was begun and neither completed nor aborted: its bucket keeps it, and charges.
 
     Attributes:
         path: The path below the landing of the object that it was to become.
-        id: S3's id of it.
+        id: The bucket's id of it.
         began_at: When it was begun, in UTC.
     """
 
@@ -84,6 +86,8 @@ def open_objects(url: str, store: ObjectStore, connection: Connection | None) ->
     """The objects of a landing; the arguments are its own."""
     if isinstance(store, LocalStore):
         return _Folder(url, store)
+    if isinstance(store, GCSStore):
+        return _GoogleBucket(url, store, connection)
     return _Bucket(url, store, connection)
 
 
@@ -146,12 +150,13 @@ class _Folder(_Writing):
 
 
 class _Bucket(_Writing):
-    """A bucket of S3, or what is below a prefix in it."""
+    """A bucket of S3, or what is below a prefix in it; its root ends with a slash."""
 
     def __init__(self, url: str, store: ObjectStore, connection: Connection | None) -> None:
         super().__init__(url, store)
         parts = urlsplit(url)
-        self._bucket, self._root = parts.netloc, parts.path.strip("/")
+        prefix = parts.path.strip("/")
+        self._bucket, self._root = parts.netloc, f"{prefix}/" if prefix else ""
         self._connection = connection
 
     @cached_property
@@ -170,11 +175,17 @@ class _Bucket(_Writing):
                     yield Stored(found["path"], found["size"], found["last_modified"])
 
     def delete(self, paths: Sequence[str]) -> None:
-        with explained(self._url), suppress(FileNotFoundError):
-            obstore.delete(self._store, paths)
+        with explained(self._url):
+            try:
+                obstore.delete(self._store, paths)
+            except FileNotFoundError:
+                # Google's ends at the first that is gone.
+                for path in paths:
+                    with suppress(FileNotFoundError):
+                        obstore.delete(self._store, path)
 
     def uploads(self, prefix: str) -> list[Upload]:
-        root = f"{self._root}/" if self._root else ""
+        root = self._root
         with self._answered():
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=f"{root}{prefix}/"
@@ -186,12 +197,11 @@ class _Bucket(_Writing):
             ]
 
     def abort(self, uploads: Iterable[Upload]) -> None:
-        root = f"{self._root}/" if self._root else ""
         with self._answered():
             for upload in uploads:
                 with suppress(self._client.exceptions.NoSuchUpload):
                     self._client.abort_multipart_upload(
-                        Bucket=self._bucket, Key=f"{root}{upload.path}", UploadId=upload.id
+                        Bucket=self._bucket, Key=f"{self._root}{upload.path}", UploadId=upload.id
                     )
 
     @contextmanager
@@ -219,3 +229,25 @@ class _Bucket(_Writing):
                 f"The landing {self._url} cannot be reached to list unfinished uploads: {error}.",
                 fix="Check the endpoint of the connection aws_landing, and the network.",
             ) from None
+
+
+class _GoogleBucket(_Bucket):
+    """A bucket of Google Cloud Storage, or what is below a prefix in it."""
+
+    @cached_property
+    def _uploads(self) -> Uploads:
+        from millrace.landing.google import GOOGLE, Uploads, open_credentials
+
+        endpoint = endpoint_of(self._connection) if self._connection else None
+        credentials = open_credentials(self._bucket, self._connection)
+        return Uploads(self._url, self._bucket, endpoint or GOOGLE, credentials)
+
+    def uploads(self, prefix: str) -> list[Upload]:
+        return [
+            Upload(name.removeprefix(self._root), upload_id, began_at)
+            for name, upload_id, began_at in self._uploads.below(f"{self._root}{prefix}/")
+        ]
+
+    def abort(self, uploads: Iterable[Upload]) -> None:
+        for upload in uploads:
+            self._uploads.abort(f"{self._root}{upload.path}", upload.id)

@@ -16,6 +16,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
 
 from millrace.connections import endpoint_of
+from millrace.landing.store import CredentialsOutage
 
 if TYPE_CHECKING:
     from millrace.connections import Connection
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 _DEFAULT_REGION = "us-east-1"
 
 _WAITS = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 5}}
-
-
-class CredentialsOutage(Exception):
-    """The credentials' provider cannot be reached, or fails; obstore's errors hold this name."""
 
 
 class _Explained:

@@ -1,4 +1,4 @@
-"""Where objects are kept: a bucket of S3 or a folder, with every failure explained."""
+"""Where objects are kept: a bucket of S3 or of Google's, or a folder; every failure explained."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import LocalStore, ObjectStore, S3Store
+from obstore.store import GCSStore, LocalStore, ObjectStore, S3Store
 
+from millrace.catalog.kinds import needing
 from millrace.connections import endpoint_of, masked
 from millrace.errors import LandingRefused, LandingUnavailable, SettingError
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from millrace.connections import Connection
 
 SILENCE_SECONDS = 60
-"""How long S3 may be silent before that counts as an outage."""
+"""How long a bucket may be silent before that counts as an outage."""
 
 _DEFAULT_REGION = "us-east-1"
 _CONNECT_SECONDS = 10
@@ -36,11 +38,49 @@ _RETRIED = timedelta(minutes=3)
 _STATUS = re.compile(r" - Server returned non-2xx status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _UNTRUSTED = re.compile(r"\bInvalidCertificate\(\s*(\w+)")
-_CREDENTIALS_OUTAGE = "for path External AWS credential provider: CredentialsOutage: "
+_CREDENTIALS_OUTAGE = " credential provider: CredentialsOutage: "
 _REDIRECTED = " - Received redirect without LOCATION"
 _REFUSALS = (PermissionDeniedError, UnauthenticatedError, PermissionError)
 # 4xx statuses that ask for a retry: a timeout, a conflict, too early, too many requests.
 _PASSING = {408, 409, 425, 429}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the bucket of a scheme needs, in words.
+
+    Attributes:
+        connection: The connection with its credentials.
+        make: The command that makes a bucket, but for its URL.
+        rights: What has the rights that are needed.
+        trust: Where an authority of one's own is named.
+    """
+
+    connection: str
+    make: str
+    rights: str
+    trust: str
+
+
+_BUCKETS = {
+    "s3": _Kind(
+        "aws_landing",
+        "aws s3 mb",
+        "deploy/ has the policy",
+        "`verify` in the extra of the connection aws_landing, or AWS_CA_BUNDLE",
+    ),
+    "gs": _Kind(
+        "gcp_landing",
+        "gcloud storage buckets create",
+        "deploy/bigquery/grant gives them",
+        "`verify` in the extra of the connection gcp_landing",
+    ),
+}
+
+
+class CredentialsOutage(Exception):
+    """The credentials' provider cannot be reached, or fails; obstore's errors hold this name."""
+
 
 Opener = Callable[[float], ObjectStore]
 """Opens the store, with the seconds of silence after which a request has failed."""
@@ -67,12 +107,14 @@ def opener(url: str, connection: Connection | None) -> Opener:
                 fix="Set LANDING_URL to a folder that you may write to.",
             ) from error
         return lambda _: folder
-    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
-        return _s3_opener(parts.netloc, parts.path.strip("/"), connection)
+    if parts.scheme in _BUCKETS and parts.netloc and "@" not in parts.netloc:
+        open_bucket = _s3_opener if parts.scheme == "s3" else _google_opener
+        return open_bucket(parts.netloc, parts.path.strip("/"), connection)
     # What is before an @ may be a password, and a password may hold another @.
     shown = repr(url) if "@" not in url else "with an @ (so it is not shown)"
     raise SettingError(
-        f"The landing {shown} is neither s3://bucket/prefix nor file:///folder.",
+        f"The landing {shown} is neither s3://bucket/prefix, gs://bucket/prefix nor "
+        "file:///folder.",
         fix="Set LANDING_URL to one of them.",
     )
 
@@ -91,19 +133,44 @@ def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opene
             bucket,
             prefix=prefix or None,
             virtual_hosted_style_request=endpoint is None,
-            client_options=trust
-            | {
-                "allow_http": bool(endpoint and endpoint.startswith("http://")),
-                "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-                # It starts with the request, and starts again with every read of the answer.
-                "read_timeout": timedelta(seconds=silence_seconds),
-                "timeout": _ANSWER,
-            },
+            client_options=trust | _client_options(endpoint, silence_seconds),
             retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRIED},
             **credentials,
         )
 
     return open_store
+
+
+def _google_opener(bucket: str, prefix: str, connection: Connection | None) -> Opener:
+    # Imported here: it is needed for this landing alone, and may not be installed.
+    with needing("millrace[gcs]", "gs"):
+        from millrace.landing.google import GOOGLE, Provider, open_credentials
+
+    endpoint = endpoint_of(connection) if connection else None
+    provider = Provider(open_credentials(bucket, connection))
+    trust = _trust((connection.extra if connection else {}).get("verify"))
+
+    def open_store(silence_seconds: float) -> ObjectStore:
+        return GCSStore(
+            bucket,
+            prefix=prefix or None,
+            client_options=trust | _client_options(endpoint, silence_seconds),
+            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRIED},
+            credential_provider=provider,
+            base_url=endpoint or GOOGLE,
+        )
+
+    return open_store
+
+
+def _client_options(endpoint: str | None, silence_seconds: float) -> ClientConfig:
+    return {
+        "allow_http": bool(endpoint and endpoint.startswith("http://")),
+        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+        # It starts with the request, and starts again with every read of the answer.
+        "read_timeout": timedelta(seconds=silence_seconds),
+        "timeout": _ANSWER,
+    }
 
 
 def _s3_credentials(
@@ -167,7 +234,7 @@ def folder_of(url: str) -> Path:
 
 
 def etag_of(store: ObjectStore, found: Any) -> str | None:
-    """The ETag of an object on S3. None in a folder, where the same file copied has another one."""
+    """The ETag of an object in a bucket. None in a folder, where a copied file has another one."""
     return None if isinstance(store, LocalStore) else found["e_tag"]
 
 
@@ -183,14 +250,16 @@ def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         # obstore's writers raise OSError where its other calls raise obstore's own errors. They are
-        # not chained: their text is not masked, and is S3's whole answer.
+        # not chained: their text is not masked, and is the whole answer.
         said = _said(error)
         status, code = _answer(error)
+        kind = _BUCKETS.get(urlsplit(url).scheme, _BUCKETS["s3"])
         if code == "NoSuchBucket":
             bucket = urlsplit(url).netloc
             raise LandingRefused(
                 f"The bucket '{bucket}' of the landing {url} does not exist.",
-                fix=f"Create it (`aws s3 mb s3://{bucket}`), or correct LANDING_URL.",
+                fix=f"Create it (`{kind.make} {urlsplit(url).scheme}://{bucket}`), or correct "
+                "LANDING_URL.",
             ) from None
         if may_be_missing and isinstance(error, FileNotFoundError):
             raise
@@ -203,31 +272,31 @@ def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
         if is_refusal and _CREDENTIALS_OUTAGE not in said:
             raise LandingRefused(
                 f"The landing {url} refuses these credentials: {said}.",
-                fix="Check the connection aws_landing: it needs to get, put, list and delete "
-                "objects under that prefix (deploy/ has the policy).",
+                fix=f"Check the connection {kind.connection}: it needs to get, put, list and "
+                f"delete objects under that prefix ({kind.rights}).",
             ) from None
         if untrusted := _UNTRUSTED.search(str(error)):
             raise LandingRefused(
                 f"The certificate of the landing {url} is not trusted: {untrusted[1]}.",
-                fix="Name a file with its authority: `verify` in the extra of the connection "
-                "aws_landing, or AWS_CA_BUNDLE.",
+                fix=f"Name a file with its authority: {kind.trust}.",
             ) from None
         if (status in range(400, 500) and status not in {404, *_PASSING}) or _REDIRECTED in said:
             raise LandingRefused(
                 f"The landing {url} refuses: {said}.",
                 fix="Check LANDING_URL, and the endpoint, region and keys of the connection "
-                "aws_landing.",
+                f"{kind.connection}.",
             ) from None
         raise LandingUnavailable(
             f"The landing {url} cannot be used: {said}.",
-            fix="Check LANDING_URL, the endpoint of the connection aws_landing, and the network.",
+            fix=f"Check LANDING_URL, the endpoint of the connection {kind.connection}, and the "
+            "network.",
         ) from None
 
 
 def _answer(error: Exception) -> tuple[int | None, str | None]:
-    """The HTTP status of S3's answer, and its error code; each None if there is none.
+    """The HTTP status of the bucket's answer, and its error code; each None if there is none.
 
-    The message also holds buckets, paths and upload ids, before S3's answer.
+    The message also holds buckets, paths and upload ids, before that answer.
     """
     answered = _STATUS.search(str(error))
     if answered is None:

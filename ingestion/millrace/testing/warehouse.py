@@ -258,6 +258,39 @@ class WarehouseContract:
         assert place.rows() == []
         assert len(ledger(place.warehouse, place.table)) == 1
 
+    def test_a_table_is_made_before_its_first_load_and_once(
+        self, place: Place, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        columns = pa.schema([("id", pa.int32()), ("note", pa.string())])
+        assert place.warehouse.create(place.table, columns)
+        assert not place.warehouse.create(place.table, columns)
+        assert place.rows("id", "note") == []
+        assert ledger(place.warehouse, place.table) == []
+        assert place.warehouse.raw_types(place.table) == dict(
+            zip(columns.names, columns.types, strict=True)
+        )
+        place.load(ids(1, note=["n"]))
+        assert not _told(caplog)
+        assert not place.warehouse.create(place.table, columns)
+        assert place.rows("id", "note") == [(1, "n")]
+
+    @pytest.mark.parametrize(
+        ("columns", "what"),
+        [
+            ({"id": pa.int32()}, "note is gone"),
+            ({"id": pa.int32(), "note": pa.string(), "on": pa.date32()}, "on .* is new"),
+            ({"id": pa.int32(), "note": pa.int32()}, "column note was string"),
+        ],
+    )
+    def test_a_table_that_is_there_with_other_columns_is_refused(
+        self, place: Place, columns: dict[str, pa.DataType], what: str
+    ) -> None:
+        place.load(ids(1, note=["n"]))
+        before = place.everything()
+        with pytest.raises(SchemaConflict, match=what):
+            place.warehouse.create(place.table, pa.schema(columns.items()))
+        assert place.everything() == before
+
     def test_loading_again_replaces_only_the_batch(self, place: Place) -> None:
         before = Interval(DAY - timedelta(days=1), DAY)
         place.load(ids(1, 2), before)
@@ -502,6 +535,8 @@ class WarehouseContract:
         theirs = replace(place.table, identifier="theirs")
         place.query(f"CREATE TABLE {place.raw(theirs)} (id INTEGER)")
         place.table = theirs
+        with pytest.raises(SchemaConflict, match="Millrace did not make it"):
+            place.warehouse.create(place.table, ids().schema)
         with pytest.raises(SchemaConflict, match="Millrace did not make it"):
             place.reload(ids(2))
         assert place.query(f"SELECT COUNT(*) FROM {place.raw(theirs)}") == [(0,)]

@@ -127,6 +127,14 @@ class LoadedRows(KeyedRows, Protocol):
         """How many rows each batch has in the raw table, by the batch's id."""
 
 
+Passed = Callable[[str], None]
+"""Called with a step of a check that works, for a person."""
+
+
+def ignored(step: str) -> None:
+    """A ``Passed`` that tells nobody."""
+
+
 class Warehouse(Protocol):
     """A database with raw tables and a ledger."""
 
@@ -134,8 +142,11 @@ class Warehouse(Protocol):
     def name(self) -> str:
         """A name that no other warehouse has, and that readers of a publication may see."""
 
-    def check(self) -> str:
-        """Connect.
+    def check(self, passed: Passed = ignored) -> str:
+        """Connect, and try what a load needs as far as that does no harm.
+
+        Args:
+            passed: Called with each step that works, where there is more than one.
 
         Returns:
             What was reached, for a person.
@@ -171,6 +182,22 @@ class Warehouse(Protocol):
         Raises:
             WarehouseUnavailable: it is down or locked.
             WarehouseRefused: it refuses our account.
+        """
+
+    def create(self, table: IngestTable, columns: pa.Schema) -> bool:
+        """Make a raw table without rows, and its ledger, before the first load.
+
+        Args:
+            table: The table.
+            columns: Its columns as they are landed, without Millrace's own.
+
+        Returns:
+            Whether the raw table was missing. If it is there already, it stays as it is.
+
+        Raises:
+            WarehouseUnavailable: it is down or locked.
+            WarehouseRefused: it refuses our account.
+            SchemaConflict: it is there with other columns, or Millrace did not make it.
         """
 
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:

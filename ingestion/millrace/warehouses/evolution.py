@@ -64,6 +64,35 @@ def plan_evolution(
     )
 
 
+def refuse_other_columns(
+    table: IngestTable, existing: Mapping[str, pa.DataType], incoming: pa.Schema
+) -> None:
+    """Refuse a raw table that a batch with these columns would change, or not fill.
+
+    Args:
+        table: The declaration.
+        existing: The raw table's columns, without Millrace's own.
+        incoming: The batch's columns.
+
+    Raises:
+        SchemaConflict: it would.
+    """
+    changes = _Changes.between(table, existing, incoming)
+    unfit = {
+        name: (before, after)
+        for name, (before, after) in changes.retyped.items()
+        if common_type(before, after) != before
+    }
+    if found := _differences(table, changes, unfit):
+        raise SchemaConflict(
+            f"{_raw(table)} is there already, with other columns than {table.key}: "
+            f"{'; '.join(found)}.",
+            fix=f"If it is {table.key}'s, `millrace ingest {table.key}` changes it as `schema` "
+            "allows, and `millrace reload` makes it anew. Otherwise rename it out of the way, or "
+            "give the source table another `identifier`.",
+        )
+
+
 def refuse_ambiguous_names(table: IngestTable, incoming: pa.Schema) -> None:
     """Refuse Millrace's own names, and names that differ only in case, which warehouses fold.
 
@@ -167,12 +196,7 @@ def _new_types(
 
 def _refuse_any(table: IngestTable, changes: _Changes) -> None:
     """Refuse every difference: the raw table's columns are frozen."""
-    found = [
-        *(f"{name} ({type_}) is new" for name, type_ in changes.added_by_source.items()),
-        *(f"{name} is gone" for name in changes.missing),
-        *([_retypings(table, changes.retyped)] if changes.retyped else []),
-    ]
-    if found:
+    if found := _differences(table, changes, changes.retyped):
         raise SchemaConflict(
             f"{table.key} has changed, and its columns are frozen (`schema: freeze`): "
             f"{'; '.join(found)}.",
@@ -180,6 +204,16 @@ def _refuse_any(table: IngestTable, changes: _Changes) -> None:
             f"To take the change, run `millrace reload {table.key}`, which reads the whole table "
             f"again and replaces {_raw(table)}.",
         )
+
+
+def _differences(
+    table: IngestTable, changes: _Changes, retyped: Mapping[str, tuple[pa.DataType, pa.DataType]]
+) -> list[str]:
+    return [
+        *(f"{name} ({type_}) is new" for name, type_ in changes.added_by_source.items()),
+        *(f"{name} is gone" for name in changes.missing),
+        *([_retypings(table, retyped)] if retyped else []),
+    ]
 
 
 def _told(

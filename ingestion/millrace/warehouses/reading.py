@@ -15,7 +15,7 @@ from millrace.catalog import IngestTable
 from millrace.checksums.columns import Checksums, differing
 from millrace.checksums.digests import Compared
 from millrace.manifest import Manifest
-from millrace.warehouses.base import Landed, LedgerRow
+from millrace.warehouses.base import Landed, LedgerRow, Passed, ignored
 from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.raw_rows import RawRows, Session
 
@@ -29,7 +29,7 @@ class SqlReader(ABC):
         """A name that no other warehouse has; see ``Warehouse.name``."""
 
     @abstractmethod
-    def check(self) -> str:
+    def check(self, passed: Passed = ignored) -> str:
         """Connect; see ``Warehouse.check``."""
 
     @abstractmethod
@@ -45,6 +45,10 @@ class SqlReader(ABC):
     @abstractmethod
     def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
         """The ledgers of tables; see ``Warehouse.ledgers``."""
+
+    @abstractmethod
+    def create(self, table: IngestTable, columns: pa.Schema) -> bool:
+        """Make a raw table without rows; see ``Warehouse.create``."""
 
     @abstractmethod
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:

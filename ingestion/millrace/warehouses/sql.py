@@ -28,7 +28,12 @@ from millrace.warehouses.base import (
     LedgerRow,
     quarantine_of,
 )
-from millrace.warehouses.evolution import conflict, plan_evolution, refuse_ambiguous_names
+from millrace.warehouses.evolution import (
+    conflict,
+    plan_evolution,
+    refuse_ambiguous_names,
+    refuse_other_columns,
+)
 from millrace.warehouses.expressions import cursor_bounds, naive, quote, raw
 from millrace.warehouses.loads import aware, is_read_again, new_row, replaces, stamp, told_older
 from millrace.warehouses.quarantine import insert_records, trim
@@ -71,6 +76,17 @@ class SqlWarehouse(SqlReader):
             for row in _ledger(session, schemas, list(found)):
                 found[row.table].append(row)
         return found
+
+    def create(self, table: IngestTable, columns: pa.Schema) -> bool:
+        """Make a raw table without rows; see ``Warehouse.create``."""
+        refuse_ambiguous_names(table, columns)
+        with self._session() as session, self._transaction(session):
+            existing = self._columns(session, table)
+            if existing:
+                self._refuse_foreign(session, table)
+                refuse_other_columns(table, existing, columns)
+            self._make(session, table, columns)
+        return not existing
 
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,17 @@ class Accounts:
 
     Args:
         key: The key of the one service account there is.
+        reads: The scopes that let it read.
+        writes: Those of them that let it write, too.
     """
 
-    def __init__(self, key: dict[str, str]) -> None:
+    def __init__(
+        self,
+        key: dict[str, str],
+        reads: Collection[str] = READ_SCOPES,
+        writes: Collection[str] = WRITE_SCOPES,
+    ) -> None:
+        self._reads, self._writes = frozenset(reads), frozenset(writes)
         self._email = key["client_email"]
         self._key_id = key["private_key_id"]
         self._audiences = [GOOGLE_AUDIENCE, key["token_uri"]]
@@ -94,7 +103,7 @@ class Accounts:
             raise TokenRefused("unsupported_grant_type", f"Invalid grant_type: {grant_type}")
         claims = self._verify(assertion)
         scopes = frozenset(str(claims.get("scope", "")).split())
-        if not scopes or scopes - READ_SCOPES:
+        if not scopes or scopes - self._reads:
             raise TokenRefused(
                 "invalid_scope", "Invalid OAuth scope or ID token audience provided."
             )
@@ -153,7 +162,7 @@ class Accounts:
                 "Request had invalid authentication credentials. Expected OAuth 2 access token, "
                 "login cookie or other valid authentication credential.",
             )
-        if not token.scopes & (WRITE_SCOPES if writes else READ_SCOPES):
+        if not token.scopes & (self._writes if writes else self._reads):
             reason = {
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT",

@@ -45,6 +45,10 @@ _IN_THE_WAY = re.compile(
     r"concurrent update|aborted due to a conflict",
     re.IGNORECASE,
 )
+# https://cloud.google.com/bigquery/docs/batch-loading-data#required_permissions
+_OF_THE_LANDING = re.compile(r"storage\.objects\.|gs://")
+# https://cloud.google.com/bigquery/docs/batch-loading-data#data-locations
+_ELSEWHERE = re.compile(r"read and write in different locations", re.IGNORECASE)
 _LATER = "It may pass: try again. Nothing was loaded."
 
 
@@ -71,6 +75,10 @@ def explained(place: str) -> Iterator[None]:
     except MillraceError:
         raise
     except (TransportError, requests.ConnectionError, requests.Timeout, RetryError) as error:
+        last = error.cause if isinstance(error, RetryError) else None
+        if isinstance(last, GoogleAPICallError):
+            # It was tried for as long as the client does, and always answered so.
+            raise _as_ours(last, place) from error
         raise WarehouseUnavailable(
             f"BigQuery ({place}) does not answer: {_line(str(error))}.", fix=_LATER
         ) from error
@@ -109,6 +117,17 @@ def _as_ours(error: GoogleAPICallError, place: str) -> WarehouseError:
         )
     if why & _BUSY or isinstance(error, ServerError | TooManyRequests):
         return WarehouseBusy(f"BigQuery ({place}) has trouble: {said}.", fix=_LATER)
+    if _ELSEWHERE.search(error.message):
+        return WarehouseRefused(
+            f"BigQuery ({place}) does not read the landing: {said}.",
+            fix="Let LANDING_URL name a bucket in the target's `location`. Nothing was loaded.",
+        )
+    if isinstance(error, Unauthorized | Forbidden) and _OF_THE_LANDING.search(error.message):
+        return WarehouseRefused(
+            f"BigQuery ({place}) may not read the landing: {said}.",
+            fix="Let the account of the dbt target read the bucket: deploy/bigquery/grant … "
+            "gs://BUCKET. Nothing was loaded.",
+        )
     if isinstance(error, Unauthorized | Forbidden):
         return WarehouseRefused(
             f"BigQuery ({place}) does not let us: {said}.",

@@ -59,9 +59,20 @@ class BigQuerySession:
         log.debug("%s: %s bytes billed", job.job_id, job.total_bytes_billed)
         return [tuple(row.values()) for row in rows]
 
-    def transaction(self, statements: Sequence[str]) -> None:
-        """Run statements as one job and one transaction: all of them, or none."""
-        script = ["BEGIN TRANSACTION", *statements, "COMMIT TRANSACTION"]
+    def estimate(self, statement: str, location: str) -> int:
+        """How many bytes a statement would read in a location; it is not run."""
+        config = bigquery.QueryJobConfig(dry_run=True, labels=self._labels)
+        job = self.client.query(statement, config, location=location, job_retry=None, **_ASKED)
+        return int(job.total_bytes_processed or 0)
+
+    def transaction(self, statements: Sequence[str], first: Sequence[str] = ()) -> None:
+        """Run statements as one job and one transaction: all of them, or none.
+
+        Args:
+            statements: The transaction.
+            first: What comes before it in the same job, because no transaction holds it.
+        """
+        script = [*first, "BEGIN TRANSACTION", *statements, "COMMIT TRANSACTION"]
         self.run("".join(f"{statement};\n" for statement in script))
 
     def table(

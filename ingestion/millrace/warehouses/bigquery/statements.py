@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,6 +54,20 @@ def ledger_of(table: IngestTable) -> str:
 def create_ledger(table: IngestTable) -> str:
     """Make the ledger, unless it is there."""
     return f"CREATE TABLE IF NOT EXISTS {ledger_of(table)} ({_columns(LEDGER_COLUMNS)})"
+
+
+def complete_ledger(table: IngestTable, there: Collection[str]) -> list[str]:
+    """Add the columns that a ledger of an earlier version lacks.
+
+    Args:
+        table: The declaration.
+        there: The columns that the ledger has.
+    """
+    return [
+        f"ALTER TABLE {ledger_of(table)} ADD COLUMN IF NOT EXISTS {name} {type_}"
+        for name, type_ in LEDGER_COLUMNS.items()
+        if name not in there
+    ]
 
 
 def create_raw(table: IngestTable, schema: pa.Schema) -> str:

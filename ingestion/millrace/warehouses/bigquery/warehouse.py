@@ -34,10 +34,19 @@ from millrace.errors import (
     RelationNotFound,
     SchemaConflict,
     WarehouseBusy,
+    WarehouseError,
     WarehouseRefused,
 )
 from millrace.manifest import Manifest, Part
-from millrace.warehouses.base import BATCH_COLUMN, LEDGER, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.base import (
+    BATCH_COLUMN,
+    LEDGER,
+    LOADED_COLUMN,
+    Landed,
+    LedgerRow,
+    Passed,
+    ignored,
+)
 from millrace.warehouses.bigquery import statements as sql
 from millrace.warehouses.bigquery.dialect import (
     BigQueryDialect,
@@ -49,8 +58,14 @@ from millrace.warehouses.bigquery.dialect import (
 from millrace.warehouses.bigquery.errors import explained, raised_by
 from millrace.warehouses.bigquery.refusals import refuse_partitions, refuse_unfit
 from millrace.warehouses.bigquery.session import BigQuerySession
+from millrace.warehouses.bigquery.steps import steps_of_a_load
 from millrace.warehouses.dialect import Dialect
-from millrace.warehouses.evolution import conflict, plan_evolution, refuse_ambiguous_names
+from millrace.warehouses.evolution import (
+    conflict,
+    plan_evolution,
+    refuse_ambiguous_names,
+    refuse_other_columns,
+)
 from millrace.warehouses.loads import (
     aware,
     is_read_again,
@@ -69,6 +84,8 @@ log = logging.getLogger(__name__)
 # A load that was killed leaves its staging tables behind for so long.
 _STAGED_FOR = timedelta(days=1)
 _IN_CLOUD_STORAGE = "gs://"
+# https://cloud.google.com/bigquery/quotas#load_jobs
+_MOST_URLS = 10_000
 _NOT_OF_A_LABEL = re.compile(r"[^a-z0-9_-]")
 _MOST_OF_A_LABEL = 63
 
@@ -92,25 +109,20 @@ class BigQueryWarehouse(SqlReader):
         """The project."""
         return f"bigquery {self._project}"
 
-    def check(self) -> str:
-        """Log in, run a job in the target's location, and make and drop a table.
-
-        Each step proves one thing: the account, the project and the right to run jobs, the
-        location, and the rights on the target's dataset.
-        """
-        schema: str = self._credentials.schema
+    def check(self, passed: Passed = ignored) -> str:
+        """Try what a load needs, step by step; see ``Warehouse.check``."""
         with self._session() as session:
-            session.run("SELECT 1")
-            session.make_dataset(schema)
-            place = f"{quote(schema)}.{quote(f'millrace_check_{uuid4().hex[:8]}')}"
-            expires = datetime.now(UTC) + timedelta(hours=1)
-            session.run(sql.create_staged(place, pa.schema([("id", pa.int64())]), expires))
-            session.run(f"INSERT INTO {place} (id) VALUES (1)")
-            session.run(f"DROP TABLE {place}")
+            for step in steps_of_a_load(session, self._credentials):
+                try:
+                    with explained(self._project):
+                        step.attempt()
+                except WarehouseError as error:
+                    raise type(error)(f"{step.what}: no. {error.message}", fix=error.fix) from None
+                passed(step.what)
         location = self._credentials.location or "the default location"
         return (
-            f"BigQuery, project {self._project} in {location}: jobs run, and tables can be made, "
-            f"filled and dropped in the dataset {schema}"
+            f"BigQuery, project {self._project} in {location}: all that a load needs works in the "
+            f"dataset {self._credentials.schema}"
         )
 
     def ledgers(self, tables: Sequence[IngestTable]) -> Mapping[str, list[LedgerRow]]:
@@ -118,9 +130,9 @@ class BigQueryWarehouse(SqlReader):
         found: dict[str, list[LedgerRow]] = {table.key: [] for table in tables}
         with self._session() as session:
             for schema in sorted({table.schema for table in tables}):
-                if session.describe(schema, LEDGER) is not None:
+                if (ledger := session.describe(schema, LEDGER)) is not None:
                     keys = [table.key for table in tables if table.schema == schema]
-                    for row in _ledger(session, schema, keys):
+                    for row in _ledger(session, schema, keys, ledger):
                         found[row.table].append(row)
         return found
 
@@ -160,6 +172,21 @@ class BigQueryWarehouse(SqlReader):
         return with_used_places(rows, undeclared & set(chosen))
 
     @_tried_again
+    def create(self, table: IngestTable, columns: pa.Schema) -> bool:
+        """Make a raw table without rows; see ``Warehouse.create``."""
+        refuse_ambiguous_names(table, columns)
+        refuse_unfit(table, columns)
+        with self._session(table) as session:
+            session.make_dataset(table.schema)
+            found = session.describe(table.schema, table.identifier)
+            if found:
+                self._refuse_foreign(session, table)
+                refuse_other_columns(table, self._columns(session, table), columns)
+                _refuse_other_partitions(table, found)
+            self._make(session, table, columns)
+        return found is None
+
+    @_tried_again
     def load(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch; see ``Warehouse.load``."""
         with self._staged(table, manifest, landed) as (session, staged):
@@ -193,8 +220,8 @@ class BigQueryWarehouse(SqlReader):
     def reload(self, table: IngestTable, manifest: Manifest, landed: Landed) -> LedgerRow:
         """Load a landed batch in the place of all others; see ``Warehouse.reload``.
 
-        The new table takes the place of the old one at once, and then the ledger is written: it is
-        the only load that takes two steps. One that stops between them is put right by the next.
+        No transaction holds the statement that puts the new table in the place of the old one. The
+        job that does so also writes the ledger: once it has begun, it needs nobody here.
         """
         with self._staged(table, manifest, landed) as (session, staged):
             self._refuse_foreign(session, table)
@@ -205,15 +232,17 @@ class BigQueryWarehouse(SqlReader):
             row = new_row(table, manifest, stamp(earlier))
             types = dict(zip(manifest.schema.names, manifest.schema.types, strict=True))
             commit = sql.Commit(table, row, earlier, types)
-            last = [
-                commit.guard(),
-                *commit.empty_ledger(),
-                *([commit.insert_quarantine(staged.aside)] if staged.aside else []),
-                commit.write_ledger(),
-            ]
-            session.run(commit.replace(staged.rows, manifest.schema))
+            self._commit(
+                session,
+                [
+                    commit.guard(),
+                    *commit.empty_ledger(),
+                    *([commit.insert_quarantine(staged.aside)] if staged.aside else []),
+                    commit.write_ledger(),
+                ],
+                first=[commit.guard(), commit.replace(staged.rows, manifest.schema)],
+            )
             _remember(session, table, manifest.schema)
-            self._commit(session, last)
         return row
 
     @_tried_again
@@ -263,6 +292,7 @@ class BigQueryWarehouse(SqlReader):
         places = [f"{quote(table.schema)}.{quote(name)}" for name in names]
         with self._session(table, manifest.batch.id) as session:
             session.make_dataset(table.schema)
+            landed.verify(manifest)
             try:
                 self._stage(session, table, names[0], manifest.schema, manifest.parts, landed)
                 landed.verify(manifest)
@@ -290,16 +320,18 @@ class BigQueryWarehouse(SqlReader):
         expires = datetime.now(UTC) + _STAGED_FOR
         session.run(sql.create_staged(place, schema, expires))
         target = f"{table.schema}.{name}"
-        brought = promised = sum(part.rows for part in parts)
-        if parts and all(part.url.startswith(_IN_CLOUD_STORAGE) for part in parts):
-            urls = [part.url for part in parts]
-            brought = session.load(urls, target, _job_id(name, *urls))
+        urls = [part.url for part in parts]
+        if all(url.startswith(_IN_CLOUD_STORAGE) for url in urls):
+            for at in range(0, len(urls), _MOST_URLS):
+                some = urls[at : at + _MOST_URLS]
+                session.load(some, target, _job_id(name, *some))
         else:
             for part in parts:
                 with landed.local_copy(part) as path:
                     session.upload(path, target, _job_id(name, part.url))
+        promised = sum(part.rows for part in parts)
         ((count,),) = session.run(f"SELECT COUNT(*) FROM {place}")
-        if not count == brought == promised:
+        if count != promised:
             raise CountMismatch(
                 f"The parts of {table.key} brought {count:,} rows; their manifest promises "
                 f"{promised:,}.",
@@ -337,8 +369,13 @@ class BigQueryWarehouse(SqlReader):
 
     def _make(self, session: BigQuerySession, table: IngestTable, incoming: pa.Schema) -> None:
         """Make what is missing: the ledger, the raw table."""
-        if session.describe(table.schema, LEDGER) is None:
+        ledger = session.describe(table.schema, LEDGER)
+        if ledger is None:
             session.run(sql.create_ledger(table))
+        else:
+            # An earlier version made it, which kept less.
+            for statement in sql.complete_ledger(table, {field.name for field in ledger.schema}):
+                session.run(statement)
         if session.describe(table.schema, table.identifier) is None:
             session.run(sql.create_raw(table, incoming))
             _remember(session, table, incoming)
@@ -386,9 +423,11 @@ class BigQueryWarehouse(SqlReader):
             _remember(session, table, pa.schema(after.items()))
         return evolution.told
 
-    def _commit(self, session: BigQuerySession, statements: Sequence[str]) -> None:
+    def _commit(
+        self, session: BigQuerySession, statements: Sequence[str], first: Sequence[str] = ()
+    ) -> None:
         try:
-            session.transaction(statements)
+            session.transaction(statements, first)
         except GoogleAPICallError as error:
             said = raised_by(error)
             if said == sql.OTHER_LOAD:
@@ -469,6 +508,20 @@ class _Staged:
     aside: str | None
 
 
+def _refuse_other_partitions(table: IngestTable, found: bigquery.Table) -> None:
+    """Refuse a raw table with other partitions than are declared, which BigQuery cannot change."""
+    declared, partitions = options_of(table).partition_by, found.time_partitioning
+    # The emulator knows of those by a date's day alone.
+    if partitions and (partitions.field, partitions.type_) != (declared, "DAY"):
+        raise SchemaConflict(
+            f"{table.schema}.{table.identifier} is there already, partitioned by the "
+            f"{partitions.type_.lower()} of {partitions.field or 'its arrival'}, and {table.key} "
+            f"declares that of {declared}.",
+            fix="BigQuery changes no partitions: drop it and make it again, or declare "
+            "`partition_by` as it is.",
+        )
+
+
 def with_used_places(rows: pa.Table, columns: Collection[str]) -> pa.Table:
     """Rows whose decimals have as many places as their column uses.
 
@@ -487,11 +540,25 @@ def with_used_places(rows: pa.Table, columns: Collection[str]) -> pa.Table:
     return rows
 
 
-def _ledger(session: BigQuerySession, schema: str, keys: Sequence[str]) -> list[LedgerRow]:
-    """The rows of tables in a ledger, oldest load first."""
+def _ledger(
+    session: BigQuerySession,
+    schema: str,
+    keys: Sequence[str],
+    described: bigquery.Table | None = None,
+) -> list[LedgerRow]:
+    """The rows of tables in a ledger, oldest load first.
+
+    Args:
+        session: The session.
+        schema: The ledger's dataset.
+        keys: The keys of the tables.
+        described: The ledger, where it may be one of an earlier version, which lacks columns.
+    """
+    there = {field.name for field in described.schema} if described else sql.LEDGER_COLUMNS
+    columns = [name if name in there else f"NULL AS {name}" for name in sql.LEDGER_COLUMNS]
     places = ", ".join("?" * len(keys))
     rows = session.run(
-        f"SELECT {', '.join(sql.LEDGER_COLUMNS)} FROM {quote(schema)}.{LEDGER} "
+        f"SELECT {', '.join(columns)} FROM {quote(schema)}.{LEDGER} "
         f"WHERE table_name IN ({places}) ORDER BY loaded_at",
         keys,
     )

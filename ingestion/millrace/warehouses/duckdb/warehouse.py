@@ -27,7 +27,14 @@ from millrace.errors import (
     WarehouseRefused,
 )
 from millrace.manifest import Manifest
-from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.base import (
+    BATCH_COLUMN,
+    LOADED_COLUMN,
+    Landed,
+    LedgerRow,
+    Passed,
+    ignored,
+)
 from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.duckdb.dialect import DuckDBDialect
 from millrace.warehouses.expressions import naive, quote, raw
@@ -64,7 +71,7 @@ class DuckDBWarehouse(SqlWarehouse):
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def check(self) -> str:
+    def check(self, passed: Passed = ignored) -> str:
         """Open the file for writing."""
         with self._session() as session:
             ((version,),) = session.run("SELECT version()")

@@ -36,7 +36,14 @@ from millrace.errors import (
 )
 from millrace.manifest import Manifest
 from millrace.settings import Settings
-from millrace.warehouses.base import BATCH_COLUMN, LOADED_COLUMN, Landed, LedgerRow
+from millrace.warehouses.base import (
+    BATCH_COLUMN,
+    LOADED_COLUMN,
+    Landed,
+    LedgerRow,
+    Passed,
+    ignored,
+)
 from millrace.warehouses.dialect import Dialect
 from millrace.warehouses.expressions import naive, quote, raw
 from millrace.warehouses.loads import tried_again
@@ -130,7 +137,7 @@ class RedshiftWarehouse(SqlWarehouse):
         host = self._credentials.host
         return " ".join(filter(None, ["redshift", host, self._credentials.database]))
 
-    def check(self) -> str:
+    def check(self, passed: Passed = ignored) -> str:
         """Connect and ask for the version."""
         with self._session() as session:
             ((version,),) = session.run("SELECT version()")
