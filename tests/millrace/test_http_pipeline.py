@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
+from millrace.sources.http.options import HttpOptions
 from millrace_sandbox.http_server import Fault
+from millrace_sandbox.weather import WeatherServer
 from tests.millrace.http_api import Api, numbered
 
 if TYPE_CHECKING:
     from tests.millrace.conftest import Workspace
 
 pytestmark = pytest.mark.service
+
+PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 
 KEY = "http-canary-7f3a"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -124,3 +132,36 @@ def test_a_server_that_is_busy_once_is_asked_again(workspace: Workspace, api: Ap
     api.fail(Fault("status", 429, retry_after="0"), Fault("status", 503, retry_after="0"))
     workspace.succeeds("ingest", "mysql.nps")
     assert workspace.raw("SELECT count(*) FROM raw_mysql.nps") == [(5,)]
+
+
+def test_the_example_of_the_page_works_as_it_stands(workspace: Workspace) -> None:
+    """Its YAML, and its commands one after another; only the address is the stand-in's."""
+    example = PAGE.partition("## An example")[2].partition("## The connection")[0]
+    (declaration,) = re.findall(r"```yaml\n(.*?)```", example, re.DOTALL)
+    export, *commands = re.findall(r"^    (\w+ .*)$", example, re.MULTILINE)
+    workspace.sources_file.write_text(declaration)
+    today = datetime.now(UTC).date()
+    with WeatherServer(lambda: today) as server:
+        variable, _, value = shlex.split(export)[1].partition("=")
+        workspace.environment.setenv(
+            variable, value.replace("https://api.open-meteo.com", server.url)
+        )
+        for command in commands:
+            workspace.succeeds(*shlex.split(command)[1:])
+        assert len(server.asked) == 2 * 2 + 1
+    counted = "SELECT count(*), count(DISTINCT city), min(date) FROM raw_weather.forecasts"
+    assert workspace.raw(counted) == [(14, 2, today)]
+
+
+def test_the_other_blocks_of_the_page_are_valid() -> None:
+    for block in re.findall(r"```yaml\n(ingest:.*?)```", PAGE, re.DOTALL):
+        needed = {
+            "kind": "http",
+            "connection": "api",
+            "endpoint": "/v1/forecast",
+            "each": [{"city": "Seoul"}],
+        }
+        declared = yaml.safe_load(block)["ingest"]
+        if "city" in declared["primary_key"]:
+            declared["columns"]["city"] = {"type": "string", "value": "{city}"}
+        assert HttpOptions.model_validate(needed | declared).cursor
