@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import math
 import random
+import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from millrace_sandbox.http_server import Asked, Reply, ScriptedServer
+from millrace_sandbox.processes import LOOPBACK, SandboxError, Service
+from redshift_standin.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from millrace_sandbox.paths import SandboxPaths
 
 PATH = "/v1/forecast"
 UNITS = {
@@ -29,6 +35,78 @@ UNITS = {
 }
 MOST_DAYS = 16
 _USUAL_DAYS = 7
+
+
+_PORT = 18081
+_START_TIMEOUT = 60
+
+
+class Weather:
+    """The stand-in as a service in the background.
+
+    Args:
+        paths: The sandbox.
+    """
+
+    def __init__(self, paths: SandboxPaths) -> None:
+        self._paths = paths
+        self._service = Service("open_meteo", paths)
+        self._port_file = paths.root / "open_meteo.port"
+
+    @property
+    def url(self) -> str:
+        """Its URL, without a slash at its end.
+
+        Raises:
+            SandboxError: it was never started here.
+        """
+        try:
+            return f"http://{LOOPBACK}:{int(self._port_file.read_text())}"
+        except (FileNotFoundError, ValueError):
+            raise SandboxError("Open-Meteo's stand-in does not run. Start it.") from None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it was ever started in this sandbox."""
+        return self._port_file.exists()
+
+    @property
+    def status(self) -> str:
+        """Whether and where it runs, in one line for a person."""
+        if not self.is_running():
+            return "stopped"
+        return f"running on {self.url}, pid {self._service.pid}"
+
+    def is_running(self) -> bool:
+        """Whether its process is alive."""
+        return self._service.is_running()
+
+    def start(self) -> None:
+        """Start it and wait until it answers; does nothing when it runs already.
+
+        Raises:
+            SandboxError: it does not come up; carries the end of its log.
+        """
+        if self.is_running():
+            return
+        self._paths.create()
+        port = free_port(_PORT)
+        self._port_file.write_text(str(port))
+        try:
+            self._service.start([sys.executable, "-m", "millrace_sandbox.weather", str(port)])
+            self._service.wait_until(lambda: _listens(port), _START_TIMEOUT, "answered")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop it; does nothing when it does not run."""
+        self._service.stop()
+
+    def forget(self) -> None:
+        """Stop it, as if it had never been started."""
+        self.stop()
+        self._port_file.unlink(missing_ok=True)
 
 
 class WeatherServer(ScriptedServer):
@@ -100,6 +178,12 @@ class _Place:
             "precipitation_sum": round(max(0.0, rain), 2),
             "wind_speed_10m_max": round(5 + chance.random() * 25 + guess.random() * error, 1),
         }
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+        return True
+    return False
 
 
 def _today() -> date:

@@ -98,8 +98,8 @@ def test_the_other_commands_know_it(workspace: Workspace, api: Api) -> None:
     workspace.succeeds("plan", "mysql.nps")
     workspace.succeeds("ingest", "mysql.nps")
     assert "extra" in workspace.succeeds("diff", "mysql.nps")
-    said = workspace.run("audit", "mysql.nps")
-    assert "Traceback" not in said.out + said.err
+    workspace.refuses("audit", "mysql.nps", says=["cannot be audited", "the kind http"])
+    assert "mysql.nps" not in workspace.run("audit").out
     workspace.succeeds("connect", "api", json.dumps({"conn_type": "http", "host": api.server.url}))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -192,6 +192,9 @@ class HttpOptions(IngestOptions):
         rate: How many requests are sent at most. Default: any.
         timeout_s: How long an answer may pause, in seconds; it may take ten times as long in all.
     """
+
+    # Asked again, many an API answers something else: a forecast, a rate, what has moved meanwhile.
+    is_auditable: ClassVar[bool] = False
 
     kind: Literal["http"]
     endpoint: str = Field(pattern=r"^/[^?#\s]*$")
