@@ -23,6 +23,7 @@ PAGINGS: dict[str, dict[str, Any] | None] = {
     "offset": {"by": "offset", "size_param": "size"},
     "cursor": {"by": "cursor", "size_param": "size", "param": "after", "next": "meta.next"},
     "url": {"by": "url", "size_param": "size", "next": "meta.url"},
+    "relative url": {"by": "url", "size_param": "size", "next": "meta.path"},
     "link": {"by": "link", "size_param": "size"},
 }
 
@@ -69,6 +70,7 @@ class Api:
             "more": following is not None,
             "next": following,
             "url": f"{self.server.url}{url}" if url else None,
+            "path": url.partition("/rows")[2] if url else None,
         }
         headers = {"Link": f'<{url}>; rel="next"'} if url else {}
         return Reply({"data": self.rows[at:end], "meta": meta}, headers=headers)

@@ -8,6 +8,7 @@ import logging
 import secrets
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from tempfile import NamedTemporaryFile
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from millrace.batch import Interval
-from millrace.catalog import IngestTable
+from millrace.catalog import IngestTable, Pii
 from millrace.connections import Connection, in_words
 from millrace.errors import (
     ConnectionNotFound,
@@ -32,7 +33,14 @@ from millrace.errors import (
     ValueDoesNotFit,
 )
 from millrace.sources.http.address import Address
-from millrace.sources.http.answers import Answer, BrokenAnswer, Cell, Layout, read_answer
+from millrace.sources.http.answers import (
+    Answer,
+    BrokenAnswer,
+    Cell,
+    Layout,
+    Whereabouts,
+    read_answer,
+)
 from millrace.sources.http.source import HttpSource
 from millrace.sources.http.templates import Values
 from millrace_sandbox.http_server import Asked, Fault, Reply, ScriptedServer
@@ -75,6 +83,26 @@ def ids(table: pa.Table) -> list[int]:
 def test_every_way_of_paging_reads_every_row_once(api: Api, paging: str, rows: int) -> None:
     api.rows = list(numbered(rows))
     assert ids(api.read(pages=paged(paging, 2))) == list(range(1, rows + 1))
+
+
+def test_the_next_page_is_found_below_the_connection_s_path(api: Api) -> None:
+    api.rows = list(numbered(3))
+    api.replies["/v2/rows"] = api.page
+    api.replies.pop("/rows")
+    source = api.source(host=f"{api.server.url}/v2", port=None)
+    table = declared(pages=paged("relative url", 1))
+    with source.extract(table, Interval()) as extraction:
+        assert sum(batch.num_rows for batch in extraction.batches) == 3
+
+
+def test_a_proxy_of_the_environment_is_used(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(lambda _: Reply({"data": [{"id": 7}]})) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        source = api.source(password="secret")
+        assert _read_all(source, declared()) == 1
+    assert not api.asked
+    assert len(proxy.asked) == 1
 
 
 SHORT = [
@@ -324,6 +352,19 @@ def test_a_single_object_is_a_row(api: Api) -> None:
     assert (str(row["usd"]), row["date"]) == ("1.1000", date(2026, 11, 27))
 
 
+def test_json_that_is_said_to_be_text_is_read(api: Api) -> None:
+    api.serve({"data": [{"id": 1}]}, headers={"Content-Type": "text/html"})
+    assert ids(api.read()) == [1]
+
+
+def test_a_personal_key_is_not_shown(api: Api) -> None:
+    api.rows = [{"id": 4711}, {"id": 4711}]
+    table = replace(declared(primary_key=["id"]), pii={"id": Pii.HASH})
+    with pytest.raises(SourceMismatch, match="a row is there twice") as refused:
+        api.read(table)
+    assert "4711" not in str(refused.value)
+
+
 def test_a_column_may_be_missing_if_it_is_declared_so(api: Api) -> None:
     api.serve({"data": [{"id": 1}, {"id": 2, "a": {"b.c": 3}}, {"id": 3, "a": None}]})
     columns = {"id": "integer", "n": {"type": "integer", "path": ["a", "b.c"], "optional": True}}
@@ -391,7 +432,7 @@ def read(body: Any, layout: Layout, in_memory_bytes: int) -> Answer:
     file = NamedTemporaryFile()  # noqa: SIM115
     file.write(body if isinstance(body, bytes) else json.dumps(body).encode())
     file.seek(0)
-    return read_answer(file, None, layout, in_memory_bytes=in_memory_bytes)
+    return read_answer(file, Whereabouts("here"), layout, in_memory_bytes=in_memory_bytes)
 
 
 # Large answers
@@ -683,6 +724,13 @@ def test_a_value_that_does_not_fit_follows_the_policy(
         api.read(rows=None, columns={"id": type_})
     found = api.read(rows=None, columns={"id": type_}, on_bad_value="null")
     assert found["id"].to_pylist() == [None]
+    table = declared(rows=None, columns={"id": type_}, on_bad_value="quarantine")
+    with api.source().extract(table, Interval()) as extraction:
+        assert not list(extraction.batches)
+    assert extraction.sieve
+    set_aside = extraction.sieve.set_aside(lambda keys: keys)
+    assert set_aside
+    assert set_aside.records["column_name"].to_pylist() == ["id"]
 
 
 # Keys and other hosts

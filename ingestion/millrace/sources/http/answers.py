@@ -65,25 +65,38 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Whereabouts:
+    """Where an answer was found.
+
+    Attributes:
+        url: Its URL, without the key.
+        link: The URL of the next page in its header ``Link``, perhaps relative to its own.
+    """
+
+    url: str
+    link: str | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer.
 
     Attributes:
         rows: Its rows.
         told: What it tells of pages, by the names that were asked for; what it lacks is None.
-        link: The URL of the next page in its header ``Link``.
+        here: Where it was found.
         body: Its file, to be closed.
     """
 
     rows: Iterator[Row]
     told: Mapping[str, Any]
-    link: str | None
+    here: Whereabouts
     body: IO[bytes]
 
 
 def read_answer(
     body: IO[bytes],
-    link: str | None,
+    here: Whereabouts,
     layout: Layout,
     *,
     in_memory_bytes: int = _IN_MEMORY_BYTES,
@@ -92,7 +105,7 @@ def read_answer(
 
     Args:
         body: Its file, at its beginning.
-        link: The URL of the next page in its header ``Link``.
+        here: Where it was found.
         layout: Where everything is.
         in_memory_bytes: The size up to which it is read into memory.
 
@@ -102,11 +115,11 @@ def read_answer(
             once it is read.
     """
     if os.fstat(body.fileno()).st_size > in_memory_bytes:
-        return _Large(body, layout).answer(link)
+        return _Large(body, layout).answer(here)
     document = _parsed(body.read())
     told = {name: _at(document, path) for name, path in layout.told.items()}
     found = {name: None if value is _MISSING else value for name, value in told.items()}
-    return Answer(_rows(document, layout), found, link, body)
+    return Answer(_rows(document, layout), found, here, body)
 
 
 def keys_of(body: IO[bytes], layout: Layout) -> dict[str, Any]:
@@ -245,7 +258,7 @@ class _Large:
         self._prefix = ".".join(layout.rows)
         self._columns = {cell.name: _join(self._prefix, *cell.path) for cell in layout.cells}
 
-    def answer(self, link: str | None) -> Answer:
+    def answer(self, here: Whereabouts) -> Answer:
         """Read it once, and give its rows."""
         layout = self._layout
         begins, told, keys, lengths = self._looked_through()
@@ -253,14 +266,14 @@ class _Large:
         if kind is None:
             raise _no_rows(layout, dict.fromkeys(keys))
         if kind == "null":
-            return Answer(iter(()), told, link, self._body)
+            return Answer(iter(()), told, here, self._body)
         if layout.shape == "object":
-            return Answer(_of_objects(self._items(self._prefix), layout), told, link, self._body)
+            return Answer(_of_objects(self._items(self._prefix), layout), told, here, self._body)
         if layout.shape == "objects":
             if kind != "start_array":
                 raise _not_a_list(layout, _EVENTS[kind])
             rows = self._items(_join(self._prefix, "item"))
-            return Answer(_of_objects(rows, layout), told, link, self._body)
+            return Answer(_of_objects(rows, layout), told, here, self._body)
         if kind != "start_map":
             raise _no_arrays(layout, _EVENTS[kind])
         for cell in layout.cells:
@@ -269,7 +282,7 @@ class _Large:
                 raise _no_array(layout, cell, found is None, keys)
         lengths = {name: lengths[name] for name in self._columns if name in lengths}
         columns = {name: self._column(name) for name in lengths}
-        return Answer(_side_by_side(layout, lengths, columns), told, link, self._body)
+        return Answer(_side_by_side(layout, lengths, columns), told, here, self._body)
 
     def _looked_through(
         self,

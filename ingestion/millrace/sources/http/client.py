@@ -31,7 +31,7 @@ from millrace.errors import (
     SourceUnavailable,
 )
 from millrace.sources.http.address import Address
-from millrace.sources.http.answers import BrokenAnswer
+from millrace.sources.http.answers import BrokenAnswer, Whereabouts
 
 if TYPE_CHECKING:
     from millrace.connections import Connection
@@ -113,7 +113,7 @@ class Api:
     def get(
         self,
         request: Request,
-        read: Callable[[IO[bytes], str | None], T],
+        read: Callable[[IO[bytes], Whereabouts], T],
         *,
         timeout_s: float,
         spacing_s: float = 0,
@@ -122,8 +122,8 @@ class Api:
 
         Args:
             request: The request.
-            read: Reads the answer, given a file that is deleted when it is closed, and the URL of
-                the next page in the header ``Link``.
+            read: Reads the answer, given a file that is deleted when it is closed, and where it
+                was found.
             timeout_s: How long the answer may pause, in seconds.
             spacing_s: The least time since the request before, in seconds.
 
@@ -171,7 +171,7 @@ class Api:
         self,
         url: httpx.URL,
         params: Mapping[str, Any],
-        read: Callable[[IO[bytes], str | None], T],
+        read: Callable[[IO[bytes], Whereabouts], T],
         timeout_s: float,
         spacing_s: float,
     ) -> T:
@@ -184,12 +184,11 @@ class Api:
         file = NamedTemporaryFile(prefix="millrace-http-")  # noqa: SIM115
         try:
             with self._sent(where, url, timeout) as response:
-                link = response.links.get("next", {}).get("url")
-                following = str(response.url.join(link)) if link else None
+                here = Whereabouts(str(response.url), response.links.get("next", {}).get("url"))
                 self._save(response, file, where, timeout_s * _PAUSES)
                 self._refuse_other_than_json(response, file, where)
             file.seek(0)
-            return read(file, following)
+            return read(file, here)
         except BrokenAnswer as error:
             file.close()
             raise _Passing(self._broken(where, str(error))) from None
@@ -240,7 +239,8 @@ class Api:
         file.seek(0)
         begin = file.read(_QUOTED).lstrip()
         kind = response.headers.get("content-type", "no content type").partition(";")[0]
-        if begin[:1] == b"<" or "html" in kind or "xml" in kind:
+        is_text = "html" in kind or "xml" in kind
+        if begin[:1] == b"<" or (is_text and begin[:1] not in (b"{", b"[")):
             quoted = self.explained(begin.decode("utf-8", "replace"))
             raise SourceMismatch(
                 f"{where} answers with {kind}, not JSON: {quoted!r}.",

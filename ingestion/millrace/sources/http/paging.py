@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urljoin
 
 from millrace.errors import RowsMissing, SourceMismatch
+from millrace.sources.http.answers import Whereabouts
 from millrace.sources.http.client import Request
 from millrace.sources.http.options import (
     CursorPages,
@@ -55,13 +57,13 @@ class Paging:
             self.first = self._with(pages.param, 0)
 
     def after(
-        self, told: Mapping[str, Any], link: str | None, rows: int, digest: bytes
+        self, told: Mapping[str, Any], here: Whereabouts, rows: int, digest: bytes
     ) -> Request | None:
         """The request for the next page; None: that was the last.
 
         Args:
             told: What the answer tells, by the names of ``told_paths``.
-            link: The URL in its header ``Link``.
+            here: Where it was found.
             rows: How many rows it has.
             digest: Of these rows.
 
@@ -75,7 +77,7 @@ class Paging:
         self._rows += rows
         if pages.total:
             self._check_total(told.get("total"))
-        following = self._following(pages, told, link, rows)
+        following = self._following(pages, told, here, rows)
         if following is None:
             if self._total is not None and self._rows != self._total:
                 raise self._moved(f"{self._total:,} rows are told, and {self._rows:,} were read")
@@ -96,7 +98,7 @@ class Paging:
         return following
 
     def _following(
-        self, pages: Pages, told: Mapping[str, Any], link: str | None, rows: int
+        self, pages: Pages, told: Mapping[str, Any], here: Whereabouts, rows: int
     ) -> Request | None:
         if pages.more and not self._has_more(told.get("more")):
             return None
@@ -108,7 +110,7 @@ class Paging:
             if isinstance(pages, NumberedPages):
                 return self._with(pages.param, pages.first + self._number)
             return self._with(pages.param, self._rows)
-        token = link if isinstance(pages, LinkPages) else told.get("next")
+        token = here.link if isinstance(pages, LinkPages) else told.get("next")
         # Empty texts, 0 and false are how some say that there is no other page.
         if not token:
             return None
@@ -127,7 +129,7 @@ class Paging:
         if isinstance(pages, CursorPages):
             return self._with(pages.param, token)
         assert isinstance(pages, UrlPages | LinkPages)  # noqa: S101  for the type checker
-        return Request(str(token), {})
+        return Request(urljoin(here.url, str(token)), {})
 
     def _has_more(self, value: Any) -> bool:
         if value is None or isinstance(value, bool):

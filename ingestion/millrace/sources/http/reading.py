@@ -19,7 +19,7 @@ from millrace.errors import SourceMismatch
 from millrace.sources.http.answers import Row
 from millrace.sources.http.options import HttpOptions
 from millrace.sources.http.paging import moved
-from millrace.sources.http.values import arrow_type, converter, json_text
+from millrace.sources.http.values import arrow_type, converter, json_text, printable
 
 ROWS = 2_000
 """Rows a record batch: as Python's objects they take many times their size."""
@@ -146,7 +146,7 @@ class Columns:
         try:
             converted = convert(value)
         except ValueError as problem:
-            misfits.append(Misfit(row, name, str(problem), json_text(value)))
+            misfits.append(Misfit(row, name, str(problem), printable(json_text(value))))
             return None
         if converted is None and name in self._never_null:
             misfits.append(Misfit(row, name, _IS_NULL, "null"))
@@ -162,10 +162,12 @@ class Neighbours:
     Args:
         where: What answers, for messages.
         names: What tells rows apart.
+        is_personal: Whether no message may show it.
     """
 
-    def __init__(self, where: str, names: Sequence[str]) -> None:
+    def __init__(self, where: str, names: Sequence[str], *, is_personal: bool = False) -> None:
         self._where = where
+        self._is_personal = is_personal
         self._names = names
         self._page: set[tuple[Any, ...]] = set()
         self._before: set[tuple[Any, ...]] = set()
@@ -203,6 +205,8 @@ class Neighbours:
         self._before, self._page = self._page, set()
 
     def _told(self, identity: tuple[Any, ...]) -> str:
+        if self._is_personal:
+            return "a row"
         return ", ".join(
             f"{name} {value}" for name, value in zip(self._names, identity, strict=True)
         )

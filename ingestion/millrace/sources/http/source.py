@@ -22,7 +22,7 @@ from millrace.checksums.figures import SourceFigures
 from millrace.cursor import DAY, CursorClock
 from millrace.errors import DeclarationError, SourceError
 from millrace.sources.base import Closing, Extraction, SourceColumn
-from millrace.sources.http.answers import Answer, Cell, Layout, keys_of, read_answer
+from millrace.sources.http.answers import Answer, Cell, Layout, Whereabouts, keys_of, read_answer
 from millrace.sources.http.client import Api, Request
 from millrace.sources.http.options import HttpOptions
 from millrace.sources.http.paging import Paging, told_paths
@@ -268,7 +268,9 @@ class _Read:
             if column.value is not None
         }
         identity = dict.fromkeys([*self.options.primary_key, self.table.cursor_column or ""])
-        neighbours = Neighbours(self.where, [name for name in identity if name])
+        names_of_key = [name for name in identity if name]
+        is_personal = bool(self.table.pii.keys() & set(names_of_key))
+        neighbours = Neighbours(self.where, names_of_key, is_personal=is_personal)
         answer: Answer | None = first or self.answer(paging.first)
         while answer is not None:
             digest = Digest()
@@ -280,7 +282,7 @@ class _Read:
                     neighbours.add(keys)
                     if batch.num_rows:
                         yield batch, misfits
-            following = paging.after(answer.told, answer.link, digest.rows, digest.value)
+            following = paging.after(answer.told, answer.here, digest.rows, digest.value)
             neighbours.turn()
             answer = self.answer(following) if following else None
 
@@ -293,8 +295,8 @@ class _Read:
         return self.values.render(value) if isinstance(value, str) else _text(value)
 
 
-def _read(body: Any, link: str | None, *, layout: Layout) -> Answer:
-    return read_answer(body, link, layout)
+def _read(body: Any, here: Whereabouts, *, layout: Layout) -> Answer:
+    return read_answer(body, here, layout)
 
 
 def _options(table: IngestTable) -> HttpOptions:

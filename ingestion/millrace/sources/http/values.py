@@ -74,8 +74,13 @@ def shown(value: Any) -> str:
         return "an object"
     if isinstance(value, list):
         return "an array"
-    text = json_text(value)
+    text = printable(json_text(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def printable(text: str) -> str:
+    """A text with an escape for each half of a surrogate pair, which no text of UTF-8 may have."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def json_text(value: Any) -> str:
