@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,29 @@ def test_deletes_by_keys_are_not_for_it(workspace: Workspace, api: Api) -> None:
     declare(workspace, **INCREMENTAL, deletes="keys")
     workspace.refuses("ingest", "mysql.nps", says=["`deletes: keys` is not for an HTTP API"])
     assert not api.asked
+
+
+def test_what_an_api_no_longer_tells_is_not_replaced(workspace: Workspace, api: Api) -> None:
+    declare(
+        workspace,
+        primary_key=["id", "day"],
+        columns={"id": "integer", "day": {"type": "date", "value": "{last:%Y-%m-%d}"}},
+        cursor="day",
+        readable_for={"count": 2, "period": "day"},
+    )
+    midnight = NOW.replace(hour=0, minute=0, second=0)
+    days = [f"{midnight - timedelta(days=ago):%Y-%m-%d}" for ago in (2, 1, 0)]
+    for day in pairwise(days):
+        workspace.succeeds("ingest", "mysql.nps", "--from", day[0], "--to", day[1])
+    workspace.refuses("ingest", "mysql.nps", "--all", says=["would lose what it told then"])
+    workspace.refuses("reload", "mysql.nps", says=["would lose what it told then"])
+    long_ago = f"{NOW - timedelta(days=30):%Y-%m-%d}"
+    interval = ("--from", long_ago, "--to", days[2])
+    workspace.refuses("ingest", "mysql.nps", *interval, says=["would lose"])
+    # The last day may come again.
+    workspace.succeeds("ingest", "mysql.nps", "--from", days[1], "--to", days[2])
+    counted = "SELECT count(*), count(DISTINCT day) FROM raw_mysql.nps"
+    assert workspace.raw(counted) == [(6, 2)]
 
 
 def test_a_server_that_is_busy_once_is_asked_again(workspace: Workspace, api: Api) -> None:

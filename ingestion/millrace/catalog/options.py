@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -155,6 +155,14 @@ class IngestOptions(BaseModel):
     deletes: Literal["ignore", "keys"] | SoftDeletes = "ignore"
     schema_policy: SchemaPolicy = Field(default=SchemaPolicy.ADDITIVE, alias="schema")
     on_bad_value: OnBadValue = OnBadValue.FAIL
+
+    def readable_since(self, now: datetime) -> datetime | None:
+        """From when on intervals that are loaded may be read again; None: from the beginning.
+
+        Args:
+            now: The time, in UTC.
+        """
+        return None
 
     @field_validator("schedule")
     @classmethod

@@ -243,6 +243,10 @@ class HttpOptions(IngestOptions):
             raise ValueError(problem)
         return self
 
+    def readable_since(self, now: datetime) -> datetime | None:
+        """See ``IngestOptions.readable_since``."""
+        return now - self.readable_for.span if self.readable_for else None
+
     def texts(self) -> Iterator[str]:
         """All texts that may have places."""
         yield self.endpoint
