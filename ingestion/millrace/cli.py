@@ -511,7 +511,7 @@ def audit(
     deep: bool,
     repair: bool,
 ) -> None:
-    """Compare each TABLE (default: all) with its ledger and with its source, row by row.
+    """Compare each TABLE (default: all but APIs') with its ledger and with its source, row by row.
 
     Finds batches that have other rows in the raw table than the ledger says, and rows that are
     missing, vanished, changed or doubled: deletes and edits that did not touch the cursor, and what
@@ -533,7 +533,9 @@ def audit(
     from millrace.terminal import print_plain, working
 
     pipeline = chosen.pipeline
-    named = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
+    named = [pipeline.catalog.table(key) for key in tables] or [
+        table for table in pipeline.catalog.tables if table.options.is_auditable
+    ]
     auditor = Auditor(pipeline)
     unequal = []
 

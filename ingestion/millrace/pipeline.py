@@ -178,7 +178,8 @@ class Pipeline:
             is asked for is loaded already. None if nothing can be new.
 
         Raises:
-            SourceError: the source cannot be read, or differs from what is declared.
+            SourceError: the source cannot be read, differs from what is declared, or no longer has
+                what the batch would replace.
             IntervalOpen: transactions can still write into it.
         """
         tell = tell or partial(log.warning, "%s")
@@ -187,6 +188,7 @@ class Pipeline:
         loaded = loaded_until(row.covers for row in self._ledger(table))
         asked = interval or Interval(loaded)
         start = _without_a_gap(table, asked, loaded)
+        _refuse_to_forget(table, start, loaded)
         closing = self.source(table).closed(table, Interval(start, asked.end))
         for warning in closing.warnings:
             tell(warning)
@@ -677,6 +679,19 @@ def _without_a_gap(table: IngestTable, asked: Interval, loaded: datetime | None)
     start = min(asked.start, loaded)
     lookback = table.options.cursor and table.options.cursor.lookback
     return start - lookback.span if lookback else start
+
+
+def _refuse_to_forget(table: IngestTable, start: datetime | None, loaded: datetime | None) -> None:
+    """Refuse to replace what is loaded and can no longer be read."""
+    since = table.options.readable_since(datetime.now(UTC))
+    if loaded is None or since is None:
+        return
+    if start is None or start < min(loaded, since):
+        raise SourceError(
+            f"{table.key} is loaded until {loaded:%Y-%m-%d %H:%M} UTC, and its source only tells "
+            "how things are now: reading older intervals again would lose what it told then.",
+            fix="Ingest what is not loaded yet: name no interval. The raw table keeps what it has.",
+        )
 
 
 def _refuse_odd_names(table: IngestTable, schema: pa.Schema) -> None:

@@ -27,6 +27,7 @@ from millrace_sandbox.mysql import MySQL, MySQLService
 from millrace_sandbox.processes import SandboxError, Service
 from millrace_sandbox.project import NPS, Project, find_root
 from millrace_sandbox.standins import GoogleSheets, Redshift
+from millrace_sandbox.weather import Weather
 from redshift_standin.files import write_private
 from redshift_standin.s3 import S3Server
 
@@ -72,6 +73,7 @@ class Stack:
         self.s3 = S3Server(paths.s3, runner=Service("s3", paths))
         self.sheets = GoogleSheets(paths)
         self.bigquery = BigQuery(paths)
+        self.weather = Weather(paths)
         self.airflow = Airflow(paths, self.project.dags, inherited=self._inherited)
 
     @property
@@ -114,7 +116,7 @@ class Stack:
         return self.paths.root / "env"
 
     def start_services(self) -> None:
-        """Start MariaDB, S3, Google Sheets and the warehouse, and make the bucket.
+        """Start MariaDB, S3, the warehouse and the stand-ins, and make the bucket.
 
         Raises:
             SandboxError: one of them does not come up.
@@ -129,6 +131,9 @@ class Stack:
             self.redshift.start()
         if self.target == "bigquery":
             self.bigquery.start()
+        # The demo starts it, and what it has loaded is read again.
+        if self.weather.is_used:
+            self.weather.start()
         self.s3.create_bucket(BUCKET)
         write_private(self.env_file, _shell(self.environment()))
 
@@ -170,7 +175,7 @@ class Stack:
         """Stop what runs."""
         # Both servers: this stack may have been started with another source than it has now.
         services: list[Any] = [self.airflow, MariaDB(self.paths), MySQL(self.paths)]
-        services += [self.s3, self.sheets, self.bigquery]
+        services += [self.s3, self.sheets, self.bigquery, self.weather]
         if self._has_redshift():
             services.append(self._redshift_as_it_is)
         with ThreadPoolExecutor(len(services)) as pool:
@@ -190,6 +195,7 @@ class Stack:
             "Sheets": self.sheets.status,
             **({"Redshift": self._redshift_as_it_is.status} if self._has_redshift() else {}),
             **({"BigQuery": self.bigquery.status} if self.bigquery.folder.exists() else {}),
+            **({"Open-Meteo": self.weather.status} if self.weather.is_used else {}),
             "Airflow": airflow,
         }
 
@@ -231,6 +237,7 @@ class Stack:
             "DUCKDB_PATH": str(self.duckdb),
             "MILLRACE_PII_SALT": self._salt(),
             "TARGET": self.target,
+            **self._weather(),
             **(self.redshift.endpoint.environment() if self.target == "redshift" else {}),
             **(self.bigquery.endpoint.environment() if self.target == "bigquery" else {}),
         }
@@ -300,6 +307,13 @@ class Stack:
         if done.returncode:
             raise SandboxError(f"{program} {arguments[0]} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def _weather(self) -> dict[str, str]:
+        """What switches the example of the weather on, where its stand-in runs."""
+        if not self.weather.is_running():
+            return {}
+        connection = {"conn_type": "http", "host": self.weather.url}
+        return {"AIRFLOW_CONN_OPEN_METEO": json.dumps(connection), "WEATHER": "on"}
 
     def _has_redshift(self) -> bool:
         """Whether the stand-in was ever started here, whatever the stack's target is now."""

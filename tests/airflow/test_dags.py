@@ -149,7 +149,15 @@ def test_every_model_and_every_test_belongs_to_one_task(dagbag):
         node
         for node, found in manifest["nodes"].items()
         if found["resource_type"] in ("model", "seed", "snapshot", "test")
+        and found["config"]["enabled"]
     )
+
+
+def test_what_is_disabled_has_no_task(dagbag):
+    """The manifest keeps the tests of the weather, which is switched off."""
+    manifest = Project.find(DAGS).manifest_path.read_text()
+    assert "weather_forecasts_snapshot" in manifest
+    assert not [task_id for task_id in dagbag.dags["transform"].task_ids if "weather" in task_id]
 
 
 def test_the_tests_of_a_source_come_before_what_reads_it(dagbag):

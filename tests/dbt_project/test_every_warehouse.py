@@ -36,9 +36,22 @@ create table analytics_raw_{source}._batches (
     manifest_url varchar, row_count bigint, byte_count bigint, extracted_at timestamp,
     loaded_at timestamp
 );"""
-    for source in ("mysql", "google_sheets")
+    for source in ("mysql", "google_sheets", "open_meteo")
 )
+# The example of the weather is off elsewhere.
+WEATHER_TABLES = """
+create schema analytics_raw_open_meteo;
+create table analytics_raw_open_meteo.forecasts (
+    city varchar, date date, temperature_2m_max decimal(4, 1), temperature_2m_min decimal(4, 1),
+    precipitation_sum decimal(6, 2), _batch_id varchar, _loaded_at timestamp
+);
+create table analytics_raw_open_meteo.daily_forecasts (
+    city varchar, date date, temperature_2m_max decimal(4, 1), temperature_2m_min decimal(4, 1),
+    precipitation_sum decimal(6, 2), forecast_on date, _batch_id varchar, _loaded_at timestamp
+);
+"""
 NPS, USERS, TARGETS = "mysql.nps", "mysql.users", "google_sheets.nps_targets"
+FORECASTS, DAILY_FORECASTS = "open_meteo.forecasts", "open_meteo.daily_forecasts"
 
 RELATIONS = {
     "{}.nps_summary": "*",
@@ -48,6 +61,10 @@ RELATIONS = {
     "{}.pipeline_batches": "*",
     "{}_intermediate.int_nps_responses_deduplicated": "*",
     "{}_intermediate.int_users_plan_periods": "*",
+    "{}_intermediate.int_weather_newest_forecasts": "*",
+    "{}_snapshots.weather_forecasts_snapshot": (
+        "city, forecast_date, temperature_high, dbt_valid_from, dbt_valid_to"
+    ),
     "{}_snapshots.nps_responses_snapshot": (
         "nps_response_id, score, comment, is_deleted, dbt_valid_from, dbt_valid_to"
     ),
@@ -68,10 +85,10 @@ class OnDuckDB(Warehouse):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**super().environment, "WAREHOUSE_SCHEMA": SCHEMA}
+        return {**super().environment, "WAREHOUSE_SCHEMA": SCHEMA, "WEATHER": "on"}
 
     def ddl(self) -> str:
-        return (RAW_TABLES + LEDGERS).replace("analytics_", f"{SCHEMA}_")
+        return (RAW_TABLES + WEATHER_TABLES + LEDGERS).replace("analytics_", f"{SCHEMA}_")
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ class OnRedshift(OnDuckDB):
     @property
     def environment(self) -> dict[str, str]:
         endpoint = self.server.endpoint.environment()
-        return {"TARGET": "redshift", "WAREHOUSE_SCHEMA": SCHEMA, **endpoint}
+        return {**super().environment, "TARGET": "redshift", **endpoint}
 
     def query(self, sql: str) -> list[Row]:
         with closing(self.server.endpoint.connect()) as connection:
@@ -111,7 +128,7 @@ class OnBigQuery(OnRedshift):
     @property
     def environment(self) -> dict[str, str]:
         endpoint = self.server.endpoint.environment()
-        return {"TARGET": "bigquery", "WAREHOUSE_SCHEMA": SCHEMA, **endpoint}
+        return {**super().environment, "TARGET": "bigquery", **endpoint}
 
     def query(self, sql: str) -> list[Row]:
         with closing(self.server.endpoint.connect()) as client:
@@ -176,6 +193,28 @@ class Source:
             for segment, owner in (("free", "Ada"), ("team", None), ("business", "지우 🎯"))
         ]
 
+    def forecasts(self, day: int) -> list[Row]:
+        """Seven days of forecasts for two cities, each day another."""
+        first = date(2026, 3, 1) + timedelta(days=day)
+        return [
+            (
+                city,
+                first + timedelta(days=ahead),
+                Decimal(self.seed.randint(-99, 399)) / 10,
+                None if ahead == 6 else Decimal(self.seed.randint(-199, 99)) / 10,
+                Decimal(self.seed.randint(0, 9999)) / 100,
+            )
+            for city in ("Berlin", "Seoul")
+            for ahead in range(7)
+        ]
+
+    def weather(self, day: int) -> Iterator[tuple[str, list[Row]]]:
+        """A day's forecasts, in both tables."""
+        forecasts = self.forecasts(day)
+        yield from self.load(FORECASTS, forecasts)
+        made_on = date(2026, 2, 28) + timedelta(days=day)
+        yield from self.load(DAILY_FORECASTS, [(*row, made_on) for row in forecasts])
+
 
 def literal(value: object) -> str:
     """A value as all three warehouses read it."""
@@ -222,16 +261,18 @@ def built(
         insert(warehouse, source.load(USERS, source.users(0)))
         insert(warehouse, source.load(TARGETS, source.targets([1, 2])))
         insert(warehouse, source.load(NPS, source.responses(1, 120, version=0)))
+        insert(warehouse, source.weather(0))
         # The other two run all the tests elsewhere.
         untested = ("--exclude-resource-type", "test", "unit_test")
         warehouse.dbt("build", *(() if name == "bigquery" else untested))
         created = (warehouse.target / "run" / "millrace" / MODEL).read_text()
-        for table in (USERS, TARGETS):
+        for table in (USERS, TARGETS, FORECASTS):
             schema, _, identifier = table.partition(".")
             warehouse.execute(f"delete from {SCHEMA}_raw_{schema}.{identifier} where true")
         insert(warehouse, source.load(USERS, source.users(40)))
         insert(warehouse, source.load(TARGETS, source.targets([2, 3])))
         insert(warehouse, source.load(NPS, source.responses(60, 160, version=1)))
+        insert(warehouse, source.weather(1))
         warehouse.dbt("build", *untested)
     return Built(warehouses, created)
 

@@ -133,7 +133,7 @@ def test_a_missing_client_library_is_told_with_what_to_install() -> None:
 def test_an_unknown_kind_is_told_with_all_that_are_installed(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match="kind is 'fpt'") as told:
         catalog_of(tmp_path, kind="fpt")
-    assert told.value.fix.startswith("Did you mean 'ftp'? Kinds: ftp, google_sheet, lacking, mysql")
+    assert told.value.fix.startswith("Did you mean 'ftp'? Kinds: ftp, google_sheet, http, lacking")
     with pytest.raises(ProjectError, match="'snowflake'") as refused:
         open_warehouse(Credentials("snowflake"), tmp_path, Settings())
     assert "duckdb, mywarehouse, redshift" in refused.value.fix

@@ -1,4 +1,4 @@
-"""The contracts of a source, on MySQL and MariaDB and on Google Sheets."""
+"""The contracts of a source, on MySQL and MariaDB, on Google Sheets and on an HTTP API."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from millrace.sources.google_sheets.source import GoogleSheetSource
 from millrace.testing import DAY, CursorContract, Served, SourceContract
 from sheets_standin import TabSpec
+from tests.millrace.http_api import Api, declared
 from tests.millrace.sheets import Workbook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from millrace.testing.source import Row
     from sheets_standin import GoogleSheetsServer
@@ -71,3 +72,36 @@ class TestGoogleSheets(SourceContract):
             missing=replace(table, options=options),
             insert_bad=insert_bad,
         )
+
+
+class TestHttp(CursorContract):
+    @pytest.fixture
+    def served(self) -> Iterator[Served]:
+        """An API that ignores which interval it is asked for, and serves all rows."""
+        with Api() as api:
+            table = declared(
+                primary_key=["id"],
+                cursor={"column": "at", "settle": {"count": 1, "period": "minute"}},
+                columns={"id": "integer", "at": "timestamp", "note": "string"},
+                params={"from": "{start}", "to": "{end}"},
+                since="2026-01-01",
+                pages={"by": "page", "size": 7, "size_param": "size"},
+            )
+
+            def insert(rows: Sequence[Row]) -> None:
+                api.rows += [
+                    {"id": id_, "at": at.isoformat(), "note": note} for id_, at, note in rows
+                ]
+
+            def insert_bad(id_: int) -> None:
+                api.rows.append({"id": id_, "at": DAY.isoformat(), "note": ["no", "text"]})
+
+            yield Served(
+                api.source(),
+                table,
+                insert,
+                missing=replace(
+                    table, options=table.options.model_copy(update={"endpoint": "/nowhere"})
+                ),
+                insert_bad=insert_bad,
+            )

@@ -95,6 +95,9 @@ ROOMS = {
             "deletes.py",
         ),
     ),
+    "http": Room(
+        ("sources/http/*.py",), _tests("http.py", "http_pipeline.py", "sources.py::TestHttp")
+    ),
     "sheets": Room(
         (
             "sources/google_sheets/*.py",

@@ -24,7 +24,8 @@ def audit_dag(
 ) -> DAG:
     """Make the DAG that audits all declared tables; Airflow finds it by itself.
 
-    It has a task for each table, which fails if the table differs from its source.
+    It has a task for each table that can be audited, which fails if the table differs from its
+    source.
 
     Args:
         project: The project.
@@ -50,6 +51,8 @@ def audit_dag(
         ) as dag,
     ):
         for table in project.catalog.tables:
+            if not table.options.is_auditable:
+                continue
             _audit(project, table, deep=deep, repair=repair)
     return dag
 

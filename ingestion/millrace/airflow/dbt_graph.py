@@ -65,7 +65,8 @@ class TransformGraph:
         Args:
             dag: The DAG that Cosmos made with the converters.
         """
-        nodes = dag.dbt_graph.nodes.values()
+        # The manifest also has the tests of models that are disabled, as tests that read nothing.
+        nodes = [node for node in dag.dbt_graph.nodes.values() if node.config.get("enabled", True)]
         self._lineage = Lineage({node.unique_id: node.depends_on for node in nodes})
         with dag:
             self._add_tests(dag.tasks_map)

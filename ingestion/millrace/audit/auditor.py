@@ -114,7 +114,15 @@ class Auditor:
         Raises:
             SourceError, WarehouseError, LandingError: one of them cannot be read.
             TooManyDifferences: more rows differ than could be mended one by one.
+            DeclarationError: tables of its kind cannot be audited.
         """
+        if not table.options.is_auditable:
+            raise DeclarationError(
+                f"{table.key} cannot be audited: asked again, a source of the kind "
+                f"{table.options.kind} may answer something else.",
+                fix="Audit other tables. Each batch was compared with its landing when it was "
+                "loaded.",
+            )
         ledger = self._ledger(table)
         if not ledger:
             return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
@@ -133,10 +133,13 @@ class IngestOptions(BaseModel):
         on_bad_value: ``fail``: a value that cannot be loaded refuses the batch. ``null``: it
             becomes NULL, unless it is in the key or the cursor. ``quarantine``: its row goes to
             the table ``<raw table>__quarantine``.
+        is_auditable: Whether rows that were loaded can be compared with the kind's source later.
     """
 
     # A field cannot be called `schema`, which is a method of pydantic's models.
     model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
+
+    is_auditable: ClassVar[bool] = True
 
     kind: str
     connection: str
@@ -152,6 +155,14 @@ class IngestOptions(BaseModel):
     deletes: Literal["ignore", "keys"] | SoftDeletes = "ignore"
     schema_policy: SchemaPolicy = Field(default=SchemaPolicy.ADDITIVE, alias="schema")
     on_bad_value: OnBadValue = OnBadValue.FAIL
+
+    def readable_since(self, now: datetime) -> datetime | None:
+        """From when on intervals that are loaded may be read again; None: from the beginning.
+
+        Args:
+            now: The time, in UTC.
+        """
+        return None
 
     @field_validator("schedule")
     @classmethod
