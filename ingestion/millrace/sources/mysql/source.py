@@ -34,7 +34,7 @@ from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_
 from millrace.sources.mysql.keyed import KeyedTable
 from millrace.sources.mysql.limits import Limits
 from millrace.sources.mysql.options import MySQLOptions
-from millrace.sources.mysql.pieces import Pace, Pieces
+from millrace.sources.mysql.pieces import Pieces
 from millrace.sources.mysql.ranges import (
     Condition,
     in_range,
@@ -46,6 +46,7 @@ from millrace.sources.mysql.relation import Relation
 from millrace.sources.mysql.rows import schema_of
 from millrace.sources.mysql.session import Server, Session, lacks_a_right_there
 from millrace.sources.mysql.types import quote
+from millrace.sources.pace import Pace
 
 if TYPE_CHECKING:
     from millrace.checksums.digests import Compared, Key

@@ -1,0 +1,156 @@
+"""Reads the rows of a table as Arrow record batches, with what the server says of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from millrace.bad_values import Misfit, Sieve
+from millrace.checksums.columns import Checksum, Checksums
+from millrace.checksums.figures import SourceFigures
+from millrace.errors import SourceMismatch
+from millrace.sources.pace import Pace
+from millrace.sources.postgres.limits import Limits
+from millrace.sources.postgres.pieces import Cutter, moved, pieces
+from millrace.sources.postgres.relation import Relation, where_clause
+from millrace.sources.postgres.session import Session
+from millrace.sources.postgres.types import Column, misfits_of
+from millrace.sources.spool import Ahead, Spool, Unsifted, sifted
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema of what is selected."""
+    return pa.schema([pa.field(column.name, column.type) for column in columns])
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is read of a table, by one connection.
+
+    Attributes:
+        session: The connection.
+        relation: The table.
+        columns: The columns.
+        schema: Their Arrow schema.
+        scope: Which rows: conditions.
+        sieve: What happens to values that do not fit.
+        figures: Gets what the server itself says of the rows.
+        limits: What the table declares.
+        moment: The exported snapshot whose rows are read; None: each piece sees a moment of its
+            own.
+    """
+
+    session: Session
+    relation: Relation
+    columns: Sequence[Column]
+    schema: pa.Schema
+    scope: Sequence[str]
+    sieve: Sieve
+    figures: SourceFigures
+    limits: Limits
+    moment: str | None = None
+
+    def streamed(self) -> Iterator[pa.RecordBatch]:
+        """The rows by one statement, which the reader keeps waiting."""
+        self.limits.limit_statements(can_be_smaller=False)
+        with self.session.snapshot(self.moment):
+            self.figures.add(*self._counted(self.scope))
+            yield from sifted(self._read(self.scope), self.sieve)
+
+    def ahead(self, cutter: Cutter, pace: Pace) -> Ahead[Spool]:
+        """The rows piece by piece, each read while the one before it is used."""
+        read = pieces(cutter, self.limits, pace, self.piece, lambda spool: spool.size)
+        return Ahead(read, self.session.cut)
+
+    def of(self, spools: Iterable[Spool]) -> Iterator[pa.RecordBatch]:
+        """The rows of pieces, sifted."""
+        for spool in spools:
+            yield from sifted(spool, self.sieve)
+
+    def piece(self, conditions: Sequence[str]) -> Spool:
+        """Those of the rows that some conditions choose, read at once."""
+        chosen = [*self.scope, *conditions]
+        spool = Spool(self.schema)
+        with self.session.snapshot(self.moment):
+            counted = self._counted(chosen)
+            for batch, misfits in self._read(chosen):
+                spool.add(batch, misfits)
+            # Now that we have read of it, nobody can write it anew.
+            if not self.relation.is_stored_as_before(self.session):
+                raise moved(self.relation)
+        # Only now: a piece that took too long is asked for again.
+        self.figures.add(*counted)
+        return spool
+
+    def _counted(self, conditions: Sequence[str]) -> tuple[int, Checksums | None]:
+        """What the server itself says of the rows."""
+        if not self.figures.is_counted:
+            return 0, None
+        asked = ["COUNT(*)"]
+        for column in self.columns if self.figures.is_compared else ():
+            text = column.text or column.expression
+            asked.append(f"COUNT({text})")
+            asked.append("NULL" if column.text is None else f"SUM({_hashed(column)})")
+        ((rows, *found),) = self.session.rows(
+            f"SELECT {', '.join(asked)} FROM {self.relation.quoted}{where_clause(conditions)}"
+        )
+        if not self.figures.is_compared:
+            return rows, None
+        return rows, {
+            column.name: Checksum(values, None if column.text is None else int(total or 0))
+            for column, values, total in zip(self.columns, found[::2], found[1::2], strict=True)
+        }
+
+    def _read(self, conditions: Sequence[str]) -> Iterator[Unsifted]:
+        selected = ", ".join([*(column.expression for column in self.columns)])
+        batches = self.session.stream(
+            f"SELECT {selected}{', ' if selected else ''}{misfits_of(self.columns)} "
+            f"FROM {self.relation.quoted}{where_clause(conditions)}"
+        )
+        for batch in batches:
+            *values, unfit = batch.columns
+            arrays = [
+                self._typed(raw, column) for raw, column in zip(values, self.columns, strict=True)
+            ]
+            found = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+            yield found, list(self._misfits(unfit))
+
+    def _typed(self, raw: pa.Array, column: Column) -> pa.Array:
+        if isinstance(raw, pa.ExtensionArray):
+            raw = raw.storage
+        if raw.type == column.type:
+            return raw
+        if pa.types.is_string(raw.type) and pa.types.is_decimal(column.type):
+            return raw.cast(column.type)
+        raise SourceMismatch(
+            f"{self.relation}: column {column.name} comes as {raw.type}, which is no "
+            f"{column.type}.",
+            fix="Ingest again: the table was altered.",
+        )
+
+    def _misfits(self, unfit: pa.Array) -> Iterator[Misfit]:
+        if unfit.null_count == len(unfit):
+            return
+        checked = [column for column in self.columns if column.misfit]
+        for row, text in enumerate(unfit.to_pylist()):
+            values: list[Any] = json.loads(text) if text else []
+            for column, value in zip(checked, values, strict=False):
+                if value is not None:
+                    reason = f"'{value}' {_problem(column.type)}"
+                    yield Misfit(row, column.name, reason, value)
+
+
+def _problem(type_: pa.DataType) -> str:
+    if pa.types.is_temporal(type_):
+        return "is not between the years 1 and 9999"
+    return "is no number that can be counted with"
+
+
+def _hashed(column: Column) -> str:
+    """The first 32 bits of the MD5 of a value's text, as ``checksums.totals.md5_total``."""
+    text = column.text if column.is_binary else f"convert_to({column.text}, 'UTF8')"
+    return f"('x' || left(md5({text}), 8))::bit(32)::bigint"

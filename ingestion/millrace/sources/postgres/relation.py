@@ -1,0 +1,349 @@
+"""A table or view of a PostgreSQL server: what the catalog says of it, and what is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from millrace.batch import Interval
+from millrace.catalog import Cursor
+from millrace.cursor import DAY, CursorClock
+from millrace.errors import SourceMismatch, SourceRefused
+from millrace.sources.postgres.session import Session
+from millrace.sources.postgres.types import Column, Described, column_of, literal, quote
+
+if TYPE_CHECKING:
+    from millrace.sources.postgres.options import PostgresOptions
+
+OWN_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
+"""The server's own schemas."""
+
+_CURSOR_TYPES = ("date", "timestamp", "timestamptz")
+# Zones whose clock is UTC all year round.
+_UTC = frozenset({"UTC", "ETC/UTC", "UCT", "ETC/UCT", "ZULU", "ETC/ZULU", "GMT", "ETC/GMT"})
+_UTC_NAMES = _UTC | {"UNIVERSAL", "ETC/UNIVERSAL", "GREENWICH", "ETC/GREENWICH"}
+
+# A table and what it consists of: partitions, and tables that inherit from it.
+_MEMBERS = (
+    "WITH RECURSIVE members (oid) AS (SELECT $1::oid UNION "
+    "SELECT i.inhrelid FROM pg_inherits i JOIN members m ON i.inhparent = m.oid) "
+)
+_PAGES = (
+    f"{_MEMBERS} SELECT "
+    "COALESCE(MAX(pg_relation_size(c.oid)), 0) / current_setting('block_size')::bigint, "
+    "COALESCE(SUM(pg_table_size(c.oid)), 0)::bigint, "
+    "COALESCE(SUM(GREATEST(c.reltuples, 0)), 0)::bigint, "
+    "string_agg(pg_relation_filenode(c.oid)::text, ',' ORDER BY c.oid), "
+    # What lies on another server has pages of its own there.
+    "bool_and(c.relkind IN ('r', 'p', 'm')), array_agg(c.oid::bigint)::text "
+    "FROM members m JOIN pg_class c ON c.oid = m.oid"
+)
+_STORED = (
+    f"{_MEMBERS} SELECT string_agg(pg_relation_filenode(oid)::text, ',' ORDER BY oid) FROM members"
+)
+_COLUMNS = (
+    "WITH RECURSIVE resolved (attnum, typid, typmod) AS ("
+    "SELECT attnum, atttypid, atttypmod FROM pg_attribute "
+    "WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped UNION ALL "
+    # A domain is read as what it is made of.
+    "SELECT r.attnum, t.typbasetype, GREATEST(r.typmod, t.typtypmod) "
+    "FROM resolved r JOIN pg_type t ON t.oid = r.typid WHERE t.typtype = 'd') "
+    "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typname::text, "
+    "t.typtype::text, t.typcategory = 'A', r.typmod, NOT a.attnotnull, "
+    "scale('0'::money::numeric) "
+    "FROM resolved r JOIN pg_type t ON t.oid = r.typid "
+    "JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attnum = r.attnum "
+    "WHERE t.typtype <> 'd' ORDER BY a.attnum"
+)
+_INDEXES = (
+    "SELECT ARRAY(SELECT COALESCE(a.attname::text, '') "
+    "FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, n) "
+    "LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.n), "
+    "i.indisunique AND i.indimmediate, i.indisprimary "
+    "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam "
+    # An index of some rows only finds not all of them.
+    "WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree'"
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index that finds rows by the values of columns.
+
+    Attributes:
+        columns: Its columns, in order; an empty name is an expression.
+        is_unique: Whether no two rows have the same values.
+        is_primary: Whether it is the primary key's.
+    """
+
+    columns: tuple[str, ...]
+    is_unique: bool
+    is_primary: bool
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view of the server.
+
+    Attributes:
+        schema: Its schema.
+        name: Its name.
+        oid: Its id in the catalog.
+        is_view: A view has no indexes to check a key against.
+        has_pages: Whether it is stored here, so that it can be read by its pages.
+        pages: How many pages it has; of partitions the most that one of them has.
+        page_bytes: About how much the rows of a page have, in bytes, with what is stored elsewhere.
+        rows: About how many rows the catalog knows of.
+        stored: The files that it is stored in; others, once it has been written anew.
+        members: The ids of it and of what it consists of, as an array's text.
+        types: What the catalog says of each column, by its name.
+        indexes: Its indexes.
+    """
+
+    schema: str
+    name: str
+    oid: int
+    is_view: bool
+    has_pages: bool
+    pages: int
+    page_bytes: int
+    rows: int
+    stored: str
+    members: str
+    types: Mapping[str, Described] = field(repr=False)
+    indexes: Sequence[Index] = field(repr=False)
+
+    @property
+    def quoted(self) -> str:
+        """Its quoted name."""
+        return f"{quote(self.schema)}.{quote(self.name)}"
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @classmethod
+    def find(cls, session: Session, options: PostgresOptions, login: str | None) -> Relation:
+        """Look a declared table up.
+
+        Raises:
+            SourceMismatch: there is none, or its key is not what is declared.
+            SourceRefused: the account may not read it.
+        """
+        schema, name = options.place
+        found = session.rows(
+            "SELECT c.oid::bigint, c.relkind::text, "
+            "has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'SELECT') "
+            "OR has_any_column_privilege(c.oid, 'SELECT')) "
+            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+            (schema, name),
+        )
+        if not found:
+            raise SourceMismatch(
+                f"PostgreSQL has no table {schema}.{name}.",
+                fix="Correct `table` in the declaration, or the database in the connection.",
+            )
+        ((oid, kind, is_readable),) = found
+        if not is_readable:
+            raise SourceRefused(
+                f"PostgreSQL does not let '{login}' read {schema}.{name}.",
+                fix=f"GRANT USAGE ON SCHEMA {quote(schema)} TO {quote(str(login))}; "
+                f"GRANT SELECT ON {quote(schema)}.{quote(name)} TO {quote(str(login))}.",
+            )
+        ((pages, size, rows, stored, is_here, members),) = session.rows(_PAGES, (str(oid),))
+        relation = cls(
+            schema,
+            name,
+            oid,
+            is_view=kind in "vf",
+            has_pages=is_here,
+            pages=pages,
+            page_bytes=size // max(pages, 1),
+            rows=rows,
+            stored=stored or "",
+            members=members,
+            types={str(row[0]): _described(row) for row in session.rows(_COLUMNS, (str(oid),))},
+            indexes=[
+                Index(tuple(columns), is_unique, is_primary)
+                for columns, is_unique, is_primary in session.rows(_INDEXES, (str(oid),))
+            ],
+        )
+        relation._check_key(options.primary_key)
+        return relation
+
+    def is_stored_as_before(self, session: Session) -> bool:
+        """Whether its rows still lie in the files in which they lay."""
+        ((stored,),) = session.rows(_STORED, (str(self.oid),))
+        return (stored or "") == self.stored
+
+    def columns(self, without: frozenset[str]) -> list[Column]:
+        """The columns to select.
+
+        Raises:
+            SourceMismatch: a column to leave out is not there. If its name is misspelt, the column
+                would be read.
+        """
+        for name in sorted(without):
+            self._require(name, "left out (`ingest: false` or `pii: drop`)")
+        return [self.column(name) for name in self.types if name not in without]
+
+    def column(self, name: str) -> Column:
+        """How a column is read."""
+        return column_of(self.types[name], str(self))
+
+    def _require(self, name: str, declared_as: str) -> None:
+        if name not in self.types:
+            raise SourceMismatch(
+                f"{self} has no column '{name}', which is declared as {declared_as}.",
+                fix=f"Correct the declaration; its columns: {', '.join(self.types)}.",
+            )
+
+    def _check_key(self, key: tuple[str, ...]) -> None:
+        """Refuse a declared key that does not identify a row."""
+        for name in key:
+            self._require(name, "its primary_key")
+        if self.is_view or not key:
+            return
+        unique = [index.columns for index in self.indexes if index.is_unique]
+        # NULLs are never equal, so a nullable column makes no key, nor does an expression.
+        keys = [
+            columns
+            for columns in unique
+            if all(name and not self.types[name].is_nullable for name in columns)
+        ]
+        if not any(set(columns) <= set(key) for columns in keys):
+            found = "; ".join(", ".join(columns) for columns in keys)
+            raise SourceMismatch(
+                f"{self} has no primary key or unique index on ({', '.join(key)}), "
+                "which is declared as its primary_key.",
+                fix=f"Declare one of its keys: {found}."
+                if found
+                else "Add the key in PostgreSQL, or declare neither key nor cursor: it is read "
+                "whole.",
+            )
+
+    def estimated_rows(self, session: Session, scope: Sequence[str] = ()) -> int:
+        """How many rows the server expects that some conditions choose."""
+        return session.estimated_rows(f"SELECT 1 FROM {self.quoted}{where_clause(scope)}")
+
+    def is_indexed(self, column: str | None) -> bool:
+        """Whether the server finds rows by a column's values in an index."""
+        return any(index.columns[0] == column for index in self.indexes)
+
+    def clock(self, session: Session, cursor: Cursor) -> CursorClock:
+        """The clock that a cursor column shows.
+
+        Raises:
+            SourceMismatch: there is no such column, it is not a time, or its zone is not known.
+        """
+        name = cursor.column
+        self._require(name, "its cursor")
+        described = self.types[name]
+        if described.type not in _CURSOR_TYPES or described.is_array:
+            raise SourceMismatch(
+                f"{self}.{name} is declared as the cursor, but is not a date or time.",
+                fix="Declare a timestamptz, timestamp or date column that changes with every edit, "
+                "or none, for a full refresh.",
+            )
+        is_date = described.type == "date"
+        step = DAY if is_date else timedelta(microseconds=10 ** (6 - described.fraction))
+        if described.type == "timestamptz":
+            if cursor.time_zone not in (None, "UTC"):
+                raise SourceMismatch(
+                    f"{self}.{name} is a timestamptz, which keeps moments, and its cursor declares "
+                    f"the time zone {cursor.time_zone}.",
+                    fix="Take `time_zone` out of the declaration.",
+                )
+            return CursorClock(UTC, step)
+        if cursor.time_zone is None:
+            self._refuse_unknown_zone(session, name)
+        return CursorClock(ZoneInfo(cursor.time_zone or "UTC"), step)
+
+    def _refuse_unknown_zone(self, session: Session, cursor: str) -> None:
+        # Not the session's own, which is UTC: what others begin with.
+        ((zone,),) = session.rows("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'")
+        if str(zone).upper() not in _UTC_NAMES:
+            raise SourceMismatch(
+                f"{self}.{cursor} keeps times without a zone, and the clock of this server is on "
+                f"{zone}: the zone of these times is not known.",
+                fix=f"Declare the zone: `cursor: {{column: {cursor}, time_zone: Europe/Paris}}`, "
+                "or `time_zone: UTC` where the application writes UTC.",
+            )
+
+    def interval(
+        self, cursor: Cursor | None, clock: CursorClock | None, interval: Interval
+    ) -> list[str]:
+        """The conditions that an interval sets."""
+        if cursor is None or clock is None:
+            return []
+        start, end = clock.bounds(interval)
+        return [
+            f"{quote(cursor.column)} {operator} {self.moment(cursor, bound)}"
+            for operator, bound in ((">=", start), ("<", end))
+            if bound is not None
+        ]
+
+    def moment(self, cursor: Cursor, shown: datetime) -> str:
+        """A time that the cursor shows, as SQL compares it."""
+        is_moment = self.types[cursor.column].type == "timestamptz"
+        # A date is compared with a time as its midnight.
+        written = literal(shown.isoformat(" ", "microseconds") + ("+00" if is_moment else ""))
+        return f"{written}::{'timestamptz' if is_moment else 'timestamp'}"
+
+    def rows_out_of_time(
+        self, session: Session, cursor: Cursor, now: datetime | None
+    ) -> tuple[int, int, int]:
+        """Count, in one query, the rows that are in no interval up to now.
+
+        Args:
+            session: The session to use.
+            cursor: The cursor.
+            now: What the column shows now; None means that rows of the future are not counted.
+
+        Returns:
+            The rows with NULL as their cursor, those with a time that no calendar has, such as
+            infinity, and those of the future.
+        """
+        name = quote(cursor.column)
+        endless = str(self.column(cursor.column).misfit)
+        future = "false" if now is None else f"{name} > {self.moment(cursor, now)}"
+        ((nulls, misfits, later),) = session.rows(
+            f"SELECT COUNT(*) FILTER (WHERE {name} IS NULL), COUNT(*) FILTER (WHERE {endless}), "
+            f"COUNT(*) FILTER (WHERE {future} AND NOT {endless}) FROM {self.quoted} "
+            f"WHERE {name} IS NULL OR {endless} OR {future}"
+        )
+        return nulls, misfits, later
+
+
+def where_clause(conditions: Sequence[str]) -> str:
+    """A WHERE clause; empty without conditions."""
+    return f" WHERE {' AND '.join(f'({sql})' for sql in conditions)}" if conditions else ""
+
+
+def _described(row: Sequence[object]) -> Described:
+    name, declared, type_, kind, is_array, typmod, is_nullable, money_scale = row
+    modifier = int(str(typmod))
+    precision: int | None = None
+    scale, fraction = 0, 6
+    if type_ == "numeric" and modifier >= 0:
+        # As PostgreSQL packs them; the scale has a sign in eleven bits.
+        precision = (modifier - 4) >> 16 & 0xFFFF
+        scale = ((modifier - 4) & 0x7FF ^ 0x400) - 0x400
+    if type_ == "money":
+        scale = int(str(money_scale))
+    if type_ in ("timestamp", "timestamptz") and modifier >= 0:
+        fraction = modifier
+    return Described(
+        str(name),
+        str(declared),
+        str(type_),
+        str(kind),
+        bool(is_array),
+        precision,
+        scale,
+        fraction,
+        bool(is_nullable),
+    )
