@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from millrace_sandbox.bigquery import BigQuery
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.postgres import Postgres
 from redshift_standin import RedshiftServer
 from redshift_standin.s3 import S3Server
 from sheets_standin import GoogleSheetsServer
@@ -58,7 +59,7 @@ def shared_services(folder: Path) -> Iterator[dict[str, str]]:
     """
     paths = SandboxPaths(folder)
     with ExitStack() as stack:
-        for make in (mariadb, s3, redshift, bigquery, google_sheets):
+        for make in (mariadb, postgres, s3, redshift, bigquery, google_sheets):
             server: Server = make(paths)
             stack.callback(server.stop)
             server.start()
@@ -68,6 +69,12 @@ def shared_services(folder: Path) -> Iterator[dict[str, str]]:
 def mariadb(paths: SandboxPaths) -> MariaDB:
     """MariaDB, on any free port."""
     return MariaDB(paths, port=0)
+
+
+def postgres(paths: SandboxPaths) -> Postgres:
+    """PostgreSQL, on any free port."""
+    settings = {"max_prepared_transactions": "4"}
+    return Postgres("postgres", paths, paths.root / "postgres", settings)
 
 
 def s3(paths: SandboxPaths) -> S3Server:
