@@ -55,6 +55,16 @@ class PostgresDatabase:
             with psycopg.connect(server.url("postgres", "postgresql"), autocommit=True) as admin:
                 admin.execute(f"DROP ROLE {name}".encode())
 
+    @property
+    def name(self) -> str:
+        """The database's name."""
+        return urlsplit(self.url).path.removeprefix("/")
+
+    @property
+    def sessions(self) -> str:
+        """The reader's sessions, as a query's end."""
+        return f"FROM pg_stat_activity WHERE usename = '{self.reader}'"
+
     def execute(self, statement: str, arguments: Sequence[Any] | None = None) -> None:
         """Run a statement as the owner."""
         self.client.execute(statement.encode(), arguments)
@@ -81,7 +91,7 @@ class PostgresDatabase:
             "port": parts.port,
             "login": self.reader,
             "password": self.reader,
-            "schema": parts.path.removeprefix("/"),
+            "schema": self.name,
         }
         return Connection("postgres_prod", "postgres", **(fields | changes))
 

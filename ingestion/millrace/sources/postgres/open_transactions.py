@@ -46,7 +46,9 @@ ORDER BY a.xact_start NULLS LAST
 _PREPARED = """
 SELECT p.gid, p.owner::text, p.prepared FROM pg_prepared_xacts p
 WHERE p.database = current_database() AND EXISTS (
-    SELECT FROM pg_locks l WHERE l.virtualtransaction = '-1/' || p.transaction
+    -- Its locks are of no process.
+    SELECT FROM pg_locks own JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction
+    WHERE own.transactionid = p.transaction AND own.pid IS NULL AND l.pid IS NULL
     AND l.relation = ANY ($1::oid[]) AND l.mode = 'RowExclusiveLock'
 )
 ORDER BY p.prepared

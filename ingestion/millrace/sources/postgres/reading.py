@@ -17,7 +17,7 @@ from millrace.sources.pace import Pace
 from millrace.sources.postgres.limits import Limits
 from millrace.sources.postgres.pieces import Cutter, moved, pieces
 from millrace.sources.postgres.relation import Relation, where_clause
-from millrace.sources.postgres.session import Session
+from millrace.sources.postgres.session import PostgresError, Session, has_timed_out
 from millrace.sources.postgres.types import Column, misfits_of
 from millrace.sources.spool import Ahead, Spool, Unsifted, sifted
 
@@ -57,9 +57,14 @@ class Selection:
     def streamed(self) -> Iterator[pa.RecordBatch]:
         """The rows by one statement, which the reader keeps waiting."""
         self.limits.limit_statements(can_be_smaller=False)
-        with self.session.snapshot(self.moment):
-            self.figures.add(*self._counted(self.scope))
-            yield from sifted(self._read(self.scope), self.sieve)
+        try:
+            with self.session.snapshot(self.moment):
+                self.figures.add(*self._counted(self.scope))
+                yield from sifted(self._read(self.scope), self.sieve)
+        except PostgresError as error:
+            if has_timed_out(error):
+                self.limits.lift()
+            raise
 
     def ahead(self, cutter: Cutter, pace: Pace) -> Ahead[Spool]:
         """The rows piece by piece, each read while the one before it is used."""
