@@ -64,7 +64,8 @@ class Postgres:
             self._make_data()
         port = free_port(0)
         self._port_file.write_text(str(port))
-        self.service.start([*postgres.run_as(), *postgres.command(self._data, port, self._settings)])
+        command = postgres.command(self._data, port, self._settings)
+        self.service.start([*postgres.run_as(), *command])
         self.service.wait_until(self._answers, START_TIMEOUT, "answered")
 
     def stop(self) -> None:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,6 +18,7 @@ from millrace.checksums.digests import KeyedDigest
 from millrace.checksums.witness import Witness
 from millrace.connections import Connection
 from millrace.sources.postgres.options import PostgresOptions
+from millrace.sources.postgres.relation import Relation
 from millrace.sources.postgres.source import PostgresSource
 from millrace.testing import comparable
 from millrace_sandbox.postgres import Postgres
@@ -106,6 +107,12 @@ class PostgresDatabase:
         """The database as the pipeline's account sees it; the changes are the connection's."""
         return PostgresSource(self.connection(**changes))
 
+    def relation(self, table: IngestTable) -> Relation:
+        """What the catalog says of a table."""
+        options = cast("PostgresOptions", table.options)
+        with self.source()._server.connected() as session:
+            return Relation.find(session, options, self.reader)
+
     def table(self, name: str, **options: Any) -> IngestTable:
         """The declaration of a table of this database; its key is ``id``, unless told otherwise."""
         declared = {"kind": "postgres", "connection": "postgres_prod", "table": name}
@@ -129,7 +136,8 @@ class PostgresDatabase:
             witness = Witness(table.key, extraction.figures, extraction.schema, ())
             batches = witness.reading(extraction.batches)
             rows = pa.Table.from_batches(batches, schema=extraction.schema)
-            witness.refuse_differences(beside=extraction.sieve and extraction.sieve.checksums)
+            sieve = extraction.sieve
+            witness.refuse_differences(beside=sieve.checksums if sieve else None)
             assert extraction.figures.rows in (None, rows.num_rows)
         return rows
 

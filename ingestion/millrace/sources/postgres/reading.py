@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from millrace.bad_values import Misfit, Sieve
 from millrace.checksums.columns import Checksum, Checksums
 from millrace.checksums.figures import SourceFigures
-from millrace.errors import SourceMismatch
 from millrace.sources.pace import Pace
 from millrace.sources.postgres.limits import Limits
 from millrace.sources.postgres.pieces import Cutter, moved, pieces
 from millrace.sources.postgres.relation import Relation, where_clause
 from millrace.sources.postgres.session import PostgresError, Session, has_timed_out
-from millrace.sources.postgres.types import Column, misfits_of
+from millrace.sources.postgres.types import Column
+from millrace.sources.postgres.values import to_array
 from millrace.sources.spool import Ahead, Spool, Unsifted, sifted
 
 
@@ -111,48 +109,17 @@ class Selection:
         }
 
     def _read(self, conditions: Sequence[str]) -> Iterator[Unsifted]:
-        selected = ", ".join([*(column.expression for column in self.columns)])
-        batches = self.session.stream(
-            f"SELECT {selected}{', ' if selected else ''}{misfits_of(self.columns)} "
-            f"FROM {self.relation.quoted}{where_clause(conditions)}"
-        )
-        for batch in batches:
-            *values, unfit = batch.columns
-            arrays = [
-                self._typed(raw, column) for raw, column in zip(values, self.columns, strict=True)
-            ]
-            found = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-            yield found, list(self._misfits(unfit))
-
-    def _typed(self, raw: pa.Array, column: Column) -> pa.Array:
-        if isinstance(raw, pa.ExtensionArray):
-            raw = raw.storage
-        if raw.type == column.type:
-            return raw
-        if pa.types.is_string(raw.type) and pa.types.is_decimal(column.type):
-            return raw.cast(column.type)
-        raise SourceMismatch(
-            f"{self.relation}: column {column.name} comes as {raw.type}, which is no "
-            f"{column.type}.",
-            fix="Ingest again: the table was altered.",
-        )
-
-    def _misfits(self, unfit: pa.Array) -> Iterator[Misfit]:
-        if unfit.null_count == len(unfit):
-            return
-        checked = [column for column in self.columns if column.misfit]
-        for row, text in enumerate(unfit.to_pylist()):
-            values: list[Any] = json.loads(text) if text else []
-            for column, value in zip(checked, values, strict=False):
-                if value is not None:
-                    reason = f"'{value}' {_problem(column.type)}"
-                    yield Misfit(row, column.name, reason, value)
-
-
-def _problem(type_: pa.DataType) -> str:
-    if pa.types.is_temporal(type_):
-        return "is not between the years 1 and 9999"
-    return "is no number that can be counted with"
+        selected = ", ".join(column.expression for column in self.columns)
+        for batch in self.session.stream(
+            f"SELECT {selected} FROM {self.relation.quoted}{where_clause(conditions)}"
+        ):
+            arrays: list[pa.Array] = []
+            misfits: list[Misfit] = []
+            for raw, column in zip(batch.columns, self.columns, strict=True):
+                array, unfit = to_array(raw, column, str(self.relation))
+                arrays.append(array)
+                misfits += unfit
+            yield pa.RecordBatch.from_arrays(arrays, schema=self.schema), misfits
 
 
 def _hashed(column: Column) -> str:

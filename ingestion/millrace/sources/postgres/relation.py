@@ -13,7 +13,7 @@ from millrace.catalog import Cursor
 from millrace.cursor import DAY, CursorClock
 from millrace.errors import SourceMismatch, SourceRefused
 from millrace.sources.postgres.session import Session
-from millrace.sources.postgres.types import Column, Described, column_of, literal, quote
+from millrace.sources.postgres.types import Column, Described, column_of, literal, quote, unfit
 
 if TYPE_CHECKING:
     from millrace.sources.postgres.options import PostgresOptions
@@ -308,7 +308,7 @@ class Relation:
             infinity, and those of the future.
         """
         name = quote(cursor.column)
-        endless = str(self.column(cursor.column).misfit)
+        endless = unfit(self.types[cursor.column])
         future = "false" if now is None else f"{name} > {self.moment(cursor, now)}"
         ((nulls, misfits, later),) = session.rows(
             f"SELECT COUNT(*) FILTER (WHERE {name} IS NULL), COUNT(*) FILTER (WHERE {endless}), "

@@ -1,12 +1,12 @@
 """PostgreSQL's column types as Arrow types: how each is selected, and what it cannot hold.
 
-What the driver has an exact Arrow type for is read as it is, and a numeric as its digits. All
-others are cast to text by the server. docs/type-mapping.md shows the whole table.
+What the driver has an exact Arrow type for is read as it is. All others are cast to text by the
+server, a numeric too, of which Arrow then makes a decimal. docs/type-mapping.md shows the whole
+table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -81,12 +81,12 @@ class Column:
 
     Attributes:
         name: Its name.
-        expression: Its expression in the SELECT list: NULL where a value does not fit.
+        expression: Its expression in the SELECT list.
         type: Its Arrow type.
         is_nullable: Whether PostgreSQL allows NULL in it.
         text: An expression of a value's text, for its checksum (see ``millrace.checksums``), or of
             its bytes; None: the type has none.
-        misfit: A condition that holds for values that the type cannot hold; None: all fit.
+        is_number: Whether it is a numeric, which may be none that can be counted with.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Column:
     type: pa.DataType
     is_nullable: bool = True
     text: str | None = None
-    misfit: str | None = None
+    is_number: bool = False
 
     @property
     def is_binary(self) -> bool:
@@ -129,7 +129,7 @@ def column_of(described: Described, where: str) -> Column:
     if type_ == "money":
         amount = f"{quoted}::numeric({_MONEY_DIGITS},{described.scale})"
         decimal = pa.decimal128(_MONEY_DIGITS, described.scale)
-        return Column(name, amount, decimal, nullable, f"({amount})::text")
+        return Column(name, f"{amount}::text", decimal, nullable, f"{amount}::text")
     if type_ == "inet":
         # The cast to text would write every address with its mask.
         text = f"(to_json({quoted}) #>> '{{}}')"
@@ -157,53 +157,33 @@ def _plain(described: Described) -> Column:
 
 def _temporal(described: Described) -> Column:
     quoted, type_ = quote(described.name), _TEMPORALS[described.type]
-    zone = "+00" if described.type == "timestamptz" else ""
-    bounds = [f"'{day}{zone}'::{described.type}" for day in (_FIRST, _AFTER_LAST)]
-    # The driver takes infinity for a number, and it and others overflow.
-    misfit = f"({quoted} < {bounds[0]} OR {quoted} >= {bounds[1]})"
-    fitting = f"CASE WHEN {misfit} THEN NULL ELSE {quoted} END"
-    text = f"({fitting})::text"
+    written = f"{quoted}::text"
     if described.type != "date":
-        wall_clock = f"{quoted} AT TIME ZONE 'UTC'" if zone else quoted
+        is_moment = described.type == "timestamptz"
+        wall_clock = f"{quoted} AT TIME ZONE 'UTC'" if is_moment else quoted
         written = f"to_char({wall_clock}, 'YYYY-MM-DD HH24:MI:SS.US')"
-        text = f"(CASE WHEN {misfit} THEN NULL ELSE {written} END)"
-    return Column(described.name, fitting, type_, described.is_nullable, text, misfit)
+    text = f"(CASE WHEN {unfit(described)} THEN NULL ELSE {written} END)"
+    return Column(described.name, quoted, type_, described.is_nullable, text)
 
 
 def _numeric(described: Described) -> Column:
-    quoted, type_ = quote(described.name), pa.string()
+    type_ = pa.string()
     # A negative scale rounds before the point, and a scale above the precision begins with zeros.
     scale = max(described.scale, 0)
     precision = described.precision and max(described.precision - min(described.scale, 0), scale)
     if precision and precision <= _MAX_ARROW_DECIMAL:
         type_ = pa.decimal128(precision, scale)
-    misfit = f"({quoted} IN ('NaN', 'Infinity', '-Infinity'))"
-    fitting = f"CASE WHEN {misfit} THEN NULL ELSE {quoted} END"
-    return Column(
-        described.name,
-        # In a CASE, a numeric is still sent with its digits.
-        fitting,
-        type_,
-        described.is_nullable,
-        f"({fitting})::text",
-        misfit,
-    )
+    # As text, because the driver takes longer to make digits of a numeric than the server.
+    text = f"{quote(described.name)}::text"
+    return Column(described.name, text, type_, described.is_nullable, text, is_number=True)
 
 
-def misfits_of(columns: Sequence[Column]) -> str:
-    """An expression of the values of a row that do not fit.
-
-    It is a JSON array with a text or null for each column that has a ``misfit``, and NULL in a row
-    whose values all fit.
-    """
-    checked = [column for column in columns if column.misfit]
-    if not checked:
-        return "NULL::text"
-    values = ", ".join(
-        f"CASE WHEN {column.misfit} THEN {quote(column.name)}::text END" for column in checked
-    )
-    is_one = " OR ".join(str(column.misfit) for column in checked)
-    return f"CASE WHEN {is_one} THEN json_build_array({values})::text END"
+def unfit(described: Described) -> str:
+    """A condition that holds for times that no calendar of ours has, such as infinity."""
+    quoted = quote(described.name)
+    zone = "+00" if described.type == "timestamptz" else ""
+    bounds = [f"'{day}{zone}'::{described.type}" for day in (_FIRST, _AFTER_LAST)]
+    return f"({quoted} < {bounds[0]} OR {quoted} >= {bounds[1]})"
 
 
 def quote(identifier: str) -> str:
