@@ -9,6 +9,7 @@ import io
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 CONNECTION = json.loads(os.environ["BENCH_CONNECTION"])
@@ -46,14 +47,8 @@ def by_millrace(*, verify: str, lands: bool) -> tuple[int, float]:
     from millrace.sources.postgres.source import PostgresSource
 
     keep_no_freed_memory()
-    options = PostgresOptions(
-        kind="postgres",
-        connection="bench",
-        table=TABLE,
-        primary_key=("id",),
-        partitions=1,
-        verify=verify,  # type: ignore[arg-type]
-    )
+    declared = {"kind": "postgres", "connection": "bench", "table": TABLE, "primary_key": ["id"]}
+    options = PostgresOptions.model_validate({**declared, "partitions": 1, "verify": verify})
     table = IngestTable("postgres", TABLE, "raw", TABLE, options)
     source = PostgresSource(
         Connection(
@@ -77,7 +72,7 @@ def by_millrace(*, verify: str, lands: bool) -> tuple[int, float]:
     return rows, time.perf_counter() - began
 
 
-WAYS = {
+WAYS: dict[str, Callable[[], tuple[int, float]]] = {
     "copy": copied,
     "read": lambda: by_millrace(verify="off", lands=False),
     "counted": lambda: by_millrace(verify="counts", lands=False),
