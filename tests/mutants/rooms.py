@@ -95,6 +95,15 @@ ROOMS = {
             "deletes.py",
         ),
     ),
+    "postgres": Room(
+        ("sources/postgres/*.py",),
+        _tests(
+            "sources.py::TestPostgres",
+            "postgres.py",
+            "postgres_types.py",
+            "postgres_open_transactions.py",
+        ),
+    ),
     "sheets": Room(
         (
             "sources/google_sheets/*.py",
