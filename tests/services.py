@@ -13,6 +13,7 @@ from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.postgres import Postgres
 from redshift_standin import RedshiftServer
+from redshift_standin.certificates import CA_FILE, SERVER_FILE, make_certificates
 from redshift_standin.s3 import S3Server
 from sheets_standin import GoogleSheetsServer
 
@@ -72,9 +73,20 @@ def mariadb(paths: SandboxPaths) -> MariaDB:
 
 
 def postgres(paths: SandboxPaths) -> Postgres:
-    """PostgreSQL, on any free port."""
-    settings = {"max_prepared_transactions": "4"}
+    """PostgreSQL with TLS, on any free port."""
+    authority = postgres_authority(paths)
+    if not (authority / CA_FILE).exists():
+        authority.mkdir(mode=0o700, parents=True)
+        make_certificates(authority)
+    both = str(authority / SERVER_FILE)
+    settings = {"ssl": "on", "ssl_cert_file": both, "ssl_key_file": both}
+    settings |= {"max_prepared_transactions": "4"}
     return Postgres("postgres", paths, paths.root / "postgres", settings)
+
+
+def postgres_authority(paths: SandboxPaths) -> Path:
+    """The folder with the authority of PostgreSQL's certificate."""
+    return paths.root / "postgres_authority"
 
 
 def s3(paths: SandboxPaths) -> S3Server:

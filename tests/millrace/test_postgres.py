@@ -24,11 +24,17 @@ from millrace.sources import limits, pace
 from millrace.sources.postgres import pieces, source
 from millrace.sources.postgres.pieces import page_ranges
 from millrace.sources.postgres.relation import Relation
+from millrace.sources.postgres.rights import access
 from millrace.sources.postgres.types import Column
+from redshift_standin.certificates import CA_FILE, make_certificates
 from redshift_standin.ports import free_port
+from tests import services
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from millrace.catalog import IngestTable
+    from millrace_sandbox.paths import SandboxPaths
     from tests.millrace.conftest import Workspace
     from tests.millrace.postgres import PostgresDatabase
 
@@ -207,7 +213,6 @@ def test_a_wrong_account_or_place_is_one_clear_error(postgres: PostgresDatabase)
         ({"login": "nobody"}, SourceRefused, "password authentication failed"),
         ({"schema": "no_such"}, SourceMismatch, 'database "no_such" does not exist'),
         ({"port": free_port(0)}, SourceUnavailable, "Connection refused"),
-        ({"extra": {"sslmode": "require"}}, SourceUnavailable, "does not support SSL"),
     ]
     for changes, kind, says in kinds:
         with pytest.raises(kind, match=says) as refused:
@@ -225,6 +230,20 @@ def test_a_wrong_account_or_place_is_one_clear_error(postgres: PostgresDatabase)
     for changes, says in unreadable:
         with pytest.raises(ConnectionNotFound, match=says):
             postgres.source(**changes).check()
+
+
+def test_a_server_proves_who_it_is_where_the_connection_names_an_authority(
+    postgres: PostgresDatabase, sandbox_paths: SandboxPaths, tmp_path: Path
+) -> None:
+    authority = services.postgres_authority(sandbox_paths) / CA_FILE
+    assert "with TLS" in access(postgres.connection(extra={"sslmode": "require"})).reached
+    assert "without TLS" in access(postgres.connection(extra={"sslmode": "disable"})).reached
+    assert postgres.source(extra={"sslrootcert": str(authority)}).check()
+    make_certificates(tmp_path)
+    for extra in ({"sslrootcert": str(tmp_path / CA_FILE)}, {"sslrootcert": str(tmp_path / "no")}):
+        with pytest.raises(SourceUnavailable, match="SSL error|certificate") as refused:
+            postgres.source(extra=extra).check()
+        assert refused.value.fix
 
 
 def test_an_account_without_rights_is_told_what_grants_them(postgres: PostgresDatabase) -> None:

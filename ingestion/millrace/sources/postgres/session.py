@@ -91,7 +91,7 @@ _OUTAGES = ("08", "40", "53", "55", "57", "58")
 # What the server says before it lets anybody in comes without a code.
 _NOT_LET_IN = re.compile(r"authentication failed|pg_hba\.conf|role .* (does not exist|is not)")
 _NO_DATABASE = re.compile(r"database .* does not exist")
-_LEVEL = re.compile(r"^.*?\b(?:ERROR|FATAL|PANIC):\s+", re.DOTALL)
+_LEVEL = re.compile(r"^.*?\b(?:ERROR|FATAL|PANIC):\s+|^\w+: \[libpq\] ", re.DOTALL)
 _STATEMENT = re.compile(r"\s*(?:LINE \d+:.*|Query was:.*|\. SQLSTATE: \w+\s*)$", re.DOTALL)
 
 
