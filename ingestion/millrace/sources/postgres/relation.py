@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from millrace.batch import Interval
 from millrace.catalog import Cursor
 from millrace.cursor import DAY, CursorClock
 from millrace.errors import SourceMismatch, SourceRefused
+from millrace.sources.declared import (
+    clock_of_moments,
+    clock_of_wall,
+    kept,
+    no_time,
+    refuse_other_key,
+    require,
+)
 from millrace.sources.postgres.session import Session
 from millrace.sources.postgres.types import Column, Described, column_of, literal, quote, unfit
 
@@ -22,9 +29,6 @@ OWN_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
 """The server's own schemas."""
 
 _CURSOR_TYPES = ("date", "timestamp", "timestamptz")
-# Zones whose clock is UTC all year round.
-_UTC = frozenset({"UTC", "ETC/UTC", "UCT", "ETC/UCT", "ZULU", "ETC/ZULU", "GMT", "ETC/GMT"})
-_UTC_NAMES = _UTC | {"UNIVERSAL", "ETC/UNIVERSAL", "GREENWICH", "ETC/GREENWICH"}
 
 # A table and what it consists of: partitions, and tables that inherit from it.
 _MEMBERS = (
@@ -186,25 +190,16 @@ class Relation:
             SourceMismatch: a column to leave out is not there. If its name is misspelt, the column
                 would be read.
         """
-        for name in sorted(without):
-            self._require(name, "left out (`ingest: false` or `pii: drop`)")
-        return [self.column(name) for name in self.types if name not in without]
+        return [self.column(name) for name in kept(self, self.types, without)]
 
     def column(self, name: str) -> Column:
         """How a column is read."""
         return column_of(self.types[name], str(self))
 
-    def _require(self, name: str, declared_as: str) -> None:
-        if name not in self.types:
-            raise SourceMismatch(
-                f"{self} has no column '{name}', which is declared as {declared_as}.",
-                fix=f"Correct the declaration; its columns: {', '.join(self.types)}.",
-            )
-
     def _check_key(self, key: tuple[str, ...]) -> None:
         """Refuse a declared key that does not identify a row."""
         for name in key:
-            self._require(name, "its primary_key")
+            require(self, self.types, name, "its primary_key")
         if self.is_view or not key:
             return
         unique = [index.columns for index in self.indexes if index.is_unique]
@@ -214,16 +209,7 @@ class Relation:
             for columns in unique
             if all(name and not self.types[name].is_nullable for name in columns)
         ]
-        if not any(set(columns) <= set(key) for columns in keys):
-            found = "; ".join(", ".join(columns) for columns in keys)
-            raise SourceMismatch(
-                f"{self} has no primary key or unique index on ({', '.join(key)}), "
-                "which is declared as its primary_key.",
-                fix=f"Declare one of its keys: {found}."
-                if found
-                else "Add the key in PostgreSQL, or declare neither key nor cursor: it is read "
-                "whole.",
-            )
+        refuse_other_key(self, key, keys, "PostgreSQL")
 
     def estimated_rows(self, session: Session, scope: Sequence[str] = ()) -> int:
         """How many rows the server expects that some conditions choose."""
@@ -240,38 +226,17 @@ class Relation:
             SourceMismatch: there is no such column, it is not a time, or its zone is not known.
         """
         name = cursor.column
-        self._require(name, "its cursor")
+        require(self, self.types, name, "its cursor")
         described = self.types[name]
         if described.type not in _CURSOR_TYPES or described.is_array:
-            raise SourceMismatch(
-                f"{self}.{name} is declared as the cursor, but is not a date or time.",
-                fix="Declare a timestamptz, timestamp or date column that changes with every edit, "
-                "or none, for a full refresh.",
-            )
+            raise no_time(self, cursor, "timestamptz, timestamp or date")
         is_date = described.type == "date"
         step = DAY if is_date else timedelta(microseconds=10 ** (6 - described.fraction))
         if described.type == "timestamptz":
-            if cursor.time_zone not in (None, "UTC"):
-                raise SourceMismatch(
-                    f"{self}.{name} is a timestamptz, which keeps moments, and its cursor declares "
-                    f"the time zone {cursor.time_zone}.",
-                    fix="Take `time_zone` out of the declaration.",
-                )
-            return CursorClock(UTC, step)
-        if cursor.time_zone is None:
-            self._refuse_unknown_zone(session, name)
-        return CursorClock(ZoneInfo(cursor.time_zone or "UTC"), step)
-
-    def _refuse_unknown_zone(self, session: Session, cursor: str) -> None:
+            return clock_of_moments(self, cursor, "timestamptz", step)
         # Not the session's own, which is UTC: what others begin with.
         ((zone,),) = session.rows("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'")
-        if str(zone).upper() not in _UTC_NAMES:
-            raise SourceMismatch(
-                f"{self}.{cursor} keeps times without a zone, and the clock of this server is on "
-                f"{zone}: the zone of these times is not known.",
-                fix=f"Declare the zone: `cursor: {{column: {cursor}, time_zone: Europe/Paris}}`, "
-                "or `time_zone: UTC` where the application writes UTC.",
-            )
+        return clock_of_wall(self, cursor, step, str(zone))
 
     def interval(
         self, cursor: Cursor | None, clock: CursorClock | None, interval: Interval

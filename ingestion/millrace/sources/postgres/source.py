@@ -21,6 +21,7 @@ from millrace.checksums.totals import md5_total
 from millrace.cursor import CursorClock
 from millrace.errors import DeclarationError, IntervalOpen, SourceMismatch
 from millrace.sources.base import Closing, Extraction, SourceColumn
+from millrace.sources.declared import of_the_future, refuse_rows_without_a_time
 from millrace.sources.pace import Pace
 from millrace.sources.postgres.keyed import KeyedTable
 from millrace.sources.postgres.limits import Limits
@@ -352,13 +353,7 @@ def _rows_out_of_time(
     """Refuse rows without a time; returns a warning if there are rows of the future."""
     _, shown = clock.bounds(Interval(None, now))
     future = _refuse_rows_without_a_time(session, relation, cursor, shown)
-    if not future:
-        return ()
-    text = (
-        f"{relation} has {future:,} rows whose cursor '{cursor.column}' lies in the future: "
-        "they are loaded when their time has come."
-    )
-    return (text,)
+    return of_the_future(relation, cursor, future)
 
 
 def _refuse_rows_without_a_time(
@@ -366,14 +361,8 @@ def _refuse_rows_without_a_time(
 ) -> int:
     """Refuse rows that no interval would take; returns how many lie in the future."""
     nulls, misfits, future = relation.rows_out_of_time(session, cursor, now)
-    for count, value in ((nulls, "NULL"), (misfits, "not between the years 1 and 9999")):
-        if count:
-            raise SourceMismatch(
-                f"{relation} has {count:,} rows whose cursor '{cursor.column}' is {value}: "
-                "no interval would take them.",
-                fix="Correct it in PostgreSQL and make it NOT NULL, or declare another cursor, "
-                "or none, for a full refresh.",
-            )
+    counts = [(nulls, "NULL"), (misfits, "not between the years 1 and 9999")]
+    refuse_rows_without_a_time(relation, cursor, counts, "PostgreSQL")
     return future
 
 
