@@ -175,7 +175,7 @@ def test_whatever_writers_do_no_version_is_lost(database: PostgresDatabase, *, s
     read: set[tuple[int, int]] = set()
     until: datetime | None = None
     with closing(database.another()) as one, closing(database.another()) as other:
-        for step in range(60):
+        for step in range(40):
             writer = dice.choice([one, other])
             match dice.choice(["write", "write", "commit", "rollback", "ingest", "ingest"]):
                 case "write":

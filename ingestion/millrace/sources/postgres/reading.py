@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -52,7 +52,7 @@ class Selection:
     limits: Limits
     moment: str | None = None
 
-    def streamed(self) -> Iterator[pa.RecordBatch]:
+    def streamed(self) -> Generator[pa.RecordBatch, None, None]:
         """The rows by one statement, which the reader keeps waiting."""
         self.limits.limit_statements(can_be_smaller=False)
         try:

@@ -35,19 +35,22 @@ _MEMBERS = (
     "WITH RECURSIVE members (oid) AS (SELECT $1::oid UNION "
     "SELECT i.inhrelid FROM pg_inherits i JOIN members m ON i.inhparent = m.oid) "
 )
+# The files that all of it is stored in, as one text.
+_FILES = (
+    "encode(sha256(convert_to("
+    "string_agg(COALESCE(pg_relation_filenode({0}), 0)::text, ',' ORDER BY {0}), 'UTF8')), 'hex')"
+)
 _PAGES = (
     f"{_MEMBERS} SELECT "
     "COALESCE(MAX(pg_relation_size(c.oid)), 0) / current_setting('block_size')::bigint, "
     "COALESCE(SUM(pg_table_size(c.oid)), 0)::bigint, "
     "COALESCE(SUM(GREATEST(c.reltuples, 0)), 0)::bigint, "
-    "string_agg(pg_relation_filenode(c.oid)::text, ',' ORDER BY c.oid), "
+    f"{_FILES.format('c.oid')}, "
     # What lies on another server has pages of its own there.
     "bool_and(c.relkind IN ('r', 'p', 'm')), array_agg(c.oid::bigint)::text "
     "FROM members m JOIN pg_class c ON c.oid = m.oid"
 )
-_STORED = (
-    f"{_MEMBERS} SELECT string_agg(pg_relation_filenode(oid)::text, ',' ORDER BY oid) FROM members"
-)
+_STORED = f"{_MEMBERS} SELECT {_FILES.format('oid')} FROM members"
 _COLUMNS = (
     "WITH RECURSIVE resolved (attnum, typid, typmod) AS ("
     "SELECT attnum, atttypid, atttypmod FROM pg_attribute "
@@ -101,7 +104,7 @@ class Relation:
         pages: How many pages it has; of partitions the most that one of them has.
         page_bytes: About how much the rows of a page have, in bytes, with what is stored elsewhere.
         rows: About how many rows the catalog knows of.
-        stored: The files that it is stored in; others, once it has been written anew.
+        stored: A hash of the files that it is stored in; another, once it was written anew.
         members: The ids of it and of what it consists of, as an array's text.
         types: What the catalog says of each column, by its name.
         indexes: Its indexes.
@@ -167,7 +170,7 @@ class Relation:
             pages=pages,
             page_bytes=size // max(pages, 1),
             rows=rows,
-            stored=stored or "",
+            stored=str(stored),
             members=members,
             types={str(row[0]): _described(row) for row in session.rows(_COLUMNS, (str(oid),))},
             indexes=[
@@ -181,7 +184,7 @@ class Relation:
     def is_stored_as_before(self, session: Session) -> bool:
         """Whether its rows still lie in the files in which they lay."""
         ((stored,),) = session.rows(_STORED, (str(self.oid),))
-        return (stored or "") == self.stored
+        return str(stored) == self.stored
 
     def columns(self, without: frozenset[str]) -> list[Column]:
         """The columns to select.

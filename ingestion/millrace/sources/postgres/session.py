@@ -19,6 +19,7 @@ from adbc_driver_manager._reader import AdbcRecordBatchReader
 
 from millrace.errors import (
     ConnectionNotFound,
+    SourceBusy,
     SourceFailed,
     SourceMismatch,
     SourceRefused,
@@ -309,6 +310,12 @@ class Server:
                 "the table has row security.",
             )
         what = f"PostgreSQL at {self.address} (connection '{conn_id}') cannot be read: {text}"
+        if code == _CANCELLED:
+            return SourceBusy(
+                f"{what}.",
+                fix="Raise `max_statement_s`, give the table an index that begins with its cursor, "
+                "or read it when the server has less to do. Nothing was loaded.",
+            )
         if code in (_NO_TABLE, _NO_SCHEMA):
             return SourceMismatch(
                 f"{what}.", fix="Correct `table` in the declaration. Nothing was loaded."

@@ -39,6 +39,8 @@ from millrace.sources.postgres.relation import Relation
 from millrace.sources.postgres.session import Server, Session
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from millrace.checksums.digests import Compared, Key
     from millrace.connections import Connection
 
@@ -211,14 +213,16 @@ class PostgresSource:
             rows = 0 if relation.is_view else relation.estimated_rows(session, scope)
             figures = _figures(table, interval, relation, rows)
             sieve = Sieve(table, schema, place=str(relation), fix=_FIX, total=figures.total)
-            streams = []
+            streams: list[Iterator[pa.RecordBatch]] = []
             for session, key_range in zip(sessions, ranges, strict=True):
                 limits = Limits(options.harm, table.key, session)
                 selection = Selection(
                     session, relation, columns, schema, scope, sieve, figures, limits, moment
                 )
                 if not _has_pages(relation):
-                    streams.append(selection.streamed())
+                    streamed = selection.streamed()
+                    connections.callback(streamed.close)
+                    streams.append(streamed)
                     continue
                 cutter: Cutter = Pages(relation.pages, key_range)
                 first = _FIRST_PIECE_BYTES // max(relation.page_bytes, 1)
@@ -228,14 +232,13 @@ class PostgresSource:
                 ahead = selection.ahead(cutter, Pace(first, limits))
                 connections.callback(ahead.close)
                 streams.append(selection.of(ahead))
-            with self._server.explained():
-                yield Extraction(
-                    schema,
-                    tuple(streams),
-                    figures,
-                    sieve,
-                    expected_rows=rows if figures.is_counted else None,
-                )
+            yield Extraction(
+                schema,
+                tuple(streams),
+                figures,
+                sieve,
+                expected_rows=rows if figures.is_counted else None,
+            )
 
     @contextmanager
     def by_key(
@@ -306,6 +309,8 @@ def _limits(table: IngestTable, session: Session) -> Limits:
     limits = Limits(_options(table).harm, table.key, session)
     limits.check()
     limits.wait()
+    # What is asked before the read is asked at once.
+    limits.limit_statements(can_be_smaller=False)
     return limits
 
 
