@@ -26,6 +26,7 @@ from millrace.sources.postgres.pieces import page_ranges
 from millrace.sources.postgres.relation import Relation
 from millrace.sources.postgres.rights import access
 from millrace.sources.postgres.types import Column
+from millrace.testing import comparable, digests_of
 from redshift_standin.certificates import CA_FILE, make_certificates
 from redshift_standin.ports import free_port
 from tests import services
@@ -438,6 +439,29 @@ def test_a_declared_limit_that_cannot_be_kept_is_an_error(postgres: PostgresData
     table = postgres.table("t", harm={"max_statement_s": 0.1})
     with pytest.raises(SourceBusy, match=r"longer than the 0\.1 s"):
         postgres.extract(table)
+
+
+# ---- Keys
+
+
+def test_rows_are_found_by_keys_of_any_type(postgres: PostgresDatabase) -> None:
+    key = ["name", "bytes", "at", "amount", "flag", "code"]
+    postgres.execute(
+        "CREATE TABLE t (name text, bytes bytea, at timestamptz, amount numeric(6,2), "
+        "flag boolean, code char(4), note text, PRIMARY KEY (name, bytes, at, amount, flag, code));"
+        "INSERT INTO t SELECT 'it''s \\ ' || g, decode(lpad(to_hex(g), 4, '0'), 'hex'), "
+        "'2026-10-01Z'::timestamptz + g * '1 s'::interval, g / 4.0, g % 2 = 0, 'c', 'note ' || g "
+        "FROM generate_series(1, 50) g"
+    )
+    table = postgres.table("t", primary_key=key)
+    rows = postgres.extract(table)
+    digests = postgres.digests(table, rows)
+    assert digests == digests_of(rows, *key)
+    compared = comparable(rows.schema, *key)
+    wanted = [digest.key for digest in digests[::3]]
+    with postgres.source().rows_of(table, compared, wanted, WHOLE_TABLE) as extraction:
+        found = pa.Table.from_batches(extraction.batches, schema=extraction.schema)
+    assert digests_of(found, *key) == digests[::3]
 
 
 # ---- The whole way
