@@ -24,6 +24,7 @@ from benchmarks import (
     memory,
     orchestration,
     page,
+    postgres,
     profiles,
     workers,
 )
@@ -44,6 +45,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     module.SECTION: module
     for module in (
         extraction,
+        postgres,
         closing,
         memory,
         loading,
@@ -87,6 +89,16 @@ def measure_extraction(
     """MySQL to Parquet on S3, compared with the other ways."""
     result = extraction.measure(workspace, rows, rounds, Progress(err), only=only, resume=resume)
     _show(extraction.report(result))
+
+
+@cli.command("postgres")
+@ROWS
+@ROUNDS
+@RESUME
+@click.pass_obj
+def measure_postgres(workspace: Workspace, rows: int, rounds: int, resume: bool) -> None:
+    """PostgreSQL to Arrow and Parquet, beside a COPY that is discarded."""
+    _show(postgres.report(postgres.measure(workspace, rows, rounds, Progress(err), resume=resume)))
 
 
 @cli.command("closing")

@@ -21,6 +21,7 @@ from millrace_sandbox.gcs import GCS
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.mysql import MySQL, MySQLServer
 from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.postgres import Postgres
 from redshift_standin import RedshiftServer
 from redshift_standin.s3 import S3Server
 from sheets_standin import GoogleSheetsServer
@@ -143,6 +144,13 @@ def _prepared(uri: str) -> MySQLServer:
         cursor.execute(f"create user '{reader}'@'%' identified by '{password}'")
         cursor.execute(f"grant process on *.* to '{reader}'@'%'")
     return server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(sandbox_paths: SandboxPaths) -> Iterator[Postgres]:
+    """A running PostgreSQL."""
+    with services.running(services.postgres(sandbox_paths)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

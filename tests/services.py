@@ -12,7 +12,9 @@ from millrace_sandbox.bigquery import BigQuery
 from millrace_sandbox.gcs import GCS
 from millrace_sandbox.mariadb import MariaDB
 from millrace_sandbox.paths import SandboxPaths
+from millrace_sandbox.postgres import Postgres
 from redshift_standin import RedshiftServer
+from redshift_standin.certificates import CA_FILE, SERVER_FILE, make_certificates
 from redshift_standin.s3 import S3Server
 from sheets_standin import GoogleSheetsServer
 
@@ -59,7 +61,7 @@ def shared_services(folder: Path) -> Iterator[dict[str, str]]:
     """
     paths = SandboxPaths(folder)
     with ExitStack() as stack:
-        for make in (mariadb, s3, gcs, redshift, bigquery, google_sheets):
+        for make in (mariadb, postgres, s3, gcs, redshift, bigquery, google_sheets):
             server: Server = make(paths)
             stack.callback(server.stop)
             server.start()
@@ -69,6 +71,23 @@ def shared_services(folder: Path) -> Iterator[dict[str, str]]:
 def mariadb(paths: SandboxPaths) -> MariaDB:
     """MariaDB, on any free port."""
     return MariaDB(paths, port=0)
+
+
+def postgres(paths: SandboxPaths) -> Postgres:
+    """PostgreSQL with TLS, on any free port."""
+    authority = postgres_authority(paths)
+    if not (authority / CA_FILE).exists():
+        authority.mkdir(mode=0o700, parents=True)
+        make_certificates(authority)
+    both = str(authority / SERVER_FILE)
+    settings = {"ssl": "on", "ssl_cert_file": both, "ssl_key_file": both}
+    settings |= {"max_prepared_transactions": "4"}
+    return Postgres("postgres", paths, paths.root / "postgres", settings)
+
+
+def postgres_authority(paths: SandboxPaths) -> Path:
+    """The folder with the authority of PostgreSQL's certificate."""
+    return paths.root / "postgres_authority"
 
 
 def s3(paths: SandboxPaths) -> S3Server:

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.catalog import IngestTable, OnBadValue
-from millrace.checksums.columns import Checksums, Tally
+from millrace.checksums.columns import Checksums, Tally, Total
+from millrace.checksums.totals import crc32_total
 from millrace.errors import ValueDoesNotFit
 
 MOST_ROWS = 10_000
@@ -137,6 +138,7 @@ class Sieve:
         noun: What messages call a value, in the singular.
         place: What it is one of, for messages; default: the table.
         fix: What the reader of an error can do.
+        total: Which checksum the source computes (``SourceFigures``).
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class Sieve:
         noun: str = "value",
         place: str = "",
         fix: str = "Correct it at the source. The warehouse keeps what it has.",
+        total: Total = crc32_total,
     ) -> None:
         self._table = table
         self._schema = schema
@@ -155,7 +158,7 @@ class Sieve:
         self._lock = Lock()
         self._rows = 0
         self._misfits: Counter[str] = Counter()
-        self._not_landed = Tally(schema)
+        self._not_landed = Tally(schema, total=total)
         self._aside: list[tuple[pa.RecordBatch, Sequence[Misfit]]] = []
 
     @property

@@ -1,4 +1,4 @@
-"""A private PostgreSQL in the background, for Airflow."""
+"""A private PostgreSQL in the background: for Airflow, and for tests to read from."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from redshift_standin.files import write_private
 from redshift_standin.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from millrace_sandbox.paths import SandboxPaths
@@ -32,11 +33,19 @@ class Postgres:
         name: Names its log and pid file.
         paths: The sandbox.
         folder: Where it keeps its data and its password.
+        settings: Changes to the server's settings.
     """
 
-    def __init__(self, name: str, paths: SandboxPaths, folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        paths: SandboxPaths,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.service = Service(name, paths)
         self._folder = folder
+        self._settings = settings
         self._data = folder / "data"
         self._password_file = folder / "password"
         self._port_file = folder / "port"
@@ -55,7 +64,8 @@ class Postgres:
             self._make_data()
         port = free_port(0)
         self._port_file.write_text(str(port))
-        self.service.start([*postgres.run_as(), *postgres.command(self._data, port)])
+        command = postgres.command(self._data, port, self._settings)
+        self.service.start([*postgres.run_as(), *command])
         self.service.wait_until(self._answers, START_TIMEOUT, "answered")
 
     def stop(self) -> None:

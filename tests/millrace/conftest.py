@@ -34,8 +34,10 @@ from millrace.sources.mysql.source import MySQLSource
 from millrace.testing import Place, comparable, declared
 from millrace.warehouses.expressions import quote
 from millrace_sandbox.mysql import MySQLServer
+from millrace_sandbox.postgres import Postgres
 from sheets_standin import GoogleSheetsServer
 from tests import services
+from tests.millrace.postgres import PostgresDatabase
 from tests.millrace.sheets import Workbook
 
 if TYPE_CHECKING:
@@ -175,6 +177,13 @@ def plain_source(mysql: Database) -> Iterator[MySQLSource]:
     mysql.execute(f"GRANT SELECT ON {mysql.name}.* TO {account}")
     yield mysql.source(login=login, password=login)
     mysql.execute(f"DROP USER {account}")
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> Iterator[PostgresDatabase]:
+    """A test's own PostgreSQL database, empty at first."""
+    with PostgresDatabase.made(postgres_server) as opened:
+        yield opened
 
 
 SOURCES = """

@@ -19,15 +19,16 @@ from hypothesis import strategies as st
 from millrace.bad_values import Misfit
 from millrace.batch import WHOLE_TABLE, Interval
 from millrace.errors import SourceBusy, SourceMismatch, SourceRefused
-from millrace.sources.mysql import limits as mysql_limits
-from millrace.sources.mysql import pieces as mysql_pieces
+from millrace.sources import limits
+from millrace.sources import pace as pacing
 from millrace.sources.mysql import reading as mysql_reading
 from millrace.sources.mysql import rows as mysql_rows
 from millrace.sources.mysql import source as mysql_source
-from millrace.sources.mysql.options import Harm
-from millrace.sources.mysql.pieces import PIECE_BYTES, Pace
-from millrace.sources.mysql.reading import Ahead, Selection, Spool
+from millrace.sources.mysql.options import MySQLHarm
+from millrace.sources.mysql.reading import Selection
 from millrace.sources.mysql.session import Session
+from millrace.sources.pace import PIECE_BYTES, Pace
+from millrace.sources.spool import Ahead, Spool
 from tests.millrace.test_mysql import eventually, readers
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ END = START + timedelta(days=1)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A piece has about five rows."""
     monkeypatch.setattr(mysql_source, "_FIRST_PIECE_BYTES", 0)
-    monkeypatch.setattr(mysql_pieces, "_FEWEST_ROWS", 5)
-    monkeypatch.setattr(mysql_pieces, "_GROWTH", 1)
+    monkeypatch.setattr(pacing, "_FEWEST_ROWS", 5)
+    monkeypatch.setattr(pacing, "_GROWTH", 1)
 
 
 @dataclass
@@ -322,7 +323,7 @@ def told(does: Callable[[str], Any]) -> Iterator[list[str]]:
             does(texts[-1])
 
     handler = Handler(logging.WARNING)
-    logger = logging.getLogger(mysql_limits.__name__)
+    logger = logging.getLogger(limits.__name__)
     logger.addHandler(handler)
     yield texts
     logger.removeHandler(handler)
@@ -353,7 +354,7 @@ class TestTimedOut:
                 mysql.rows(f"SELECT RELEASE_LOCK({lock})")
 
         monkeypatch.setattr(Session, "stream", needs_the_lock)
-        harm = Harm(max_statement_s=0.3)
+        harm = MySQLHarm(max_statement_s=0.3)
         table = declared(mysql, as_of_one_moment=is_one_moment, verify="values", harm=harm)
         with mysql.source().extract(table, WHOLE_TABLE) as extraction:
             mysql.execute("DELETE FROM t WHERE id = 1")
@@ -370,7 +371,7 @@ class TestTimedOut:
         fill(mysql, TestSlowStore.ROWS)
         monkeypatch.setattr(mysql_source, "_FIRST_PIECE_BYTES", 1024**3)
         # More than reading it takes, and less than the reader dawdles at first.
-        table = declared(mysql, harm=Harm(max_statement_s=1))
+        table = declared(mysql, harm=MySQLHarm(max_statement_s=1))
         unsifted = mysql_rows.unsifted
         begun: list[float] = []
 
@@ -395,7 +396,7 @@ class TestTimedOut:
     def test_a_declared_limit_that_the_smallest_piece_passes_is_an_error(
         self, mysql: Database, locked: Callable[[], None]
     ) -> None:
-        table = declared(mysql, as_of_one_moment=False, harm=Harm(max_statement_s=0.1))
+        table = declared(mysql, as_of_one_moment=False, harm=MySQLHarm(max_statement_s=0.1))
         with (
             pytest.raises(SourceBusy, match=r"mysql\.rows: a statement took longer") as failed,
             before_each_piece(lambda piece: locked() if piece == 1 else None),
@@ -409,7 +410,7 @@ class TestTimedOut:
     ) -> None:
         mysql.execute("CREATE VIEW v AS SELECT * FROM t")
         options = mysql.table("v").options
-        changes = {"as_of_one_moment": False, "harm": Harm(max_statement_s=0.1)}
+        changes = {"as_of_one_moment": False, "harm": MySQLHarm(max_statement_s=0.1)}
         table = replace(declared(mysql), options=options.model_copy(update=changes))
 
         def read_while_it_is_locked() -> None:
@@ -423,7 +424,7 @@ class TestTimedOut:
     def test_without_a_declared_limit_the_table_is_read_all_the_same(
         self, mysql: Database, locked: Callable[[], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(mysql_limits, "DEFAULT_STATEMENT_SECONDS", 0.1)
+        monkeypatch.setattr(limits, "DEFAULT_STATEMENT_SECONDS", 0.1)
         table = declared(mysql, as_of_one_moment=False)
         with (
             told(lambda _: mysql.execute("UNLOCK TABLES")) as texts,
@@ -441,7 +442,7 @@ class TestKeys:
         self, mysql: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fill(mysql)
-        table = declared(mysql, harm=Harm(max_statement_s=0.2))
+        table = declared(mysql, harm=MySQLHarm(max_statement_s=0.2))
         rows = mysql.extract(table)
         expected = mysql.digests(table, rows)
         assert len(expected) == ROWS
@@ -489,8 +490,8 @@ class TestHistoryList:
     def test_a_read_waits_until_it_is_purged_and_says_so(
         self, mysql: Database, behind: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(mysql_limits, "_LOOK_SECONDS", 0.05)
-        table = declared(mysql, harm=Harm(max_history_list=45))
+        monkeypatch.setattr(limits, "_LOOK_SECONDS", 0.05)
+        table = declared(mysql, harm=MySQLHarm(max_history_list=45))
         with told(lambda _: behind.rollback()) as texts:
             assert len(read(mysql, table, WHOLE_TABLE)) == ROWS
         assert len(texts) == 1
@@ -501,8 +502,8 @@ class TestHistoryList:
     def test_a_read_stops_if_it_stays_so(
         self, mysql: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(mysql_limits, "_PATIENCE_SECONDS", 0)
-        table = declared(mysql, harm=Harm(max_history_list=45))
+        monkeypatch.setattr(limits, "_PATIENCE_SECONDS", 0)
+        table = declared(mysql, harm=MySQLHarm(max_history_list=45))
         with pytest.raises(SourceBusy, match="max_history_list") as failed:
             read(mysql, table, WHOLE_TABLE)
         assert failed.value.may_pass
@@ -529,7 +530,7 @@ class TestHistoryList:
             while piece == 1 and history() <= limit:
                 mysql.execute("UPDATE t SET v = IF(v = 'a', 'b', 'a')")
 
-        table = declared(mysql, harm=Harm(max_history_list=limit))
+        table = declared(mysql, harm=MySQLHarm(max_history_list=limit))
         with (
             before_each_piece(write),
             pytest.raises(SourceBusy, match="while the table is read as of one moment") as failed,
@@ -541,7 +542,7 @@ class TestHistoryList:
         self, mysql: Database, plain_source: MySQLSource
     ) -> None:
         fill(mysql)
-        table = declared(mysql, harm=Harm(max_history_list=1_000_000))
+        table = declared(mysql, harm=MySQLHarm(max_history_list=1_000_000))
         extraction = plain_source.extract(table, WHOLE_TABLE)
         if mysql.is_mariadb:
             # It tells everybody.
@@ -556,7 +557,7 @@ class TestHistoryList:
 class TestReplicaLag:
     pytestmark = both_servers
 
-    HARM = Harm(max_replica_lag_s=30)
+    HARM = MySQLHarm(max_replica_lag_s=30)
 
     def test_an_account_that_may_not_see_it_is_told_so_at_the_start(self, mysql: Database) -> None:
         fill(mysql)
@@ -592,7 +593,7 @@ class TestReplicaLag:
             return [{"Channel_Name": "", name: lag} for lag in now]
 
         monkeypatch.setattr(Session, "records", status)
-        monkeypatch.setattr(mysql_limits, "_LOOK_SECONDS", 0)
+        monkeypatch.setattr(limits, "_LOOK_SECONDS", 0)
         assert len(read(mysql, declared(mysql, harm=self.HARM), WHOLE_TABLE)) == ROWS
         assert len(lags) == 1
         assert "31 s behind its primary, and `max_replica_lag_s` allows 30 s" in caplog.text

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from millrace.batch import EVERY_KEY, WHOLE_TABLE, Batch, Interval, KeyRange, Partition
 from millrace.catalog import Pii
 from millrace.errors import ManifestCorrupt, SourceRefused
-from millrace.sources.mysql import pieces as mysql_pieces
+from millrace.sources import pace
 from millrace.sources.mysql import source as mysql_source
 from millrace.sources.mysql.ranges import split
 from millrace.sources.mysql.relation import Relation
@@ -42,7 +42,7 @@ def small_tables_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ranges_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mysql_source, "_FIRST_PIECE_BYTES", 0)
-    monkeypatch.setattr(mysql_pieces, "_FEWEST_ROWS", 3)
+    monkeypatch.setattr(pace, "_FEWEST_ROWS", 3)
 
 
 @pytest.fixture

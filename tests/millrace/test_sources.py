@@ -1,4 +1,4 @@
-"""The contracts of a source, on MySQL and MariaDB, on Google Sheets and on an HTTP API."""
+"""The contracts of a source, on MySQL, MariaDB, PostgreSQL, Google Sheets and an HTTP API."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from millrace.testing.source import Row
     from sheets_standin import GoogleSheetsServer
     from tests.millrace.conftest import Database
+    from tests.millrace.postgres import PostgresDatabase
 
 pytestmark = pytest.mark.service
 
@@ -46,6 +47,25 @@ class TestMySQL(CursorContract):
             insert,
             missing=mysql.table("nowhere", cursor="at"),
             insert_bad=insert_bad if mysql.is_mariadb else None,
+        )
+
+
+class TestPostgres(CursorContract):
+    @pytest.fixture
+    def served(self, postgres: PostgresDatabase) -> Served:
+        postgres.execute(
+            "CREATE TABLE served (id int PRIMARY KEY, at timestamptz NOT NULL, note text)"
+        )
+
+        def insert(rows: Sequence[Row]) -> None:
+            postgres.insert("served", rows)
+
+        # Every text fits; other values that do not are in test_postgres.py.
+        return Served(
+            postgres.source(),
+            postgres.table("served", cursor="at"),
+            insert,
+            missing=postgres.table("nowhere", cursor="at"),
         )
 
 

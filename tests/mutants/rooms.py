@@ -98,6 +98,15 @@ ROOMS = {
     "http": Room(
         ("sources/http/*.py",), _tests("http.py", "http_pipeline.py", "sources.py::TestHttp")
     ),
+    "postgres": Room(
+        ("sources/postgres/*.py",),
+        _tests(
+            "sources.py::TestPostgres",
+            "postgres.py",
+            "postgres_types.py",
+            "postgres_open_transactions.py",
+        ),
+    ),
     "sheets": Room(
         (
             "sources/google_sheets/*.py",

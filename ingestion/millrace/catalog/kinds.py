@@ -5,7 +5,7 @@ holds the kind's options and opens it. There is no other list of kinds, so a dis
 own can add one:
 
     [project.entry-points."millrace.sources"]
-    postgres = "my_package.postgres:KIND"
+    oracle = "my_package.oracle:KIND"
 
 The object's module is imported when a declaration is read, and so whenever Airflow parses a DAG
 file. It must not import a client library.

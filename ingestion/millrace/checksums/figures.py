@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from threading import Lock
 
-from millrace.checksums.columns import Checksums, together
+from millrace.checksums.columns import Checksums, Total, together
+from millrace.checksums.totals import crc32_total
 
 
 class SourceFigures:
@@ -16,11 +17,19 @@ class SourceFigures:
     Args:
         is_counted: Whether the source counts the rows.
         is_compared: Whether it computes the checksums of their columns.
+        total: Which checksum it computes; default: CRC-32, as in manifests.
     """
 
-    def __init__(self, *, is_counted: bool = False, is_compared: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        is_counted: bool = False,
+        is_compared: bool = False,
+        total: Total = crc32_total,
+    ) -> None:
         self.is_counted = is_counted
         self.is_compared = is_compared
+        self.total = total
         self._lock = Lock()
         self._rows = 0
         self._checksums: Checksums | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 
 from millrace.checksums.columns import Checksums, Tally, differing, together
 from millrace.checksums.figures import SourceFigures
+from millrace.checksums.totals import crc32_total
 from millrace.errors import ValuesDiffer
 
 
@@ -29,13 +30,22 @@ class Witness:
         self._schema = schema
         self._protected = protected
         self._read: list[Tally] = []
+        # In the manifest's own checksum, whatever the source computes.
+        self._unprotected: list[Tally] = []
         self._landed: list[Tally] = []
 
     def reading(self, stream: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         """See what is read; each stream may be read by a thread of its own."""
         if not self._source.is_compared:
             return stream
-        return self._seen(stream, self._read, Tally(self._schema))
+        in_manifest = Tally(self._schema)
+        self._unprotected.append(in_manifest)
+        if self._source.total is crc32_total:
+            self._read.append(in_manifest)
+            return in_manifest.passing(stream)
+        as_source = Tally(self._schema, total=self._source.total)
+        self._read.append(as_source)
+        return as_source.passing(in_manifest.passing(stream))
 
     def landing(
         self, stream: Iterable[pa.RecordBatch], schema: pa.Schema
@@ -43,7 +53,9 @@ class Witness:
         """See what is landed of it."""
         if not self._source.is_compared or not self._protected:
             return stream
-        return self._seen(stream, self._landed, Tally(schema, self._protected))
+        tally = Tally(schema, self._protected)
+        self._landed.append(tally)
+        return tally.passing(stream)
 
     def refuse_differences(self, beside: Checksums | None = None) -> None:
         """See that what was read is what the source has.
@@ -71,14 +83,7 @@ class Witness:
         """Of what was landed."""
         if not self._read:
             return None
-        landed = together([tally.checksums for tally in self._read])
+        landed = together([tally.checksums for tally in self._unprotected])
         if self._landed:
             landed |= together([tally.checksums for tally in self._landed])
         return landed
-
-    @staticmethod
-    def _seen(
-        stream: Iterable[pa.RecordBatch], tallies: list[Tally], tally: Tally
-    ) -> Iterator[pa.RecordBatch]:
-        tallies.append(tally)
-        return tally.passing(stream)

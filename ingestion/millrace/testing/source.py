@@ -153,7 +153,7 @@ class SourceContract:
         assert set_aside.rows == 1
         assert set_aside.records["row_key"].to_pylist() == ['{"id": 3}']
         if extraction.figures.checksums is not None:
-            tally = Tally(extraction.schema)
+            tally = Tally(extraction.schema, total=extraction.figures.total)
             for batch in found.to_batches():
                 tally.add(batch)
             landed = together([tally.checksums, extraction.sieve.checksums])

@@ -24,7 +24,7 @@ from millrace.checksums.digests import (
     KeyedDigest,
 )
 from millrace.sources.mysql.limits import Limits
-from millrace.sources.mysql.pieces import Pace, Pieces
+from millrace.sources.mysql.pieces import Pieces
 from millrace.sources.mysql.ranges import (
     Condition,
     Cutter,
@@ -36,6 +36,7 @@ from millrace.sources.mysql.ranges import (
 from millrace.sources.mysql.relation import Relation
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import Column, quote
+from millrace.sources.pace import Pace
 
 # So that a statement takes seconds, even where every column of a row is hashed.
 _ROWS_A_PIECE = 500_000

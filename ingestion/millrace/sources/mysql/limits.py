@@ -1,28 +1,18 @@
-"""What a table declares that its server may suffer from being read."""
+"""What a table declares that its MySQL server may suffer from being read."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
-
 from millrace.errors import SourceBusy, SourceMismatch, SourceRefused
-from millrace.progress import in_time
+from millrace.sources import limits
+from millrace.sources.limits import lag_passed
 from millrace.sources.mysql.client import MySQLError
-from millrace.sources.mysql.options import Harm
+from millrace.sources.mysql.options import MySQLHarm
 from millrace.sources.mysql.session import Session, lacks_a_right
 
-log = logging.getLogger(__name__)
 
-DEFAULT_STATEMENT_SECONDS = 5.0
-
-# How long a read waits until the server is within the limits again, and how often it looks.
-_PATIENCE_SECONDS = 600
-_LOOK_SECONDS = 1
-
-
-class Limits:
+class Limits(limits.Limits):
     """The limits of one table; asks the server how it is.
 
     Args:
@@ -33,78 +23,17 @@ class Limits:
     """
 
     def __init__(
-        self, harm: Harm, table: str, *sessions: Session, holds_snapshot: bool = False
+        self, harm: MySQLHarm, table: str, *sessions: Session, holds_snapshot: bool = False
     ) -> None:
+        super().__init__(harm, table)
         self._harm = harm
-        self._table = table
         self._sessions = sessions
         self._session = sessions[0]
         self._holds_snapshot = holds_snapshot
 
-    @property
-    def statement_seconds(self) -> float:
-        """The longest time that a statement may take."""
-        return self._harm.max_statement_s or DEFAULT_STATEMENT_SECONDS
-
-    def limit_statements(self, *, can_be_smaller: bool) -> None:
-        """Let the server end statements that take too long.
-
-        Args:
-            can_be_smaller: Whether less could be asked for instead. If not, only a declared limit
-                counts: without one the table could not be read at all.
-        """
-        is_limited = can_be_smaller or self._harm.max_statement_s is not None
+    def _limit(self, seconds: float | None) -> None:
         for session in self._sessions:
-            session.limit_statements(self.statement_seconds if is_limited else None)
-
-    def lift(self) -> None:
-        """Let statements take longer, because the smallest one takes too long.
-
-        Raises:
-            SourceBusy: the table declares how long a statement may take.
-        """
-        limit = f"{self.statement_seconds:g} s"
-        if self._harm.max_statement_s is not None:
-            raise SourceBusy(
-                f"{self._table}: a statement took longer than the {limit} of `max_statement_s`, "
-                "and what it reads cannot be read in smaller pieces.",
-                fix="Raise `max_statement_s`, read the table when the server has less to do, or "
-                "give it an index that begins with its cursor. Nothing was loaded.",
-            )
-        log.warning(
-            "%s: a statement took longer than %s, and what it reads cannot be read in smaller "
-            "pieces: the rest is read by statements that take longer",
-            *(self._table, limit),
-        )
-        for session in self._sessions:
-            session.limit_statements(None)
-
-    def check(self) -> None:
-        """See that the server tells what the declared limits are about.
-
-        Raises:
-            SourceRefused: our account may not see it.
-            SourceMismatch: there is no such thing on this server.
-        """
-        for _ in self._passed():
-            pass
-
-    def wait(self) -> None:
-        """Wait until the server is within the limits.
-
-        Raises:
-            SourceBusy: it does not come back within them, or cannot while this read goes on.
-        """
-        if self._harm.max_replica_lag_s is None and self._harm.max_history_list is None:
-            return
-        waiting = Retrying(
-            retry=retry_if_result(lambda passed: passed is not None),
-            wait=wait_fixed(_LOOK_SECONDS),
-            stop=stop_after_delay(_PATIENCE_SECONDS),
-            before_sleep=self._tell,
-            retry_error_callback=self._give_up,
-        )
-        waiting(lambda: next(self._passed(), None))
+            session.limit_statements(seconds)
 
     def _passed(self) -> Iterator[str]:
         """The limits that are passed, for a person."""
@@ -125,26 +54,8 @@ class Limits:
         furthest = self._harm.max_replica_lag_s
         if furthest is None:
             return
-        lag = self._replica_lag()
-        if lag is None:
-            yield "the server does not replicate at the moment, so its lag is not known"
-        elif lag > furthest:
-            yield (
-                f"the server is {in_time(lag)} behind its primary, and `max_replica_lag_s` allows "
-                f"{in_time(furthest)}"
-            )
-
-    def _tell(self, state: RetryCallState) -> None:
-        if state.attempt_number == 1 and state.outcome:
-            log.warning("%s waits: %s", self._table, state.outcome.result())
-
-    def _give_up(self, state: RetryCallState) -> None:
-        passed = state.outcome.result() if state.outcome else ""
-        raise SourceBusy(
-            f"{self._table}: {passed}. That has been so for {in_time(_PATIENCE_SECONDS)}.",
-            fix="Look at what else the server does, read the table when it has less to do, or "
-            "raise the limit in `harm`. Nothing was loaded.",
-        )
+        if behind := lag_passed(furthest, self._replica_lag()):
+            yield behind
 
     def _history_list(self) -> int:
         """How many changes InnoDB has yet to purge."""

@@ -2,51 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from millrace.catalog import IngestOptions
+from millrace.sources.options import Harm, ServerOptions
 
 
-class Harm(BaseModel):
-    """How much a server may suffer from a table's reads, which wait or stop at these limits.
+class MySQLHarm(Harm):
+    """What a MySQL server may suffer.
 
     Attributes:
-        max_statement_s: The longest time that a statement may take, in seconds; the server ends
-            those that take longer. Default: 5, as far as the table's rows can be read so.
-        max_replica_lag_s: How far the server, which must be a replica, may be behind its primary,
-            in seconds. Default: any.
         max_history_list: How many changes InnoDB may have yet to purge, because open snapshots
             could still see the rows as they were before. Default: any.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_statement_s: float | None = Field(default=None, ge=0.1, le=3600)
-    max_replica_lag_s: float | None = Field(default=None, ge=1)
     max_history_list: int | None = Field(default=None, ge=1)
 
 
-class MySQLOptions(IngestOptions):
+class MySQLOptions(ServerOptions):
     """A table of a MySQL or MariaDB server.
 
     Attributes:
-        primary_key: Columns that identify a row; a table without any is read whole.
         table: ``database.table``, or ``table`` in the connection's database.
-        partitions: Number of connections that read a large batch at the same time. Each reads a
-            range of the primary key, of at least a million rows. Default: by the number of rows.
-        harm: The limits at which reading the table waits or stops; see ``Harm``.
+        harm: As for every server; see ``MySQLHarm``.
     """
 
     kind: Literal["mysql"]
     table: str = Field(pattern=r"^[^.`]+(\.[^.`]+)?$")
-    partitions: int | None = Field(default=None, ge=1, le=16)
-    harm: Harm = Harm()
-
-    @model_validator(mode="after")
-    def _a_cursor_needs_a_key(self) -> Self:
-        # An edited row comes again: only a key tells which one it replaces.
-        if self.cursor and not self.primary_key:
-            raise ValueError("lacks the key 'primary_key', which a table with a cursor needs")
-        return self
+    harm: MySQLHarm = MySQLHarm()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -14,6 +13,15 @@ from millrace.batch import Interval
 from millrace.catalog import Cursor
 from millrace.cursor import DAY, CursorClock
 from millrace.errors import SourceMismatch
+from millrace.sources.declared import (
+    UTC_ZONES,
+    clock_of_moments,
+    clock_of_wall,
+    kept,
+    no_time,
+    refuse_other_key,
+    require,
+)
 from millrace.sources.mysql.ranges import Condition, where_clause
 from millrace.sources.mysql.session import Session
 from millrace.sources.mysql.types import Column, column_of, quote
@@ -25,10 +33,9 @@ OWN_SCHEMAS = ("information_schema", "mysql", "performance_schema", "sys")
 """The server's own databases."""
 
 _CURSOR_TYPES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
-# Values of `time_zone` and `system_time_zone` on a server whose clock is UTC all year round. GMT is
-# none of the system's: a server in London that was started in winter shows it too.
-_UTC_ZONES = frozenset({"+00:00", "-00:00", "UTC", "ETC/UTC", "UCT", "ETC/UCT", "ZULU"})
-_UTC_NAMES = _UTC_ZONES | {"GMT", "ETC/GMT", "UNIVERSAL", "ETC/UNIVERSAL", "GREENWICH"}
+# GMT is none of the system's that is UTC all year round: a server in London that was started in
+# winter shows it too.
+_UTC_SYSTEM = UTC_ZONES - {"GMT", "ETC/GMT", "GREENWICH", "ETC/GREENWICH"}
 # Engines in which several statements can read the same snapshot.
 _TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB"})
 
@@ -117,9 +124,7 @@ class Relation:
             SourceMismatch: a column to leave out is not there. If its name is misspelt, the column
                 would be read.
         """
-        for name in sorted(without):
-            self._require(name, "left out (`ingest: false` or `pii: drop`)")
-        return [self.column(name) for name in self.types if name not in without]
+        return [self.column(name) for name in kept(self, self.types, without)]
 
     def column(self, name: str) -> Column:
         """How a column is read."""
@@ -135,17 +140,10 @@ class Relation:
             where=str(self),
         )
 
-    def _require(self, name: str, declared_as: str) -> None:
-        if name not in self.types:
-            raise SourceMismatch(
-                f"{self} has no column '{name}', which is declared as {declared_as}.",
-                fix=f"Correct the declaration; its columns: {', '.join(self.types)}.",
-            )
-
     def check_key(self, key: tuple[str, ...]) -> None:
         """Refuse a declared key that does not identify a row."""
         for name in key:
-            self._require(name, "its primary_key")
+            require(self, self.types, name, "its primary_key")
         if self.is_view or not key:
             return
         unique = [
@@ -154,15 +152,8 @@ class Relation:
             for columns in self.indexes.values()
             if columns[0][2] == "0"
         ]
-        if not any(columns <= set(key) for columns in unique):
-            found = "; ".join(", ".join(sorted(columns)) for columns in unique if "" not in columns)
-            raise SourceMismatch(
-                f"{self} has no primary key or unique index on ({', '.join(key)}), "
-                "which is declared as its primary_key.",
-                fix=f"Declare one of its keys: {found}."
-                if found
-                else "Add the key in MySQL, or declare neither key nor cursor: it is read whole.",
-            )
+        keys = [sorted(columns) for columns in unique if "" not in columns]
+        refuse_other_key(self, key, keys, "MySQL")
 
     @property
     def key(self) -> tuple[Column, ...]:
@@ -185,39 +176,19 @@ class Relation:
             SourceMismatch: there is no such column, it is not a time, or its zone is not known.
         """
         name = cursor.column
-        self._require(name, "its cursor")
+        require(self, self.types, name, "its cursor")
         if self.column(name).type not in _CURSOR_TYPES:
-            raise SourceMismatch(
-                f"{self}.{name} is declared as the cursor, but is not a date or time.",
-                fix="Declare a DATETIME, TIMESTAMP or DATE column that changes with every edit, "
-                "or none, for a full refresh.",
-            )
+            raise no_time(self, cursor, "DATETIME, TIMESTAMP or DATE")
         data_type, *_, precision, _ = self.types[name]
         step = (
             DAY if data_type == "date" else timedelta(microseconds=10 ** (6 - int(precision or 0)))
         )
         if data_type == "timestamp":
-            if cursor.time_zone not in (None, "UTC"):
-                raise SourceMismatch(
-                    f"{self}.{name} is a TIMESTAMP, which keeps moments, and its cursor declares "
-                    f"the time zone {cursor.time_zone}.",
-                    fix="Take `time_zone` out of the declaration.",
-                )
-            return CursorClock(UTC, step)
-        if cursor.time_zone is None:
-            self._refuse_unknown_zone(session, name)
-        return CursorClock(ZoneInfo(cursor.time_zone or "UTC"), step)
-
-    def _refuse_unknown_zone(self, session: Session, cursor: str) -> None:
+            return clock_of_moments(self, cursor, "TIMESTAMP", step)
         ((zone, system),) = session.rows("SELECT @@global.time_zone, @@system_time_zone")
-        of_server, known = (system, _UTC_ZONES) if zone == "SYSTEM" else (zone, _UTC_NAMES)
-        if str(of_server).upper() not in known:
-            raise SourceMismatch(
-                f"{self}.{cursor} keeps times without a zone, and the clock of this server is on "
-                f"{of_server}: the zone of these times is not known.",
-                fix=f"Declare the zone: `cursor: {{column: {cursor}, time_zone: Europe/Paris}}`, "
-                "or `time_zone: UTC` where the application writes UTC.",
-            )
+        if zone == "SYSTEM":
+            return clock_of_wall(self, cursor, step, str(system), _UTC_SYSTEM)
+        return clock_of_wall(self, cursor, step, str(zone))
 
     def interval(
         self, cursor: Cursor | None, clock: CursorClock | None, interval: Interval

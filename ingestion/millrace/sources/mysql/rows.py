@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -14,15 +14,13 @@ import pyarrow as pa
 from millrace.bad_values import Misfit, Sieve
 from millrace.sources.mysql import result
 from millrace.sources.mysql.types import Column, misfit_of, to_array
+from millrace.sources.spool import Unsifted, sifted
 
 log = logging.getLogger(__name__)
 
 # A few batches are in memory at a time; one is a row group of Parquet.
 BATCH_ROWS = 32_768
 _BATCH_BYTES = 8 * 1024 * 1024
-
-Unsifted = tuple[pa.RecordBatch, Sequence[Misfit]]
-"""Rows, and their values that their columns' types cannot hold; these are NULL."""
 
 
 class Rows(Protocol):
@@ -65,14 +63,6 @@ def record_batches(
     """
     yield from sifted(unsifted(rows, columns, schema, relation), sieve)
     warn_of_dates(columns, rows.without_date, relation)
-
-
-def sifted(found: Iterable[Unsifted], sieve: Sieve) -> Iterator[pa.RecordBatch]:
-    """What is left of record batches when their values that do not fit have been dealt with."""
-    for batch, misfits in found:
-        kept = sieve.sift(batch, misfits)
-        if kept.num_rows:
-            yield kept
 
 
 def unsifted(

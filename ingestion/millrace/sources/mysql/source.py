@@ -28,13 +28,14 @@ from millrace.cursor import CursorClock
 from millrace.errors import DeclarationError, SourceMismatch, SourceRefused
 from millrace.progress import in_time
 from millrace.sources.base import Closing, Extraction, FoundTable, SourceColumn
+from millrace.sources.declared import of_the_future, refuse_rows_without_a_time
 from millrace.sources.mysql.client import MySQLError
 from millrace.sources.mysql.description import describe
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
 from millrace.sources.mysql.keyed import KeyedTable
 from millrace.sources.mysql.limits import Limits
 from millrace.sources.mysql.options import MySQLOptions
-from millrace.sources.mysql.pieces import Pace, Pieces
+from millrace.sources.mysql.pieces import Pieces
 from millrace.sources.mysql.ranges import (
     Condition,
     in_range,
@@ -46,6 +47,7 @@ from millrace.sources.mysql.relation import Relation
 from millrace.sources.mysql.rows import schema_of
 from millrace.sources.mysql.session import Server, Session, lacks_a_right_there
 from millrace.sources.mysql.types import quote
+from millrace.sources.pace import Pace
 
 if TYPE_CHECKING:
     from millrace.checksums.digests import Compared, Key
@@ -272,7 +274,8 @@ class MySQLSource:
             if options.cursor and relation.column(options.cursor.column).is_nullable:
                 # A row without a time may have been written since the batch was planned.
                 nulls, zeros, _ = _out_of_time(session, relation, options.cursor, None, limits)
-                _refuse_rows_without_a_time(relation, options.cursor, nulls, zeros)
+                without_a_time = _without_a_time(nulls, zeros)
+                refuse_rows_without_a_time(relation, options.cursor, without_a_time, "MySQL")
             # To explain a view takes rights on what it reads.
             rows = 0 if relation.is_view else relation.estimated_rows(session, interval_taken)
             figures = _figures(table, interval, relation, rows)
@@ -507,25 +510,12 @@ def _rows_out_of_time(
     """Refuse rows without a time; returns a warning if there are rows of the future."""
     _, shown = clock.bounds(Interval(None, now))
     nulls, zeros, future = _out_of_time(session, relation, cursor, shown, limits)
-    _refuse_rows_without_a_time(relation, cursor, nulls, zeros)
-    if not future:
-        return ()
-    text = (
-        f"{relation} has {future:,} rows whose cursor '{cursor.column}' lies in the future: "
-        "they are loaded when their time has come."
-    )
-    return (text,)
+    refuse_rows_without_a_time(relation, cursor, _without_a_time(nulls, zeros), "MySQL")
+    return of_the_future(relation, cursor, future)
 
 
-def _refuse_rows_without_a_time(relation: Relation, cursor: Cursor, nulls: int, zeros: int) -> None:
-    for count, value in ((nulls, "NULL"), (zeros, "zero (0000-00-00)")):
-        if count:
-            raise SourceMismatch(
-                f"{relation} has {count:,} rows whose cursor '{cursor.column}' is {value}: "
-                "no interval would take them.",
-                fix="Fill it in MySQL and make it NOT NULL, or declare another cursor, "
-                "or none, for a full refresh.",
-            )
+def _without_a_time(nulls: int, zeros: int) -> list[tuple[int, str]]:
+    return [(nulls, "NULL"), (zeros, "zero (0000-00-00)")]
 
 
 def _cursor(options: MySQLOptions) -> Cursor:
