@@ -200,11 +200,11 @@ def test_no_landing(loaded: Workspace) -> None:
     loaded.refuses("ingest", "mysql.nps", says=["LANDING_URL is not set", "s3://bucket/prefix"])
 
 
-@pytest.mark.parametrize("url", ["gs://bucket/raw", "bucket", "s3://", "file://"])
+@pytest.mark.parametrize("url", ["az://bucket/raw", "bucket", "s3://", "gs://", "file://"])
 def test_a_landing_of_no_known_kind(loaded: Workspace, url: str) -> None:
     loaded.environment.setenv("LANDING_URL", url)
     loaded.refuses(
-        "ingest", "mysql.nps", says=[f"'{url}", "neither s3://bucket/prefix nor file://"]
+        "ingest", "mysql.nps", says=[f"'{url}", "neither s3://bucket/prefix, gs://bucket/prefix"]
     )
 
 
