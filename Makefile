@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-standins test-fast test-image image faults mutants check format docs bench clean
+.PHONY: help setup demo up down status test test-e2e test-nightly test-standins test-fast test-image image faults mutants check format docs bench clean
 
 # Let Python keep bytecode: scripts/setup and the first import compile it once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,11 +37,17 @@ status: ## say what runs
 
 test: ## run the project's tests, on real services; COVERAGE=1 measures which lines they run
 	@scripts/setup redshift bigquery mysql helm
-	@$(PYTEST) -m "not ($(E2E) or image)" tests --ignore=tests/faults $(COVER)
+	@$(PYTEST) -m "not ($(E2E) or image or nightly)" tests --ignore=tests/faults $(COVER)
 
 test-e2e: ## run the end-to-end tests: the demo, and all else that starts an Airflow
 	@scripts/setup redshift mysql api celery
-	@$(PYTEST) -n 2 -m "$(E2E)" tests --ignore=tests/faults $(COVER) $(if $(COVERAGE),--cov-append)
+	@$(PYTEST) -n 2 -m "($(E2E)) and not nightly" tests --ignore=tests/faults $(COVER) $(if $(COVERAGE),--cov-append)
+
+test-nightly: ## run the tests that CI runs at night, as they take long
+	@scripts/setup redshift bigquery mysql helm api celery
+	@$(PYTEST) -n 2 -m "nightly and not image" tests --ignore=tests/faults
+	@$(MAKE) --no-print-directory image
+	@.venv/bin/pytest -m "nightly and image" tests
 
 test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that they run
 	@scripts/setup redshift
@@ -49,14 +55,14 @@ test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that t
 
 test-fast: ## run the tests that start neither Airflow nor a service
 	@scripts/setup helm
-	@.venv/bin/pytest -m "not (service or image or $(E2E))"
+	@.venv/bin/pytest -m "not (service or image or nightly or $(E2E))"
 
 image: ## build the container images without Docker, on Debian as root
 	@scripts/setup image
 	@scripts/image
 
 test-image: image ## run the images: alone, all of docker-compose.yaml, and the pods of the chart
-	@.venv/bin/pytest -m image tests
+	@.venv/bin/pytest -m "image and not nightly" tests
 
 faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file
 	@scripts/setup redshift mysql

@@ -40,7 +40,7 @@ from sheets_standin import GoogleSheetsServer, TabSpec
 from tests.e2e.small_project import write_project
 from tests.sinks import HttpSink, http_sink
 
-pytestmark = [pytest.mark.airflow, pytest.mark.service]
+pytestmark = [pytest.mark.airflow, pytest.mark.service, pytest.mark.nightly]
 
 TIMEOUT = 150
 MINUTE = timedelta(minutes=1)

@@ -304,3 +304,25 @@ def test_bigquery_is_told_how_to_store_a_table_and_what_to_leave_out(built: Buil
     assert "cluster by nps_response_id" in built.created
     compiled = built.warehouses["bigquery"].target / "compiled" / "millrace" / MODEL
     assert "where _loaded_at > cast('2026-03-04 00:00:00+00' as timestamp)" in compiled.read_text()
+
+
+@pytest.mark.parametrize(
+    ("schema", "table", "shape"),
+    [
+        (
+            "{}_intermediate",
+            "int_nps_responses_deduplicated",
+            ("KEY(nps_response_id)", "nps_response_id"),
+        ),
+        ("{}_snapshots", "nps_responses_snapshot", ("KEY(nps_response_id)", "nps_response_id")),
+        ("{}", "nps_summary", ("ALL", "response_date")),
+    ],
+)
+def test_redshift_spreads_and_sorts_a_table_as_declared(
+    built: Built, schema: str, table: str, shape: Row
+) -> None:
+    rows = built.warehouses["redshift"].query(
+        "select diststyle, sortkey1 from svv_table_info "
+        f"where \"schema\" = '{schema.format(SCHEMA)}' and \"table\" = '{table}'"
+    )
+    assert rows == [shape]

@@ -43,6 +43,7 @@ from tests.proxy import FaultProxy
 
 WHY_NOT = hosts.why_not()
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.service,
     pytest.mark.airflow,
     pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT)),

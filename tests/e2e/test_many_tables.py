@@ -15,7 +15,7 @@ from millrace.dbt.project import Project
 from millrace_sandbox.airflow import SOURCE_SLOTS, Airflow
 from millrace_sandbox.paths import SandboxPaths
 
-pytestmark = [pytest.mark.service, pytest.mark.airflow]
+pytestmark = [pytest.mark.service, pytest.mark.airflow, pytest.mark.nightly]
 
 ROOT = Path(__file__).parents[2]
 TABLES = [f"table_{number:02}" for number in range(16)]

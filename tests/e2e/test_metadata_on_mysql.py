@@ -16,7 +16,7 @@ from millrace_sandbox.paths import SandboxPaths
 from redshift_standin.files import write_private
 from tests.e2e.small_project import write_project
 
-pytestmark = [pytest.mark.service, pytest.mark.airflow]
+pytestmark = [pytest.mark.service, pytest.mark.airflow, pytest.mark.nightly]
 
 DATABASE, RESTORED = "airflow_metadata", "airflow_restored"
 TIMEOUT = 180

@@ -184,6 +184,7 @@ def test_every_component_starts_and_the_scheduler_runs_a_dag(
         cluster.stop()
 
 
+@pytest.mark.nightly
 def test_a_task_succeeds_in_the_pod_that_the_kubernetes_executor_asks_for(
     compose: Compose, podman: Podman, folder: Path, migrated: dict[str, Any]
 ) -> None:

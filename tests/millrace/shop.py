@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from redshift_standin.s3 import S3Server
     from tests.millrace.conftest import Database
 
-TARGETS = ("dev", pytest.param("redshift", marks=pytest.mark.redshift))
+TARGETS = ("dev", pytest.param("redshift", marks=[pytest.mark.redshift, pytest.mark.nightly]))
 
 
 @dataclass(frozen=True)
