@@ -28,7 +28,7 @@ from tests.image.kubernetes_api import Caller, KubernetesApi
 from tests.image.podman import IMAGE, ROOT, Podman, build
 from tests.proxy import FaultProxy
 
-pytestmark = pytest.mark.image
+pytestmark = [pytest.mark.image, pytest.mark.nightly]
 
 NETWORK = "millrace_default"
 DATABASE = "kubernetes"
@@ -184,7 +184,6 @@ def test_every_component_starts_and_the_scheduler_runs_a_dag(
         cluster.stop()
 
 
-@pytest.mark.nightly
 def test_a_task_succeeds_in_the_pod_that_the_kubernetes_executor_asks_for(
     compose: Compose, podman: Podman, folder: Path, migrated: dict[str, Any]
 ) -> None:
