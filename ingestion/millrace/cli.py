@@ -114,8 +114,9 @@ class Chosen:
 def _parse(project: Project) -> None:
     from millrace.terminal import working
 
-    with working("parsing the dbt project") if project.is_stale() else nullcontext():
-        project.ensure_manifest()
+    if project.is_stale():
+        with working("parsing the dbt project"):
+            project.ensure_manifest()
 
 
 def _every(seconds: int) -> Callable[[Command], Command]:
@@ -845,15 +846,12 @@ def mart(chosen: Chosen, name: str, model: str, dry_run: bool) -> None:
       millrace scaffold mart orders stg_mysql__orders
     """  # noqa: D301 click wants the backspace
     from millrace.scaffold.marts import MartScaffold
-    from millrace.terminal import print_plain
 
     project = chosen.project()
     _parse(project)
     changes = MartScaffold(project).mart(name, model)
-    _write(changes, project, dry_run=dry_run)
-    _print_written(changes, project, dry_run=dry_run)
-    if not dry_run:
-        print_plain(f"Change it to what is wanted, then: dbt build --select +{name}")
+    then = f"Change it to what is wanted, then: dbt build --select +{name}"
+    _write_all(changes, project, then, dry_run=dry_run)
 
 
 @scaffold.command("publish")
@@ -880,15 +878,22 @@ def scaffold_publish(
       millrace scaffold publish orders https://docs.google.com/spreadsheets/d/…
     """  # noqa: D301 click wants the backspace
     from millrace.scaffold.marts import MartScaffold
-    from millrace.terminal import print_plain
 
     project = chosen.project()
     _parse(project)
     changes = MartScaffold(project).publication(mart_name, spreadsheet, tab, connection)
+    then = f"Then: dbt build --select +{mart_name} && millrace publish {mart_name}_sheet"
+    _write_all(changes, project, then, dry_run=dry_run)
+
+
+def _write_all(changes: Sequence[Change], project: Project, then: str, *, dry_run: bool) -> None:
+    """Write what was scaffolded, or show it, and say what comes next."""
+    from millrace.terminal import print_plain
+
     _write(changes, project, dry_run=dry_run)
     _print_written(changes, project, dry_run=dry_run)
     if not dry_run:
-        print_plain(f"Then: dbt build --select +{mart_name} && millrace publish {mart_name}_sheet")
+        print_plain(then)
 
 
 def _write(changes: Sequence[Change], project: Project, *, dry_run: bool) -> None:

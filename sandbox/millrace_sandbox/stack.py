@@ -144,12 +144,13 @@ class Stack:
             SandboxError: MySQL refuses the project's file of SQL.
         """
         sample = self.project.sample
-        sample_data.create_database(self.mysql.server)
         if sample == NPS:
             sample_data.create_schema(self.mysql.server)
             sample_sheets.ensure_sheets(self.sheets.endpoint)
-        elif sample:
-            self.mysql.run_file(self.project.root / sample)
+        else:
+            sample_data.create_database(self.mysql.server)
+            if sample:
+                self.mysql.run_file(self.project.root / sample)
         self.mysql.let_reader_in()
 
     def start_airflow(self) -> None:

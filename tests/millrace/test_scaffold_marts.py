@@ -124,6 +124,8 @@ def test_from_a_sheet_to_a_mart_to_a_sheet_nothing_is_written_by_hand(
     ):
         with pytest.raises(ProjectError, match=refused):
             wrong()
+    # The model between would be written over one that a person wrote.
+    (shop.project.folder / "models/int_more_deduplicated.sql").write_text("select 1 as id")
     (shop.project.folder / "models/bare.sql").write_text("select 1 as id")
     shop.project.parse()
     for bare in (MartScaffold(shop.project),):
@@ -131,6 +133,8 @@ def test_from_a_sheet_to_a_mart_to_a_sheet_nothing_is_written_by_hand(
             bare.mart("more", "bare")
         with pytest.raises(ProjectError, match="have no order"):
             bare.publication("bare", "x", None, "c")
+        with pytest.raises(ProjectError, match="has a model int_more_deduplicated already"):
+            bare.mart("more", "stg_mysql__orders")
 
 
 @pytest.mark.service

@@ -146,6 +146,12 @@ class Writer:
         ]
 
 
+def ingest_block(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The ingest block of a source table in dbt's manifest, with what its source gives it."""
+    of_source = source.get("source_meta", {}).get("ingest") or {}
+    return {**of_source, **(source.get("meta", {}).get("ingest") or {})}
+
+
 def unique_together(manifest: Mapping[str, Any]) -> str:
     """The project's own generic test of several columns, or that of dbt_utils; empty: none."""
     project = manifest["metadata"]["project_name"]

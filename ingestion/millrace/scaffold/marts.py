@@ -13,7 +13,7 @@ from typing import Any
 from millrace.dbt.project import Project
 from millrace.errors import ProjectError
 from millrace.scaffold import names
-from millrace.scaffold.declarations import described, unique_together
+from millrace.scaffold.declarations import described, ingest_block, unique_together
 from millrace.scaffold.files import Change, Files
 from millrace.scaffold.proposal import quoted
 from millrace.scaffold.yaml_text import flow, line, scalar
@@ -96,6 +96,8 @@ class _Model:
         file: Its SQL.
         columns: What its columns are, by the names that its YAML has.
         key: The columns that identify one of its rows, as its tests say; none: they do not say.
+        newest: What tells which of a row's versions is the newest: the source's cursor, then the
+            load.
         owner: Who is told of it.
     """
 
@@ -103,6 +105,7 @@ class _Model:
     file: Path
     columns: Mapping[str, str]
     key: tuple[str, ...]
+    newest: tuple[str, ...]
     owner: str
 
     @property
@@ -146,12 +149,15 @@ class MartScaffold:
                 f"A model cannot be called {name!r}.",
                 fix="Use small letters, digits and underscores.",
             )
-        if name in {node["name"] for node in self._models()}:
-            raise ProjectError(
-                f"The project has a model {name} already. Nothing was written.",
-                fix="Name the mart otherwise.",
-            )
         found = self._model(model)
+        current = f"int_{name}_deduplicated"
+        there = {node["name"] for node in self._models()}
+        for new in (name, *([current] if found.has_versions else [])):
+            if new in there:
+                raise ProjectError(
+                    f"The project has a model {new} already. Nothing was written.",
+                    fix="Name the mart otherwise.",
+                )
         if not found.columns:
             raise ProjectError(
                 f"{model} has no columns in a YAML file, so a mart cannot begin with them.",
@@ -160,9 +166,11 @@ class MartScaffold:
         files = Files()
         reads = model
         if found.has_versions:
-            reads = f"int_{name}_deduplicated"
-            sql = _deduplicated(found, self._order(found))
-            self._add(files, "intermediate", reads, sql, self._described(reads, found))
+            reads = current
+            self._add(
+                *(files, "intermediate", reads, _deduplicated(found)),
+                self._described(reads, found),
+            )
         left_out = frozenset({_LOADED, _DELETED})
         self._add(files, "marts", name, _mart(reads, found), self._described(name, found, left_out))
         return list(files.changes())
@@ -268,6 +276,7 @@ class MartScaffold:
             self._project.folder / node["original_file_path"],
             {column["name"]: column["description"] for column in node["columns"].values()},
             self._declared_key(node) or self._tested_key(node["unique_id"]),
+            self._newest(node),
             str(node["config"].get("meta", {}).get("owner") or _NOBODY),
         )
 
@@ -295,9 +304,7 @@ class MartScaffold:
         reads = node["depends_on"]["nodes"]
         if len(reads) != 1 or reads[0] not in self._manifest["sources"]:
             return {}
-        source = self._manifest["sources"][reads[0]]
-        defaults = source.get("source_meta", {}).get("ingest") or {}
-        return {**defaults, **(source.get("meta", {}).get("ingest") or {})}
+        return ingest_block(self._manifest["sources"][reads[0]])
 
     def _tested_key(self, unique_id: str) -> tuple[str, ...]:
         """The columns that a test of the model says are unique."""
@@ -321,13 +328,11 @@ class MartScaffold:
         }
         return tuple(name for name in model.columns if name in tested)
 
-    def _order(self, model: _Model) -> list[str]:
-        """What tells which version of a row is the newest: the source's cursor, then the load."""
-        [node] = [node for node in self._models() if node["name"] == model.name]
+    def _newest(self, node: dict[str, Any]) -> tuple[str, ...]:
         cursor = self._ingested(node).get("cursor")
         column = cursor.get("column") if isinstance(cursor, dict) else cursor
         changed = _renamed(node, str(column))
-        return [changed, _LOADED] if changed else [_LOADED]
+        return (changed, _LOADED) if changed else (_LOADED,)
 
 
 def _renamed(node: dict[str, Any], column: str) -> str | None:
@@ -348,7 +353,7 @@ def _mart(reads: str, model: _Model) -> str:
     return _MART.substitute(reads=reads, columns=_listed(shown, 8), only=only)
 
 
-def _deduplicated(model: _Model, order: Sequence[str]) -> str:
+def _deduplicated(model: _Model) -> str:
     key = [quoted(name) for name in model.of_a_row]
     equal = " and ".join(f"delivered.{name} = known.{name}" for name in key)
     return _DEDUPLICATED.substitute(
@@ -357,7 +362,7 @@ def _deduplicated(model: _Model, order: Sequence[str]) -> str:
         columns=_listed([f"known.{quoted(name)}" for name in model.columns], 12),
         equal=equal,
         partition=", ".join(f"versions.{name}" for name in key),
-        newest=", ".join(f"versions.{quoted(name)} desc" for name in order),
+        newest=", ".join(f"versions.{quoted(name)} desc" for name in model.newest),
     )
 
 

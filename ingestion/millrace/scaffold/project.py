@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.dbt.project import Project
-from millrace.scaffold.declarations import Writer, unique_together
+from millrace.scaffold.declarations import Writer, ingest_block, unique_together
 from millrace.scaffold.files import Change, Files
 from millrace.scaffold.proposal import Proposal, propose
 from millrace.scaffold.staging import sql_of, with_columns
@@ -155,13 +155,9 @@ class Scaffold:
         for node in self._manifest["sources"].values():
             if node["source_name"] != self._origin.source:
                 continue
-            block = {
-                **(node.get("source_meta", {}).get("ingest") or {}),
-                **(node.get("meta", {}).get("ingest") or {}),
-            }
             yield Declared(
                 node["name"],
-                _place(block),
+                _place(ingest_block(node)),
                 self._project.folder / node["original_file_path"],
                 frozenset(name.lower() for name in node["columns"]),
                 self._model_of(node["unique_id"]),

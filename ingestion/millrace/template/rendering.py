@@ -15,7 +15,6 @@ import yaml
 from millrace.errors import TemplateError
 
 ANSWERS_FILE = ".millrace.yml"
-WAREHOUSES = ("duckdb", "redshift", "bigquery")
 
 _TEMPLATE = Path(__file__).parent
 _TITLE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")

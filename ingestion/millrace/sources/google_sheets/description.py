@@ -41,9 +41,12 @@ class _Column:
     type: str
 
     @property
-    def values(self) -> list[object]:
-        """Its values, None where a cell is empty."""
-        return [convert(cell, self.type) for cell in self.cells]
+    def values(self) -> list[object] | None:
+        """Its values, None where a cell is empty; no list if its type cannot hold one."""
+        try:
+            return [convert(cell, self.type) for cell in self.cells]
+        except ValueError:
+            return None
 
 
 def described(
@@ -103,7 +106,8 @@ def _headings_at(cells: Sequence[Sequence[SheetCell]]) -> int | None:
 def _column(name: str, cells: Sequence[SheetCell]) -> _Column:
     filled = [cell for cell in cells if not cell.is_blank]
     guesses = _guesses(filled) if filled else iter(())
-    return _Column(name, cells, next((one for one in guesses if _holds(one, filled)), "string"))
+    columns = (_Column(name, cells, type_) for type_ in guesses)
+    return next((one for one in columns if one.values is not None), _Column(name, cells, "string"))
 
 
 def _guesses(cells: Sequence[SheetCell]) -> Iterator[str]:
@@ -130,23 +134,13 @@ def _places_shown(cell: SheetCell) -> int:
     return len(found[1]) if found else 0
 
 
-def _holds(type_: str, cells: Sequence[SheetCell]) -> bool:
-    try:
-        for cell in cells:
-            convert(cell, type_)
-    except ValueError:
-        return False
-    return True
-
-
 def _key(columns: Sequence[_Column]) -> tuple[str, ...]:
     """The fewest columns, from the left, whose values tell all rows apart."""
-    chosen = [column for column in columns if column.type in _KEY_TYPES]
-    values = {column.name: column.values for column in chosen if _holds(column.type, column.cells)}
-    whole = [name for name, of in values.items() if of and None not in of]
+    values = {column.name: column.values for column in columns if column.type in _KEY_TYPES}
+    whole = {name: of for name, of in values.items() if of and None not in of}
     for count in range(1, _MOST_KEY_COLUMNS + 1):
         for names in combinations(whole, count):
-            rows = list(zip(*(values[name] for name in names), strict=True))
+            rows = list(zip(*(whole[name] for name in names), strict=True))
             if len(set(rows)) == len(rows) > 1:
                 return names
     return ()
