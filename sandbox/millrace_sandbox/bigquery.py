@@ -6,26 +6,24 @@ asks nobody who they are: it listens on loopback alone.
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from millrace_sandbox.emulators import Emulator
 from millrace_sandbox.gcs import buckets
-from millrace_sandbox.processes import LOOPBACK, SandboxError, Service
+from millrace_sandbox.processes import LOOPBACK, SandboxError
 from millrace_sandbox.project import project_root
-from redshift_standin.files import write_private
 from redshift_standin.ports import free_ports
 
 if TYPE_CHECKING:
     from millrace_sandbox.paths import SandboxPaths
 
 PREFERRED_PORT = 19050
-START_TIMEOUT = 120
 START = Path(__file__).with_name("bqemulator_start.py")
 
 
@@ -72,45 +70,15 @@ class BigQueryEndpoint:
         )
 
 
-class BigQuery:
-    """The emulator on a folder of the sandbox, which keeps what it holds.
+class BigQuery(Emulator[BigQueryEndpoint]):
+    """The emulator on a folder of the sandbox, which keeps what it holds; see ``Emulator``."""
 
-    Args:
-        paths: The sandbox.
-        port: The preferred port, used when it is free; 0 means any.
-    """
+    title = "The BigQuery emulator"
+    name = "bigquery"
+    start_timeout = 120
 
     def __init__(self, paths: SandboxPaths, port: int = PREFERRED_PORT) -> None:
-        self._paths = paths
-        self._preferred_port = port
-        self._service = Service("bigquery", paths)
-        self.folder = paths.root / "bigquery"
-        self._endpoint_file = self.folder / "endpoint.json"
-
-    @property
-    def endpoint(self) -> BigQueryEndpoint:
-        """Where the emulator listens, as last started.
-
-        Raises:
-            SandboxError: It was never started.
-        """
-        try:
-            return BigQueryEndpoint(**json.loads(self._endpoint_file.read_text()))
-        except (FileNotFoundError, TypeError):  # or a file of another version
-            raise SandboxError(
-                "The BigQuery emulator was never started in this sandbox. Start it."
-            ) from None
-
-    @property
-    def status(self) -> str:
-        """Whether and where it runs, in one line for a person."""
-        if not self.is_running():
-            return "stopped"
-        return f"running on {self.endpoint.url}, pid {self._service.pid}"
-
-    def is_running(self) -> bool:
-        """Whether its process is alive."""
-        return self._service.is_running()
+        super().__init__(paths, port)
 
     def start(self) -> BigQueryEndpoint:
         """Start it and wait until it answers; does nothing when it runs already.
@@ -131,20 +99,8 @@ class BigQuery:
             folder.mkdir(mode=0o700, exist_ok=True)
         port, grpc_port = free_ports([self._preferred_port, 0])
         endpoint = BigQueryEndpoint(port, grpc_port)
-        write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
-        self._service.start([str(python), str(START)], self._settings(endpoint), self.folder)
-        try:
-            self._service.wait_until(
-                lambda: _answers(endpoint), START_TIMEOUT, f"answered on port {endpoint.port}"
-            )
-        except SandboxError:
-            self.stop()
-            raise
-        return endpoint
-
-    def stop(self) -> None:
-        """Stop it and wait until it is gone; does nothing when it does not run."""
-        self._service.stop()
+        self._keep(endpoint)
+        return self._start([str(python), str(START)], endpoint, self._settings(endpoint))
 
     def reset(self) -> None:
         """Drop the datasets that ingestion and dbt have made. It must run."""
@@ -176,13 +132,15 @@ class BigQuery:
             "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
         }
 
+    def _kind(self) -> type[BigQueryEndpoint]:
+        return BigQueryEndpoint
+
+    def _answers(self, endpoint: BigQueryEndpoint) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{endpoint.url}/readyz", timeout=5).is_success
+        return False
+
 
 def _environment() -> Path:
     """Where ``scripts/fetch_bqemulator`` installed it, for all the project's sandboxes."""
     return project_root() / ".sandbox" / "programs" / "bqemulator"
-
-
-def _answers(endpoint: BigQueryEndpoint) -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{endpoint.url}/readyz", timeout=5).is_success
-    return False

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
-from millrace_sandbox.processes import LOOPBACK, SandboxError, Service
+from millrace_sandbox.emulators import Emulator
+from millrace_sandbox.processes import LOOPBACK, SandboxError
 from redshift_standin.files import write_private
 from redshift_standin.ports import free_ports
 from sheets_standin.accounts import new_key
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from millrace_sandbox.paths import SandboxPaths
 
 PREFERRED_PORT = 19070
-START_TIMEOUT = 60
 _EMAIL = "landing@standin.invalid"
 
 
@@ -44,43 +44,14 @@ class GCSEndpoint:
         }
 
 
-class GCS:
-    """The server on a folder of the sandbox.
+class GCS(Emulator[GCSEndpoint]):
+    """The server on a folder of the sandbox; see ``Emulator``."""
 
-    Args:
-        paths: The sandbox.
-        port: The preferred port, used when it is free; 0 means any.
-    """
+    title = "Google Cloud Storage"
+    name = "gcs"
 
     def __init__(self, paths: SandboxPaths, port: int = PREFERRED_PORT) -> None:
-        self._paths = paths
-        self._preferred_port = port
-        self._service = Service("gcs", paths)
-        self.folder = paths.root / "gcs"
-        self._endpoint_file = self.folder / "endpoint.json"
-
-    @property
-    def endpoint(self) -> GCSEndpoint:
-        """Where it listens, as last started.
-
-        Raises:
-            SandboxError: It was never started.
-        """
-        try:
-            return GCSEndpoint(**json.loads(self._endpoint_file.read_text()))
-        except (FileNotFoundError, TypeError):  # or a file of another version
-            raise SandboxError("Google Cloud Storage was never started in this sandbox.") from None
-
-    @property
-    def status(self) -> str:
-        """Whether and where it runs, in one line for a person."""
-        if not self.is_running():
-            return "stopped"
-        return f"running on {self.endpoint.url}, pid {self._service.pid}"
-
-    def is_running(self) -> bool:
-        """Whether its process is alive."""
-        return self._service.is_running()
+        super().__init__(paths, port)
 
     def start(self) -> GCSEndpoint:
         """Start it and wait until it answers; does nothing when it runs already.
@@ -95,22 +66,10 @@ class GCS:
         (port,) = free_ports([self._preferred_port])
         url = f"http://{LOOPBACK}:{port}"
         endpoint = GCSEndpoint(url, self._key() | {"token_uri": f"{url}/token"})
-        write_private(self._endpoint_file, json.dumps(asdict(endpoint), indent=2) + "\n")
+        self._keep(endpoint)
         write_private(self.folder / "key.json", json.dumps(endpoint.keyfile) + "\n")
         command = [sys.executable, "-m", "millrace_sandbox.gcs_server", str(self.folder), str(port)]
-        try:
-            self._service.start(command, cwd=self.folder)
-            self._service.wait_until(
-                lambda: _answers(endpoint), START_TIMEOUT, f"answered on port {port}"
-            )
-        except SandboxError:
-            self.stop()
-            raise
-        return endpoint
-
-    def stop(self) -> None:
-        """Stop it and wait until it is gone; does nothing when it does not run."""
-        self._service.stop()
+        return self._start(command, endpoint)
 
     def create_bucket(self, name: str) -> Path:
         """Make a bucket, unless it is there.
@@ -128,14 +87,16 @@ class GCS:
             return self.endpoint.keyfile
         return new_key(_EMAIL, "")
 
+    def _kind(self) -> type[GCSEndpoint]:
+        return GCSEndpoint
+
+    def _answers(self, endpoint: GCSEndpoint) -> bool:
+        with suppress(httpx.TransportError):
+            # Without a token it refuses.
+            return httpx.get(f"{endpoint.url}/any", timeout=5).status_code == 401
+        return False
+
 
 def buckets(paths: SandboxPaths) -> Path:
     """The folder of the buckets."""
     return paths.root / "gcs" / "buckets"
-
-
-def _answers(endpoint: GCSEndpoint) -> bool:
-    with suppress(httpx.TransportError):
-        # Without a token it refuses.
-        return httpx.get(f"{endpoint.url}/any", timeout=5).status_code == 401
-    return False
