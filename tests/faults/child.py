@@ -41,7 +41,7 @@ from millrace.landing import landing, store
 from millrace.pipeline import Pipeline
 from millrace.settings import Settings
 from millrace.sources.mysql import session as mysql
-from millrace.warehouses import sql as warehouses
+from millrace.warehouses import loads
 from millrace.warehouses.duckdb.warehouse import DuckDBSession
 from millrace.warehouses.redshift import warehouse as redshift
 
@@ -317,7 +317,7 @@ def _set_clock(ahead: c_double) -> None:
 
     for module in (landing, pipeline):
         _replace(module, "datetime", Stepping)
-    _replace(warehouses, "_now", lambda: Stepping.now(UTC))
+    _replace(loads, "_now", lambda: Stepping.now(UTC))
     _replace(google_auth, "utcnow", lambda: Stepping.now(UTC).replace(tzinfo=None))
 
 

@@ -425,7 +425,7 @@ class World:
         began = time.monotonic()
         with Attempt(self, stage, is_patient=True) as attempt:
             outcome = attempt.outcome()
-        assert outcome is not None, f"{stage} ended without a word"
+        assert outcome is not None, f"{stage} ended without a word\n{self._log()}"
         assert outcome.kind == "done", f"{stage}: {outcome.said}\n{self._log()}"
         self.passages[stage] = list(outcome.passages)
         self.seconds[stage] = time.monotonic() - began
@@ -555,7 +555,11 @@ class World:
                     "SELECT id, command, state FROM information_schema.processlist "
                     f"WHERE user = '{user}' AND db = '{self.database}'"
                 ),
-                *asked("SELECT trx_id, trx_state FROM information_schema.innodb_trx"),
+                # Thread 0 is the server's own: it purges, and writes statistics down.
+                *asked(
+                    "SELECT trx_id, trx_state, trx_started, trx_mysql_thread_id, trx_query "
+                    "FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> 0"
+                ),
             ]
 
         assert poll(lambda: not left(), 20), f"still open in MySQL: {left()}"
