@@ -97,6 +97,7 @@ def test_of_the_latest_loads_users_are_known_and_rows_come_once(built: "Warehous
     assert built.failed_tests() == {UNKNOWN_USER, DELIVERED_TWICE}
 
 
+@pytest.mark.nightly
 def test_every_twentieth_key_is_tested_and_all_when_asked(built: "Warehouse") -> None:
     for table in (CURRENT, SNAPSHOT):
         for response in (20, 21):

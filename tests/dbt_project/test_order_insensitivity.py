@@ -311,7 +311,7 @@ def deliveries(draw: st.DrawFn) -> list[Delivery]:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(history=deliveries(), starts_empty=st.booleans())
 @example(
     # A user upgrades on day 1; a response of day 0 is edited and delivered again afterwards.
@@ -410,7 +410,7 @@ edits = st.builds(Edit, id=st.integers(1, 3), score=st.integers(0, 10), after=st
 steps = edits | st.builds(Extract, interval=st.integers(0, INTERVALS - 1)) | st.just(Run())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(life=st.lists(steps, max_size=20))
 @example(
     # The second edit falls in the same instant as the first, which was extracted already.

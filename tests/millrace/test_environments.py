@@ -57,6 +57,7 @@ def shop(request: pytest.FixtureRequest, mysql: Database, tmp_path: Path) -> Sho
     return open_shop(request, mysql, tmp_path, FILES)
 
 
+@pytest.mark.nightly
 def test_what_dev_loads_prod_never_meets(shop: Shop, mysql: Database) -> None:
     """They share the database, the landing and the source; dev loads later, other rows, again."""
     prod, dev = (f"{name}_{uuid4().hex[:8]}" for name in ("prod", "dev"))

@@ -295,6 +295,12 @@ def test_a_text_that_redshift_cannot_hold_is_refused_with_its_details(place):
 STATEMENTS_AFTER_COPY = ["BEGIN", "LOCK TABLE", "INSERT INTO", "COMMIT"]
 
 
+def last_now_others_nightly(statements: list[str]) -> list[Any]:
+    """The parameters of a test that takes ten seconds each."""
+    *others, last = statements
+    return [*(pytest.param(other, marks=pytest.mark.nightly) for other in others), last]
+
+
 @pytest.fixture
 def postgres(redshift: RedshiftServer) -> Iterator[Any]:
     """The stand-in's PostgreSQL as its superuser sees it."""
@@ -332,7 +338,7 @@ def test_a_session_killed_between_copy_and_commit_is_taken_up_again(place, kill,
 
 
 @stand_in_only
-@pytest.mark.parametrize("statement", STATEMENTS_AFTER_COPY)
+@pytest.mark.parametrize("statement", last_now_others_nightly(STATEMENTS_AFTER_COPY))
 def test_sessions_killed_again_and_again_leave_everything_as_it_was(place, kill, statement):
     interrupted = Interrupted(place.warehouse, statement, kill)
     with unharmed(place), pytest.raises(WarehouseBusy, match="broke") as caught:
@@ -358,7 +364,7 @@ STATEMENTS_OF_A_RELOAD = ["LOCK TABLE", 'CREATE TABLE "', 'DROP TABLE "', "ALTER
 
 
 @stand_in_only
-@pytest.mark.parametrize("statement", STATEMENTS_OF_A_RELOAD)
+@pytest.mark.parametrize("statement", last_now_others_nightly(STATEMENTS_OF_A_RELOAD))
 def test_sessions_killed_in_a_reload_leave_everything_as_it_was(place, kill, statement):
     place.load(ids(5), DAYS[0])
     everything = place.land(NEW, Interval(None, DAYS[0].end))

@@ -129,6 +129,7 @@ def test_workers_with_different_salts_land_nothing(tmp_path: Path) -> None:
         landing.merge(attempt, manifests)
 
 
+@pytest.mark.nightly
 def test_no_hash_of_the_old_salt_is_left(shop: Shop, mysql: Database) -> None:
     mysql.execute("CREATE TABLE users (id INT PRIMARY KEY, email VARCHAR(99), updated_at DATETIME)")
     mysql.execute(

@@ -113,6 +113,7 @@ def written(shop: Shop) -> dict[Path, str]:
 
 
 @pytest.mark.service
+@pytest.mark.nightly
 def test_what_is_scaffolded_ingests_and_builds_and_a_new_column_is_all_that_is_added(
     shop: Shop, mysql: Database
 ) -> None:

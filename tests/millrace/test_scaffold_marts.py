@@ -48,6 +48,7 @@ def tables(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.service
+@pytest.mark.nightly
 def test_from_a_sheet_to_a_mart_to_a_sheet_nothing_is_written_by_hand(
     request: pytest.FixtureRequest,
     mysql: Database,

@@ -162,7 +162,7 @@ class Left:
         return self.environment["TARGET"]
 
 
-@pytest.fixture(scope="module", params=["dev", "redshift"])
+@pytest.fixture(scope="module", params=["dev", pytest.param("redshift", marks=pytest.mark.nightly)])
 def left(
     request: pytest.FixtureRequest,
     opened: Secrets,

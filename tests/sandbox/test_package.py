@@ -48,6 +48,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.parent
 
 
+@pytest.mark.nightly
 def test_a_stranger_installs_it_and_makes_a_table_and_a_sheet(programs: Path, tmp_path: Path):
     (tmp_path / "warehouse").mkdir()
     (tmp_path / "warehouse" / "dbt_project.yml").write_text("name: shop")
