@@ -16,7 +16,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
 
 from millrace.connections import endpoint_of
-from millrace.landing.store import CredentialsOutage
+from millrace.object_store.store import CredentialsOutage
 
 if TYPE_CHECKING:
     from millrace.connections import Connection
