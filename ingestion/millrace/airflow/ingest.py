@@ -199,7 +199,7 @@ class PlanBatch(BaseOperator):
     def _batch(self, carrier: Pipeline, context: Any) -> Batch | None:
         if _is_reload(context.get("params")):
             return carrier.plan_reload(self.table)
-        interval = _interval(context)
+        interval = None if self.table.options.takes_what_is_new else _interval(context)
         return carrier.plan(self.table, interval, whole=interval is not None)
 
     def resume(

@@ -134,12 +134,15 @@ class IngestOptions(BaseModel):
             becomes NULL, unless it is in the key or the cursor. ``quarantine``: its row goes to
             the table ``<raw table>__quarantine``.
         is_auditable: Whether rows that were loaded can be compared with the kind's source later.
+        takes_what_is_new: Whether each run takes what is not loaded yet when it runs, whichever
+            interval it is for.
     """
 
     # A field cannot be called `schema`, which is a method of pydantic's models.
     model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     is_auditable: ClassVar[bool] = True
+    takes_what_is_new: ClassVar[bool] = False
 
     kind: str
     connection: str

@@ -320,7 +320,7 @@ class Commit:
         values = (
             *(row.table, row.batch_id, row.start, row.end, row.manifest_url, row.rows, row.size),
             *(row.extracted_at, row.loaded_at, row.verified, row.is_correction, row.quarantined),
-            *(row.schema_changes, row.salt_id),
+            *(row.schema_changes, row.salt_id, row.files),
         )
         return (
             f"INSERT INTO {ledger_of(self.table)} ({', '.join(LEDGER_COLUMNS)}) "
