@@ -4,6 +4,7 @@ from millrace.catalog.dbt_manifest import load_catalog
 from millrace.catalog.declarations import Catalog, IngestTable, Model, Publication
 from millrace.catalog.due_time import DueTime
 from millrace.catalog.options import (
+    AwaitedFile,
     Cursor,
     IngestOptions,
     OnBadValue,
@@ -15,6 +16,7 @@ from millrace.catalog.options import (
 )
 
 __all__ = [
+    "AwaitedFile",
     "Catalog",
     "Cursor",
     "DueTime",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self
@@ -100,6 +101,21 @@ class SoftDeletes(BaseModel):
     soft: str
 
 
+@dataclass(frozen=True)
+class AwaitedFile:
+    """A file in S3 that a run waits for.
+
+    Attributes:
+        bucket: Its bucket.
+        key: Its key, with places for the times of the run's interval.
+        at_most: How long the run waits.
+    """
+
+    bucket: str
+    key: str
+    at_most: timedelta
+
+
 class IngestOptions(BaseModel):
     """The options of an ``ingest`` block that every kind of source has.
 
@@ -165,6 +181,11 @@ class IngestOptions(BaseModel):
         Args:
             now: The time, in UTC.
         """
+        return None
+
+    @property
+    def awaited(self) -> AwaitedFile | None:
+        """What a run in Airflow waits for before it begins."""
         return None
 
     @field_validator("schedule")

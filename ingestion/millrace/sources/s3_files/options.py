@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from millrace.catalog import Cursor, IngestOptions, Period
+from millrace.catalog import AwaitedFile, Cursor, IngestOptions, Period
 from millrace.sources import templates
 from millrace.sources.columns import TypedColumn, by_type
 
@@ -261,6 +261,13 @@ class S3FilesOptions(IngestOptions):
         for problem in self._problems():
             raise ValueError(problem)
         return self
+
+    @property
+    def awaited(self) -> AwaitedFile | None:
+        """See ``IngestOptions.awaited``."""
+        if self.wait is None:
+            return None
+        return AwaitedFile(self.files.bucket, self.wait.file, self.wait.at_most.span)
 
     @property
     def format_of_files(self) -> Format:

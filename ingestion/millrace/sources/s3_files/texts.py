@@ -48,7 +48,7 @@ def unpacked(body: IO[bytes]) -> IO[bytes]:
     """A file's content, which may be compressed with gzip."""
     is_packed = body.read(len(_GZIP)) == _GZIP
     body.seek(0)
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=body)) if is_packed else body
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=body, mode="rb")) if is_packed else body
 
 
 def lines(body: IO[bytes], options: S3FilesOptions, where: str) -> Iterator[Line]:
@@ -126,7 +126,19 @@ def _reader(body: IO[bytes], options: S3FilesOptions) -> Any:
     if csv.field_size_limit() < LONGEST_BYTES:
         csv.field_size_limit(LONGEST_BYTES)
     text = io.TextIOWrapper(body, options.csv.encoding, newline="")
-    return csv.reader(text, delimiter=options.delimiter, quotechar=options.csv.quote, strict=True)
+    return csv.reader(
+        _short_enough(text),
+        delimiter=options.delimiter,
+        quotechar=options.csv.quote,
+        strict=True,
+    )
+
+
+def _short_enough(text: IO[str]) -> Iterator[str]:
+    while line := text.readline(LONGEST_BYTES):
+        if len(line) == LONGEST_BYTES:
+            raise BrokenFile(f"a line is longer than {LONGEST_BYTES:,} characters")
+        yield line
 
 
 def _whole(reader: Any) -> Iterator[list[str]]:
