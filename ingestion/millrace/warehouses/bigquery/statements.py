@@ -39,6 +39,7 @@ LEDGER_COLUMNS = {
     "quarantined": "INT64",
     "schema_changes": "STRING",
     "salt_id": "STRING",
+    "files": "STRING",
 }
 OWN_COLUMNS = {BATCH_COLUMN: "STRING NOT NULL", LOADED_COLUMN: "TIMESTAMP NOT NULL"}
 OTHER_LOAD = "another load of the table has committed meanwhile"
