@@ -24,7 +24,9 @@ from millrace.errors import (
     SourceRefused,
     ValueDoesNotFit,
 )
-from millrace.sources.s3_files.options import Files
+from millrace.sources.s3_files import vectors
+from millrace.sources.s3_files.options import Column, Files
+from millrace.sources.s3_files.texts import text_converter
 from redshift_standin.s3 import S3Server
 from tests.millrace.deliveries import Partner, declared, written
 
@@ -78,6 +80,41 @@ def test_a_file_written_again_is_another_one_of_the_same_name(
     again = DeliveredFile(name, f"{version}!", size, moment)
     assert again.fingerprint != file.fingerprint
     assert again.fingerprint[:6] == file.fingerprint[:6]
+
+
+TYPES = [
+    "string",
+    "integer",
+    "double",
+    "decimal(9,3)",
+    "decimal(38,0)",
+    "boolean",
+    "date",
+    "datetime",
+    "timestamp",
+]
+TEXTS = st.one_of(
+    st.none(),
+    st.text(max_size=4),
+    st.from_regex(r"[+-]?[0-9]{1,20}(\.[0-9]{0,8})?", fullmatch=True),
+    st.sampled_from(["true", "True", "false", "1", "0x1F", " 1", "1 ", "1e3", "-0", "NaN", "inf"]),
+    st.from_regex(
+        r"([12][0-9]{3}|0000|9999)-[01][0-9]-[0-3][0-9]"
+        r"([T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,9})?(Z|[+-][0-2][0-9]:[0-9]{2})?)?",
+        fullmatch=True,
+    ),
+)
+
+
+@given(st.lists(TEXTS, max_size=3), st.sampled_from(TYPES))
+def test_what_is_converted_at_once_is_what_each_value_is_by_itself(
+    texts: list[str | None], type_: str
+) -> None:
+    at_once = vectors.converted(texts, type_)
+    if at_once is not None:
+        convert = text_converter(Column(type=type_), is_json=False)
+        one_by_one = pa.array([convert(text) for text in texts], at_once.type)
+        assert at_once.equals(one_by_one)
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,11 @@ class Column(TypedColumn):
         return self
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its texts are written as its type is by itself."""
+        return self.format is None and self.time_zone is None
+
+    @property
     def heading(self) -> str:
         """What it is called in CSV and Parquet; empty: by its own name."""
         return ".".join(self.path or ())

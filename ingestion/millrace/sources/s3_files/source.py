@@ -21,7 +21,7 @@ from millrace.checksums.figures import SourceFigures
 from millrace.errors import DeclarationError, SourceFailed, SourceMismatch, ValueDoesNotFit
 from millrace.sources.base import Closing, Extraction, SourceColumn
 from millrace.sources.json_values import MISSING, arrow_type, json_text, printable
-from millrace.sources.s3_files import parquet
+from millrace.sources.s3_files import parquet, vectors
 from millrace.sources.s3_files.bucket import Bucket
 from millrace.sources.s3_files.options import DELIVERED, FILE, LINE, OWN, Column, S3FilesOptions
 from millrace.sources.s3_files.texts import (
@@ -248,6 +248,12 @@ def _of_texts(
         values = {}
         for at, (name, convert) in enumerate(converters.items()):
             column = options.columns[name]
+            if column.is_plain and options.format_of_files == "csv":
+                texts = [None if line.values is None else line.values[at] for line in chunk]
+                at_once = vectors.converted(texts, column.type)
+                if at_once is not None:
+                    values[name] = at_once
+                    continue
             converted: list[Any] = []
             for row, line in enumerate(chunk):
                 try:
