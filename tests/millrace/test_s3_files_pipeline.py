@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from millrace.connections import variable_of
 from millrace.errors import WarehouseError
+from millrace.sources.s3_files.options import S3FilesOptions
 from redshift_standin.s3 import S3Server
 from tests.millrace.deliveries import Partner
 
@@ -71,21 +76,6 @@ def test_each_file_is_taken_once(workspace: Workspace, partner: Partner) -> None
         (4, "orders/0.csv", 2),
     ]
     assert str(loaded[0][3]) == "19.99"
-
-
-def test_a_file_that_is_delivered_again_is_a_newer_version(
-    workspace: Workspace, partner: Partner
-) -> None:
-    declare(workspace, partner)
-    deliver(partner, "a.csv", (1, "1", "one"), (2, "2", "two"))
-    deliver(partner, "b.csv", (3, "3", "three"))
-    workspace.succeeds("ingest", "mysql.nps")
-    deliver(partner, "a.csv", (1, "1", "uno"))
-    assert "1 rows" in workspace.succeeds("ingest", "mysql.nps")
-    assert workspace.raw("SELECT count(*) FROM raw_mysql.nps") == [(4,)]
-    assert workspace.raw(NEWEST_OF_FILES) == [(1, "uno"), (3, "three")]
-    # With a key, what is no longer in the newer file stays.
-    assert workspace.raw(CURRENT) == [(1, "uno"), (2, "two"), (3, "three")]
 
 
 def test_a_load_that_failed_leaves_its_files_for_the_next(
@@ -216,3 +206,47 @@ def test_the_other_commands_know_it(workspace: Workspace, partner: Partner) -> N
     connection = workspace.pipeline.connection("partner_s3")
     _, uri = variable_of(connection)
     workspace.succeeds("connect", "partner_s3", uri)
+
+
+def test_the_example_of_the_page_works_as_it_stands(workspace: Workspace, partner: Partner) -> None:
+    """Its YAML, its file, and its commands one after another; only the bucket is another one."""
+    example = PAGE.partition("## An example")[2].partition("## The connection")[0]
+    declaration, content = re.findall(r"```(?:yaml|csv)\n(.*?)```", example, re.DOTALL)
+    _, *commands = re.findall(r"^    (\w+ .*)$", example, re.MULTILINE)
+    workspace.sources_file.write_text(declaration.replace("partner-deliveries", partner.bucket))
+    partner.deliver("orders/2026-11-27.csv.gz", gzip.compress(content.encode()))
+    said = [workspace.succeeds(*shlex.split(command)[1:]) for command in commands]
+    assert commands[1:] == [
+        "millrace preview partner.orders",
+        *["millrace ingest partner.orders"] * 2,
+    ]
+    printed = [line.strip() for line in example.splitlines()]
+    for line in "\n".join(said[1:]).splitlines():
+        if words := _told(line):
+            assert words in map(_told, printed)
+
+
+def _told(line: str) -> list[str]:
+    """What a line says, without times."""
+    line = re.sub(r"\d{4}-\d\d-\d\d [\d:]+(?=,|\+00:00| )|[\d.]+ (s|kB)\b", "…", line)
+    return [] if set(line) <= set(" ─") else line.split()
+
+
+def test_the_other_blocks_of_the_page_are_valid() -> None:
+    for block in re.findall(r"```yaml\n(ingest:.*?)```", PAGE, re.DOTALL):
+        declared = {"kind": "s3_files", "connection": "partner_s3"}
+        options = S3FilesOptions.model_validate(declared | yaml.safe_load(block)["ingest"])
+        assert options.wait
+
+
+def test_the_queries_of_the_page_keep_what_they_say(workspace: Workspace, partner: Partner) -> None:
+    by_key, by_file = re.findall(r"```sql\n(.*?)\n```", PAGE, re.DOTALL)
+    declare(workspace, partner)
+    deliver(partner, "a.csv", (1, "1", "one"), (2, "2", "two"))
+    workspace.succeeds("ingest", "mysql.nps")
+    deliver(partner, "a.csv", (1, "1", "uno"))
+    workspace.succeeds("ingest", "mysql.nps")
+    assert workspace.raw("SELECT count(*) FROM raw_mysql.nps") == [(3,)]
+    kept = "SELECT note FROM raw_mysql.nps QUALIFY {} ORDER BY id"
+    assert workspace.raw(kept.format(by_key.replace("order_id", "id"))) == [("uno",), ("two",)]
+    assert workspace.raw(kept.format(by_file)) == [("uno",)]

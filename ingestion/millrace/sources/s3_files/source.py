@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from millrace.bad_values import Misfit, Sieve
+from millrace.bad_values import Misfit, Sieve, counted
 from millrace.batch import EVERY_KEY, DeliveredFile, Interval, KeyRange
 from millrace.catalog import IngestTable, OnBadValue
 from millrace.checksums.columns import Tally
@@ -68,7 +68,7 @@ class S3FilesSource:
         """List the files of each table, and look into the newest; without tables, only sign in."""
         for table in tables:
             self.columns(table)
-        told = [f"{table.key}: {len(self.files(table)):,} files" for table in tables]
+        told = [f"{table.key}: {counted(len(self.files(table)), 'file')}" for table in tables]
         return "; ".join(told) or f"as {self._connection.login or 'whoever boto3 finds'}"
 
     def closed(self, table: IngestTable, interval: Interval) -> Closing:
