@@ -37,7 +37,7 @@ DAILY = context(data_interval_start=DAY, data_interval_end=DAY + timedelta(days=
 
 def test_a_run_waits_for_the_file_before_it_plans() -> None:
     dag = ingest_dag(PROJECT, declared("partner", wait=WAIT))
-    sensor = dag.get_task("wait_for_file")
+    sensor: Any = dag.get_task("wait_for_file")
     assert sensor.downstream_task_ids == {"plan"}
     assert (sensor.deferrable, sensor.timeout) == (True, 7200)
     assert (sensor.aws_conn_id, sensor.bucket_name) == ("partner_s3", "partner")

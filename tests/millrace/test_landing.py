@@ -823,6 +823,7 @@ def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatc
         ({}, "eu-south-1", "eu-south-1"),
         ({"region_name": "eu-west-3"}, "eu-south-1", "eu-west-3"),
         ({"external_id": "of our partner"}, None, "us-east-1"),
+        ({"assume_role_kwargs": {"ExternalId": "of our partner"}}, None, "us-east-1"),
         ({"aws_session_token": "of an hour"}, None, "us-east-1"),
     ],
 )
@@ -843,7 +844,8 @@ def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_ma
     question = parse_qs(body)
     assert question["RoleArn"] == [extra["role_arn"]]
     assert question["RoleSessionName"] == ["millrace"]
-    assert question.get("ExternalId", [None]) == [declared.get("external_id")]
+    names_us = "external_id" in declared or "assume_role_kwargs" in declared
+    assert question.get("ExternalId") == (["of our partner"] if names_us else None)
     assert re.search(rf"Credential=k/\d+/{region}/sts/", headers["authorization"])
     assert headers["x-amz-security-token"] == declared.get("aws_session_token")
     assert isinstance(landing._store, S3Store)
