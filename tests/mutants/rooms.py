@@ -80,7 +80,11 @@ ROOMS = {
         _tests("warehouses.py::TestBigQuery", "bigquery.py", "bigquery_loads.py"),
     ),
     "mysql": Room(
-        ("sources/*.py", "sources/mysql/*.py"),
+        (
+            *(f"sources/{name}.py" for name in ("__init__", "base", "declared", "limits")),
+            *(f"sources/{name}.py" for name in ("options", "pace", "spool")),
+            "sources/mysql/*.py",
+        ),
         _tests(
             "sources.py::TestMySQL",
             "mysql.py",
