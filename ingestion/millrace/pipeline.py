@@ -739,7 +739,13 @@ def _of_files(
 
     Raises:
         SourceError: a file whose rows it would replace is gone.
+        SourceMismatch: there never was a file.
     """
+    if not files and not ledger:
+        raise SourceMismatch(
+            f"{table.key}: no file is there of those that its declaration names.",
+            fix="Correct `files` in the declaration, or wait for the first delivery.",
+        )
     replaced = [row for row in ledger if replaces(batch, row)]
     again = frozenset[str]().union(*(row.taken for row in replaced))
     taken = frozenset[str]().union(*(row.taken for row in ledger if row not in replaced))

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +197,7 @@ def test_a_new_column_is_told_and_one_more_declared_is_added(
 def test_the_other_commands_know_it(workspace: Workspace, partner: Partner) -> None:
     declare(workspace, partner)
     workspace.refuses("preview", "mysql.nps", says=["no file is like s3://", "orders/*.csv"])
+    workspace.refuses("ingest", "mysql.nps", says=["no file is there", "the first delivery"])
     deliver(partner, "a.csv", (1, "1", "one"))
     assert "orders/a.csv" in workspace.succeeds("preview", "mysql.nps")
     workspace.succeeds("plan", "mysql.nps")
@@ -205,7 +207,9 @@ def test_the_other_commands_know_it(workspace: Workspace, partner: Partner) -> N
     workspace.refuses("audit", "mysql.nps", says=["cannot be audited", "the kind s3_files"])
     connection = workspace.pipeline.connection("partner_s3")
     _, uri = variable_of(connection)
-    workspace.succeeds("connect", "partner_s3", uri)
+    assert "S3, as " in workspace.succeeds("connect", "partner_s3", uri)
+    _, wrong = variable_of(replace(connection, password="wrong"))
+    workspace.refuses("connect", "partner_s3", wrong, says=["AWS refuses the account"])
 
 
 def test_the_example_of_the_page_works_as_it_stands(workspace: Workspace, partner: Partner) -> None:

@@ -13,6 +13,7 @@ from millrace.catalog.options import (
     PublishOptions,
     SchemaPolicy,
     SoftDeletes,
+    TimeZone,
 )
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "PublishOptions",
     "SchemaPolicy",
     "SoftDeletes",
+    "TimeZone",
     "load_catalog",
 ]

@@ -6,11 +6,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from millrace.catalog.due_time import DueTime
 
@@ -57,6 +57,18 @@ class Period(BaseModel):
         return timedelta(**{f"{self.period}s": self.count})
 
 
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError("not a time zone such as America/New_York or UTC") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+"""The IANA name of a time zone."""
+
+
 class Cursor(BaseModel):
     """The column whose intervals make the batches; declared by its name if no other key is needed.
 
@@ -74,19 +86,9 @@ class Cursor(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: str
-    time_zone: str | None = None
+    time_zone: TimeZone | None = None
     settle: Period | None = None
     lookback: Period | None = None
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_is_known(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                ZoneInfo(value)
-        except (ValueError, OSError, ZoneInfoNotFoundError):
-            raise ValueError("not a time zone such as America/New_York or UTC") from None
-        return value
 
 
 class SoftDeletes(BaseModel):

@@ -104,6 +104,46 @@ class Bucket:
             yield body
 
 
+def try_account(connection: Connection) -> str:
+    """Ask for the account's buckets, to see whether it is let in.
+
+    Returns:
+        Who it is, for a person. An account that may not list its buckets is let in, too.
+
+    Raises:
+        SourceRefused: it is not, or there are no credentials.
+        SourceUnavailable: S3 does not answer.
+    """
+    # Imported here: boto3 takes time and memory.
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from millrace.object_store.roles import open_client
+    from millrace.object_store.store import CredentialsOutage
+
+    name = connection.conn_id
+    try:
+        open_client(connection).list_buckets()
+    except ClientError as error:
+        about = error.response.get("Error", {})
+        if about.get("Code") != "AccessDenied" or error.operation_name != "ListBuckets":
+            raise SourceRefused(
+                f"AWS refuses the account of the connection '{name}': {about.get('Code')}: "
+                f"{about.get('Message')}.",
+                fix="Correct its key pair, or its role and external id.",
+            ) from None
+    except ValueError:
+        raise SourceRefused(
+            f"There are no AWS credentials in the connection '{name}', and boto3 finds none.",
+            fix="Give it a login and a password: an access key and its secret.",
+        ) from None
+    except (BotoCoreError, CredentialsOutage) as error:
+        raise SourceUnavailable(
+            f"S3 does not answer the connection '{name}': {error}.",
+            fix="Check its `endpoint_url` and `region_name`, and the network.",
+        ) from None
+    return f"S3, as {connection.extra.get('role_arn') or connection.login or 'boto3 finds'}"
+
+
 def _changed(what: str) -> SourceMismatch:
     return SourceMismatch(
         f"{what} since the batch was planned.",

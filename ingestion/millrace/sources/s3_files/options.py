@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -20,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from millrace.catalog import AwaitedFile, Cursor, IngestOptions, Period
+from millrace.catalog import AwaitedFile, Cursor, IngestOptions, Period, TimeZone
 from millrace.sources import templates
 from millrace.sources.columns import TypedColumn, by_type
 
@@ -149,17 +148,7 @@ class Column(TypedColumn):
     """
 
     format: str | None = None
-    time_zone: str | None = None
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_is_known(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                ZoneInfo(value)
-        except (ValueError, OSError, ZoneInfoNotFoundError):
-            raise ValueError("not a time zone such as America/New_York or UTC") from None
-        return value
+    time_zone: TimeZone | None = None
 
     @model_validator(mode="after")
     def _of_times_only(self) -> Self:

@@ -22,7 +22,7 @@ from millrace.errors import DeclarationError, SourceFailed, SourceMismatch, Valu
 from millrace.sources.base import Closing, Extraction, SourceColumn
 from millrace.sources.json_values import MISSING, arrow_type, json_text, printable
 from millrace.sources.s3_files import parquet, vectors
-from millrace.sources.s3_files.bucket import Bucket
+from millrace.sources.s3_files.bucket import Bucket, try_account
 from millrace.sources.s3_files.options import DELIVERED, FILE, LINE, OWN, Column, S3FilesOptions
 from millrace.sources.s3_files.texts import (
     BrokenFile,
@@ -68,8 +68,11 @@ class S3FilesSource:
         """List the files of each table, and look into the newest; without tables, only sign in."""
         for table in tables:
             self.columns(table)
-        told = [f"{table.key}: {counted(len(self.files(table)), 'file')}" for table in tables]
-        return "; ".join(told) or f"as {self._connection.login or 'whoever boto3 finds'}"
+        if not tables:
+            return try_account(self._connection)
+        return "; ".join(
+            f"{table.key}: {counted(len(self.files(table)), 'file')}" for table in tables
+        )
 
     def closed(self, table: IngestTable, interval: Interval) -> Closing:
         """Up to now: a file that comes later is taken later, whatever its time is."""
