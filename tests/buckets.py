@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from millrace.connections import Connection
-from millrace.landing.google import open_credentials
+from millrace.object_store.google import open_credentials
 from millrace_sandbox.gcs import GCS
 from redshift_standin.s3 import S3Server
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 
@@ -86,6 +88,46 @@ def _by_start(intervals: Iterable[Interval]) -> list[Interval]:
     return sorted(intervals, key=lambda interval: interval.start or earliest)
 
 
+NAME_LENGTH = 6
+"""Characters of a file's fingerprint that all its deliveries share."""
+
+FINGERPRINT_LENGTH = 2 * NAME_LENGTH
+"""Characters of a file's fingerprint."""
+
+
+@dataclass(frozen=True)
+class DeliveredFile:
+    """A file as somebody has delivered it: written again, it is another one.
+
+    Attributes:
+        name: Its name at its source.
+        version: What tells it from the same file with other content: S3's ETag.
+        size: In bytes.
+        delivered_at: When it was written, in UTC.
+    """
+
+    name: str
+    version: str
+    size: int
+    delivered_at: datetime
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this delivery from all others of its table; it begins with the file's own."""
+        delivery = f"{self.name}\0{self.version}\0{self.delivered_at.isoformat()}"
+        return f"{_digest(self.name)}{_digest(delivery)}"
+
+    def to_json(self) -> list[Any]:
+        """The file as plain JSON."""
+        return [self.name, self.version, self.size, self.delivered_at.isoformat()]
+
+    @classmethod
+    def from_json(cls, value: list[Any]) -> DeliveredFile:
+        """Read what ``to_json`` wrote."""
+        name, version, size, delivered_at = value
+        return cls(name, version, size, datetime.fromisoformat(delivered_at))
+
+
 @dataclass(frozen=True)
 class Batch:
     """The rows that are extracted, landed and loaded as one unit.
@@ -95,11 +137,14 @@ class Batch:
         interval: The interval of the table's cursor; ``WHOLE_TABLE`` for a full refresh.
         corrected_at: When loaded rows were found to differ from the source's, in UTC; None: the
             batch is no correction, but holds every row of its interval.
+        files: The files whose rows it holds, for a table of files; the interval then says when
+            they were looked for.
     """
 
     table: str
     interval: Interval = WHOLE_TABLE
     corrected_at: datetime | None = None
+    files: tuple[DeliveredFile, ...] = ()
 
     @property
     def id(self) -> str:
@@ -112,25 +157,28 @@ class Batch:
         what = "a correction" if self.corrected_at else self.interval
         return f"{self.table}, {what}"
 
-    def to_json(self) -> dict[str, str | None]:
+    def to_json(self) -> dict[str, Any]:
         """The batch as plain JSON: what Airflow's tasks hand each other."""
         start, end = self.interval.start, self.interval.end
-        value = {
+        value: dict[str, Any] = {
             "table": self.table,
             "start": start.isoformat() if start else None,
             "end": end.isoformat() if end else None,
         }
-        return value | (
-            {"corrected_at": self.corrected_at.isoformat()} if self.corrected_at else {}
-        )
+        if self.corrected_at:
+            value["corrected_at"] = self.corrected_at.isoformat()
+        if self.files:
+            value["files"] = [file.to_json() for file in self.files]
+        return value
 
     @classmethod
-    def from_json(cls, value: dict[str, str | None]) -> Batch:
+    def from_json(cls, value: dict[str, Any]) -> Batch:
         """Read what ``to_json`` wrote."""
         return cls(
             table=str(value["table"]),
             interval=Interval(parse_time(value["start"]), parse_time(value["end"])),
             corrected_at=parse_time(value.get("corrected_at")),
+            files=tuple(map(DeliveredFile.from_json, value.get("files", ()))),
         )
 
 
@@ -187,6 +235,10 @@ class Partition:
             ranges=tuple(KeyRange(after, through) for after, through in ranges),
             attempt=value["attempt"],
         )
+
+
+def _digest(text: str) -> str:
+    return urlsafe_b64encode(blake2b(text.encode()).digest())[:NAME_LENGTH].decode()
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -19,7 +20,16 @@ import pyarrow as pa
 
 from millrace import pii
 from millrace.bad_values import MOST_ROWS, UNLIMITED, Sieve, counted, too_many
-from millrace.batch import WHOLE_TABLE, Batch, Interval, Partition, loaded_until
+from millrace.batch import (
+    FINGERPRINT_LENGTH,
+    NAME_LENGTH,
+    WHOLE_TABLE,
+    Batch,
+    DeliveredFile,
+    Interval,
+    Partition,
+    loaded_until,
+)
 from millrace.catalog import Catalog, IngestTable, OnBadValue, Publication, load_catalog
 from millrace.catalog.kinds import WAREHOUSES
 from millrace.certificates import told_loads
@@ -47,7 +57,7 @@ from millrace.landing.sweep import plan as plan_sweep
 from millrace.manifest import Manifest
 from millrace.progress import Progress
 from millrace.settings import Settings
-from millrace.sources.base import Source, SourceColumn, open_source
+from millrace.sources.base import Extraction, FileSource, Source, SourceColumn, open_source
 from millrace.warehouses.base import (
     LedgerRow,
     Warehouse,
@@ -56,11 +66,15 @@ from millrace.warehouses.base import (
     quarantine_of,
 )
 from millrace.warehouses.evolution import plan_evolution
+from millrace.warehouses.loads import replaces
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
+
+# As many as the narrowest ledger can name.
+MOST_FILES = 65_535 // FINGERPRINT_LENGTH
 
 
 @dataclass(frozen=True)
@@ -185,7 +199,8 @@ class Pipeline:
         tell = tell or partial(log.warning, "%s")
         if table.is_full_refresh:
             return Batch(table.key, WHOLE_TABLE)
-        loaded = loaded_until(row.covers for row in self._ledger(table))
+        ledger = self._ledger(table)
+        loaded = loaded_until(row.covers for row in ledger)
         asked = interval or Interval(loaded)
         start = _without_a_gap(table, asked, loaded)
         _refuse_to_forget(table, start, loaded)
@@ -200,7 +215,11 @@ class Pipeline:
             )
         is_empty = start is not None and closing.end <= start
         if closing.held_by is None:
-            return None if is_empty else Batch(table.key, Interval(start, closing.end))
+            batch = None if is_empty else Batch(table.key, Interval(start, closing.end))
+            source = self.source(table)
+            if batch is None or not isinstance(source, FileSource):
+                return batch
+            return _of_files(table, batch, asked, source.files(table), ledger, tell)
         if whole or is_empty:
             raise IntervalOpen(
                 f"{table.key} is not closed until {asked.end or 'now'}: {closing.held_by}.",
@@ -246,12 +265,7 @@ class Pipeline:
             As ``extract``; one of several partitions may have any number of rows.
         """
         batch = partition.batch
-        with self.source(table).extract(
-            table,
-            batch.interval,
-            without=table.left_out,
-            ranges=partition.ranges,
-        ) as extraction:
+        with self._extraction(table, partition) as extraction:
             sieve = extraction.sieve or Sieve(table, extraction.schema)
             schema = pii.protected_schema(extraction.schema, table)
             _refuse_odd_names(table, schema)
@@ -286,6 +300,16 @@ class Pipeline:
             *(table.key, f"{manifest.rows:,}", f"{manifest.size:,}", manifest.url),
         )
         return manifest
+
+    def _extraction(
+        self, table: IngestTable, partition: Partition
+    ) -> AbstractContextManager[Extraction]:
+        source, batch = self.source(table), partition.batch
+        if isinstance(source, FileSource):
+            return source.extract_files(table, batch.files, without=table.left_out)
+        return source.extract(
+            table, batch.interval, without=table.left_out, ranges=partition.ranges
+        )
 
     def merge(
         self, table: IngestTable, partitions: Sequence[Partition], manifest_urls: Sequence[str]
@@ -632,7 +656,8 @@ class Pipeline:
 
     def _refuse(self, table: IngestTable, manifest: Manifest, *, new_salt: bool = False) -> None:
         """Refuse a manifest that is another table's, or has too few rows or another salt."""
-        manifest.refuse_other_batch(Batch(table.key, manifest.batch.interval))
+        batch = manifest.batch
+        manifest.refuse_other_batch(Batch(table.key, batch.interval, files=batch.files))
         _refuse_too_few(table, manifest.batch, manifest.rows)
         self._refuse_shrinking(table, manifest)
         if not new_salt:
@@ -692,6 +717,62 @@ def _refuse_to_forget(table: IngestTable, start: datetime | None, loaded: dateti
             "how things are now: reading older intervals again would lose what it told then.",
             fix="Ingest what is not loaded yet: name no interval. The raw table keeps what it has.",
         )
+
+
+def _of_files(
+    table: IngestTable,
+    batch: Batch,
+    asked: Interval,
+    files: Sequence[DeliveredFile],
+    ledger: Sequence[LedgerRow],
+    tell: Callable[[str], None],
+) -> Batch | None:
+    """The batch of the files that no other batch has taken; None if there are none.
+
+    Args:
+        table: The table.
+        batch: The batch, for its interval.
+        asked: The interval that was asked for.
+        files: All files that are there, oldest first.
+        ledger: What is loaded.
+        tell: Called with what a person should know.
+
+    Raises:
+        SourceError: a file whose rows it would replace is gone.
+        SourceMismatch: there never was a file.
+    """
+    if not files and not ledger:
+        raise SourceMismatch(
+            f"{table.key}: no file is there of those that its declaration names.",
+            fix="Correct `files` in the declaration, or wait for the first delivery.",
+        )
+    replaced = [row for row in ledger if replaces(batch, row)]
+    again = frozenset[str]().union(*(row.taken for row in replaced))
+    taken = frozenset[str]().union(*(row.taken for row in ledger if row not in replaced))
+    if gone := len(_names(again) - _names(file.fingerprint for file in files)):
+        raise SourceError(
+            f"{table.key}: {counted(gone, 'file')} that {'is' if gone == 1 else 'are'} loaded from "
+            f"{batch.interval} {'is' if gone == 1 else 'are'} gone from the source: reading it "
+            "again would lose the rows.",
+            fix="Name no interval: what is not loaded yet is taken. The raw table keeps what it "
+            "has.",
+        )
+    new = [
+        file
+        for file in files
+        if file.fingerprint not in taken
+        and (asked.end is None or file.delivered_at < asked.end or file.fingerprint in again)
+    ]
+    if len(new) > MOST_FILES:
+        tell(
+            f"{table.key}: {len(new):,} files are new; the {MOST_FILES:,} that came first are "
+            "taken now, the others by the next ingestions."
+        )
+    return replace(batch, files=tuple(new[:MOST_FILES])) if new else None
+
+
+def _names(fingerprints: Iterable[str]) -> set[str]:
+    return {fingerprint[:NAME_LENGTH] for fingerprint in fingerprints}
 
 
 def _refuse_odd_names(table: IngestTable, schema: pa.Schema) -> None:

@@ -37,7 +37,8 @@ from millrace import pipeline
 from millrace.catalog.kinds import DESTINATIONS, SOURCES, WAREHOUSES
 from millrace.errors import MillraceError
 from millrace.google_sheets import client as google
-from millrace.landing import landing, store
+from millrace.landing import landing
+from millrace.object_store import store
 from millrace.pipeline import Pipeline
 from millrace.settings import Settings
 from millrace.sources.mysql import session as mysql

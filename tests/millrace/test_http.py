@@ -42,7 +42,7 @@ from millrace.sources.http.answers import (
     read_answer,
 )
 from millrace.sources.http.source import HttpSource
-from millrace.sources.http.templates import Values
+from millrace.sources.templates import Values
 from millrace_sandbox.http_server import Asked, Fault, Reply, ScriptedServer
 from tests.millrace.http_api import PAGINGS, Api, declared, numbered, paged
 

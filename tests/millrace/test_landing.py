@@ -34,8 +34,8 @@ from millrace.errors import (
     SettingError,
 )
 from millrace.landing.landing import Landing
-from millrace.landing.roles import open_provider
 from millrace.manifest import Manifest
+from millrace.object_store.roles import open_provider
 from millrace.testing import aside, batches_of
 from redshift_standin.ports import LOOPBACK, free_port
 from sheets_standin.accounts import new_key
@@ -655,7 +655,7 @@ REFUSALS = [
 @each_act
 @pytest.mark.parametrize("answer", OUTAGES, ids=str)
 def test_a_bucket_has_an_outage_whatever_its_names_are(scheme, answer, act, monkeypatch):
-    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    monkeypatch.setattr("millrace.object_store.store._RETRIES", 0)
     with (
         bucket_that_answers(scheme, answer) as landing,
         pytest.raises(LandingUnavailable, match=str(answer.status)) as caught,
@@ -750,7 +750,7 @@ def test_a_landing_on_google_without_credentials_is_refused(extra, what, monkeyp
 
 
 def test_a_token_server_that_is_down_is_an_outage(monkeypatch):
-    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    monkeypatch.setattr("millrace.object_store.store._RETRIES", 0)
     connection = keys_for_google(free_port(0))
     with pytest.raises(LandingUnavailable):
         Landing("gs://bucket", connection).check()
@@ -802,7 +802,7 @@ def test_keys_sign_with_their_session_token(token):
     ids=str,
 )
 def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatch, answer, kind):
-    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    monkeypatch.setattr("millrace.object_store.store._RETRIES", 0)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     with aws_that_answers(answer or Answer(200)) as answering:
@@ -823,11 +823,12 @@ def test_a_role_that_is_refused_is_told_from_one_that_cannot_be_asked(monkeypatc
         ({}, "eu-south-1", "eu-south-1"),
         ({"region_name": "eu-west-3"}, "eu-south-1", "eu-west-3"),
         ({"external_id": "of our partner"}, None, "us-east-1"),
+        ({"assume_role_kwargs": {"ExternalId": "of our partner"}}, None, "us-east-1"),
         ({"aws_session_token": "of an hour"}, None, "us-east-1"),
     ],
 )
 def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_machine, region):
-    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    monkeypatch.setattr("millrace.object_store.store._RETRIES", 0)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     if of_machine:
         monkeypatch.setenv("AWS_DEFAULT_REGION", of_machine)
@@ -843,7 +844,8 @@ def test_a_role_is_asked_for_as_the_connection_says(monkeypatch, declared, of_ma
     question = parse_qs(body)
     assert question["RoleArn"] == [extra["role_arn"]]
     assert question["RoleSessionName"] == ["millrace"]
-    assert question.get("ExternalId", [None]) == [declared.get("external_id")]
+    names_us = "external_id" in declared or "assume_role_kwargs" in declared
+    assert question.get("ExternalId") == (["of our partner"] if names_us else None)
     assert re.search(rf"Credential=k/\d+/{region}/sts/", headers["authorization"])
     assert headers["x-amz-security-token"] == declared.get("aws_session_token")
     assert isinstance(landing._store, S3Store)
@@ -908,7 +910,7 @@ def test_a_slow_downlink_takes_its_time(slow_landing, line, monkeypatch):
 def test_a_dead_line_is_given_up(s3_bucket, line, monkeypatch, fault, after, towards):
     monkeypatch.setattr("millrace.landing.landing.SILENCE_SECONDS", 0.5)
     monkeypatch.setattr("millrace.landing.landing._SLOWEST_BYTES_A_SECOND", 10**9)
-    monkeypatch.setattr("millrace.landing.store._RETRIES", 1)
+    monkeypatch.setattr("millrace.object_store.store._RETRIES", 1)
     landing = Landing(s3_bucket.url, s3_bucket.connection(f"http://{line.host}:{line.port}"))
     rows = noise(1_000_000)
     (part,) = landing.write(BATCH, rows.schema, batches_of(rows)).parts

@@ -450,7 +450,7 @@ def test_no_error_holds_a_secret(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    monkeypatch.setattr("millrace.object_store.store._RETRIES", 0)
     monkeypatch.setattr("millrace.google_sheets.client._RETRY", 0)
     act, changes = FAILURES[failure]
     carrier = pipeline(project, opened, monkeypatch, **changes(opened))

@@ -1,4 +1,4 @@
-"""The contracts of a source, on MySQL, MariaDB, PostgreSQL, Google Sheets and an HTTP API."""
+"""The contracts of a source, on each of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from millrace.sources.google_sheets.source import GoogleSheetSource
 from millrace.testing import DAY, CursorContract, Served, SourceContract
 from sheets_standin import TabSpec
+from tests.millrace import deliveries
+from tests.millrace.deliveries import Partner
 from tests.millrace.http_api import Api, declared
 from tests.millrace.sheets import Workbook
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from millrace.testing.source import Row
+    from redshift_standin.s3 import S3Server
     from sheets_standin import GoogleSheetsServer
     from tests.millrace.conftest import Database
     from tests.millrace.postgres import PostgresDatabase
@@ -125,3 +128,34 @@ class TestHttp(CursorContract):
                 ),
                 insert_bad=insert_bad,
             )
+
+
+class TestS3Files(SourceContract):
+    @pytest.fixture(params=["csv", "jsonl"])
+    def served(self, request: pytest.FixtureRequest, s3_server: S3Server, bucket: str) -> Served:
+        """A folder of files, of which each insert delivers one."""
+        partner = Partner(s3_server, bucket)
+        table = deliveries.declared(
+            bucket,
+            files=f"s3://{bucket}/served/*.{request.param}",
+            columns={"id": "integer", "at": "timestamp", "note": "string"},
+            primary_key=["id"],
+        )
+
+        def deliver(rows: Sequence[tuple[object, ...]]) -> None:
+            name = f"served/{len(partner.names()):03d}.{request.param}"
+            partner.deliver_rows(name, ["id", "at", "note"], rows)
+
+        def insert(rows: Sequence[Row]) -> None:
+            deliver([(id_, at.isoformat(), note) for id_, at, note in rows])
+
+        def insert_bad(id_: int) -> None:
+            deliver([(id_, "soon", "late")])
+
+        return Served(
+            partner.source(),
+            table,
+            insert,
+            missing=deliveries.declared(bucket, files=f"s3://{bucket}/nowhere/*.csv"),
+            insert_bad=insert_bad,
+        )

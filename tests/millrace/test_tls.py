@@ -47,7 +47,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_other_authority(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("millrace.landing.store._RETRIES", 0)
+    monkeypatch.setattr("millrace.object_store.store._RETRIES", 0)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 
 

@@ -48,7 +48,7 @@ def _tests(*names: str) -> tuple[str, ...]:
 
 ROOMS = {
     "landing": Room(
-        ("landing/*.py", "manifest.py"),
+        ("landing/*.py", "object_store/*.py", "manifest.py"),
         _tests(
             "landing.py",
             "bad_values.py",
@@ -80,7 +80,11 @@ ROOMS = {
         _tests("warehouses.py::TestBigQuery", "bigquery.py", "bigquery_loads.py"),
     ),
     "mysql": Room(
-        ("sources/*.py", "sources/mysql/*.py"),
+        (
+            *(f"sources/{name}.py" for name in ("__init__", "base", "declared", "limits")),
+            *(f"sources/{name}.py" for name in ("options", "pace", "spool")),
+            "sources/mysql/*.py",
+        ),
         _tests(
             "sources.py::TestMySQL",
             "mysql.py",
@@ -96,8 +100,13 @@ ROOMS = {
         ),
     ),
     "http": Room(
-        ("sources/http/*.py",), _tests("http.py", "http_pipeline.py", "sources.py::TestHttp")
+        (
+            "sources/http/*.py",
+            *(f"sources/{name}.py" for name in ("columns", "json_values", "templates")),
+        ),
+        _tests("http.py", "http_pipeline.py", "sources.py::TestHttp"),
     ),
+    "s3_files": Room(("sources/s3_files/*.py",), _tests("s3_files.py", "sources.py::TestS3Files")),
     "postgres": Room(
         ("sources/postgres/*.py",),
         _tests(

@@ -10,7 +10,7 @@ from tests.mutants.record import HOLE, KILLED, NOT_COVERED, SURVIVED, TEXT, TIME
 from tests.mutants.rooms import INGESTION, ROOMS, ROOT
 
 MUTANTS = [
-    Mutant(f"millrace.landing.store.x_{function}__mutmut_{number}", function)
+    Mutant(f"millrace.object_store.store.x_{function}__mutmut_{number}", function)
     for function in ("read", "write", "check")
     for number in range(1, 30)
 ]
@@ -21,7 +21,7 @@ def entry(mutant: Mutant, verdict: str = SURVIVED, **judged: str) -> Entry:
 
 
 def test_every_module_of_these_parts_belongs_to_one_room() -> None:
-    parts = ("landing", "warehouses", "sources", "destinations", "google_sheets")
+    parts = ("landing", "object_store", "warehouses", "sources", "destinations", "google_sheets")
     modules = Counter(module for room in ROOMS.values() for module in room.modules())
     there = {
         file.relative_to(INGESTION)

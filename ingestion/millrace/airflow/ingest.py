@@ -21,6 +21,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow import metrics, openlineage
 from millrace.airflow.deadlines import deadline_of
+from millrace.airflow.files import wait_for
 from millrace.airflow.outcomes import explained, look_again, refuse, unfold
 from millrace.airflow.project import AirflowProject, collector_at_rest, is_wanted
 from millrace.alerts.airflow_api import SCHEMA_CHANGES
@@ -88,6 +89,9 @@ def ingest_dag(project: AirflowProject, table: IngestTable) -> DAG:
             pool=project.warehouse_pool,
             **project.queued("plan"),
         )
+
+        if awaited := table.options.awaited:
+            wait_for(project, table, awaited) >> plan
 
         raw = project.raw_asset(table)
 
@@ -199,7 +203,7 @@ class PlanBatch(BaseOperator):
     def _batch(self, carrier: Pipeline, context: Any) -> Batch | None:
         if _is_reload(context.get("params")):
             return carrier.plan_reload(self.table)
-        interval = _interval(context)
+        interval = None if self.table.options.takes_what_is_new else _interval(context)
         return carrier.plan(self.table, interval, whole=interval is not None)
 
     def resume(

@@ -4,6 +4,7 @@ from millrace.catalog.dbt_manifest import load_catalog
 from millrace.catalog.declarations import Catalog, IngestTable, Model, Publication
 from millrace.catalog.due_time import DueTime
 from millrace.catalog.options import (
+    AwaitedFile,
     Cursor,
     IngestOptions,
     OnBadValue,
@@ -12,9 +13,11 @@ from millrace.catalog.options import (
     PublishOptions,
     SchemaPolicy,
     SoftDeletes,
+    TimeZone,
 )
 
 __all__ = [
+    "AwaitedFile",
     "Catalog",
     "Cursor",
     "DueTime",
@@ -28,5 +31,6 @@ __all__ = [
     "PublishOptions",
     "SchemaPolicy",
     "SoftDeletes",
+    "TimeZone",
     "load_catalog",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from millrace.catalog.due_time import DueTime
 
@@ -56,6 +57,18 @@ class Period(BaseModel):
         return timedelta(**{f"{self.period}s": self.count})
 
 
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError("not a time zone such as America/New_York or UTC") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+"""The IANA name of a time zone."""
+
+
 class Cursor(BaseModel):
     """The column whose intervals make the batches; declared by its name if no other key is needed.
 
@@ -73,19 +86,9 @@ class Cursor(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: str
-    time_zone: str | None = None
+    time_zone: TimeZone | None = None
     settle: Period | None = None
     lookback: Period | None = None
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_is_known(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                ZoneInfo(value)
-        except (ValueError, OSError, ZoneInfoNotFoundError):
-            raise ValueError("not a time zone such as America/New_York or UTC") from None
-        return value
 
 
 class SoftDeletes(BaseModel):
@@ -98,6 +101,21 @@ class SoftDeletes(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     soft: str
+
+
+@dataclass(frozen=True)
+class AwaitedFile:
+    """A file in S3 that a run waits for.
+
+    Attributes:
+        bucket: Its bucket.
+        key: Its key, with places for the times of the run's interval.
+        at_most: How long the run waits.
+    """
+
+    bucket: str
+    key: str
+    at_most: timedelta
 
 
 class IngestOptions(BaseModel):
@@ -134,12 +152,15 @@ class IngestOptions(BaseModel):
             becomes NULL, unless it is in the key or the cursor. ``quarantine``: its row goes to
             the table ``<raw table>__quarantine``.
         is_auditable: Whether rows that were loaded can be compared with the kind's source later.
+        takes_what_is_new: Whether each run takes what is not loaded yet when it runs, whichever
+            interval it is for.
     """
 
     # A field cannot be called `schema`, which is a method of pydantic's models.
     model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     is_auditable: ClassVar[bool] = True
+    takes_what_is_new: ClassVar[bool] = False
 
     kind: str
     connection: str
@@ -162,6 +183,11 @@ class IngestOptions(BaseModel):
         Args:
             now: The time, in UTC.
         """
+        return None
+
+    @property
+    def awaited(self) -> AwaitedFile | None:
+        """What a run in Airflow waits for before it begins."""
         return None
 
     @field_validator("schedule")

@@ -38,7 +38,6 @@ from millrace.errors import (
     SettingError,
 )
 from millrace.landing.objects import Objects, open_objects
-from millrace.landing.store import SILENCE_SECONDS, etag_of, explained, folder_of, opener
 from millrace.landing.writer import (
     UPLOAD_CHUNK_BYTES,
     UPLOADS,
@@ -48,6 +47,7 @@ from millrace.landing.writer import (
     run_all,
 )
 from millrace.manifest import Manifest, Part, path_below
+from millrace.object_store.store import SILENCE_SECONDS, etag_of, explained, folder_of, opener
 from millrace.progress import Progress
 
 if TYPE_CHECKING:

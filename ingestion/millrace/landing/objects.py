@@ -17,13 +17,13 @@ from obstore.store import GCSStore, LocalStore
 
 from millrace.connections import endpoint_of
 from millrace.errors import LandingRefused, LandingUnavailable
-from millrace.landing.store import explained, folder_of
+from millrace.object_store.store import explained, folder_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
     from millrace.connections import Connection
-    from millrace.landing.google import Uploads
+    from millrace.object_store.google import Uploads
 
 _CHUNK_BYTES = 8 * 1024 * 1024
 _LISTED_AT_A_TIME = 1000
@@ -163,7 +163,7 @@ class _Bucket(_Writing):
     def _client(self) -> Any:
         """boto3's client: obstore cannot list uploads."""
         # Imported here: boto3 takes time and memory.
-        from millrace.landing.roles import open_client
+        from millrace.object_store.roles import open_client
 
         return open_client(self._connection)
 
@@ -236,7 +236,7 @@ class _GoogleBucket(_Bucket):
 
     @cached_property
     def _uploads(self) -> Uploads:
-        from millrace.landing.google import GOOGLE, Uploads, open_credentials
+        from millrace.object_store.google import GOOGLE, Uploads, open_credentials
 
         endpoint = endpoint_of(self._connection) if self._connection else None
         credentials = open_credentials(self._bucket, self._connection)

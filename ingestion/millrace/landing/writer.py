@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from obstore.store import ObjectStore
 
 from millrace.errors import LandingError, PartCorrupt
-from millrace.landing.store import etag_of, explained
 from millrace.manifest import Part
+from millrace.object_store.store import etag_of, explained
 from millrace.progress import Progress
 
 # What is on its way to S3 is in memory: up to UPLOADS chunks at the same time.

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from millrace.batch import EVERY_KEY, Interval, KeyRange
+from millrace.batch import EVERY_KEY, DeliveredFile, Interval, KeyRange
 from millrace.catalog import IngestOptions, IngestTable
 from millrace.catalog.kinds import SOURCES, needing
 from millrace.connections import Connection
@@ -208,6 +208,36 @@ class KeyedSource(Source, Protocol):
             compared: Its key, with the types whose texts the keys are.
             keys: The keys; a key that is not there brings no row.
             interval: The interval of its cursor.
+
+        Raises:
+            As ``extract``.
+        """
+
+
+@runtime_checkable
+class FileSource(Source, Protocol):
+    """A source of files that others deliver, each of which is taken once."""
+
+    def files(self, table: IngestTable) -> list[DeliveredFile]:
+        """The files that are there now, those that were delivered first at the beginning.
+
+        Raises:
+            As ``extract``.
+        """
+
+    def extract_files(
+        self,
+        table: IngestTable,
+        files: Sequence[DeliveredFile],
+        *,
+        without: frozenset[str] = frozenset(),
+    ) -> AbstractContextManager[Extraction]:
+        """Read files.
+
+        Args:
+            table: The declared table.
+            files: The files; one that is gone, or was delivered again, is refused.
+            without: Columns that must not be read at all.
 
         Raises:
             As ``extract``.

@@ -16,7 +16,7 @@ import pytest
 
 from millrace.audit.read_rows import ReadRows
 from millrace.bad_values import SetAside
-from millrace.batch import EVERY_KEY, WHOLE_TABLE, Batch, Interval, KeyRange
+from millrace.batch import EVERY_KEY, WHOLE_TABLE, Batch, DeliveredFile, Interval, KeyRange
 from millrace.catalog import SchemaPolicy
 from millrace.checksums.columns import Tally
 from millrace.checksums.digests import in_block, keys_of_block
@@ -309,6 +309,21 @@ class WarehouseContract:
         place.load(ids(7), everything)
         assert place.rows() == [(7,)]
         assert [row.interval for row in ledger(place.warehouse, place.table)] == [everything]
+
+    def test_a_file_is_loaded_once(self, place: Place) -> None:
+        files = tuple(DeliveredFile(name, "tag", 9, DAY) for name in ("a.csv", "b.csv"))
+        first = Batch("mysql.nps", Interval(None, DAY), files=files[:1])
+        row = place.load_manifest(place.land(ids(1), batch=first))
+        assert row.taken == {files[0].fingerprint}
+        beside = Batch("mysql.nps", INTERVAL, files=files)
+        with pytest.raises(WarehouseError, match=r"another one: a\.csv"):
+            place.load_manifest(place.land(ids(1, 2), batch=beside))
+        assert ledger(place.warehouse, place.table) == [row]
+        instead = Batch("mysql.nps", Interval(None, NEXT_DAY), files=files)
+        place.load_manifest(place.land(ids(1, 2), batch=instead))
+        assert place.rows() == [(1,), (2,)]
+        (row,) = ledger(place.warehouse, place.table)
+        assert row.taken == {file.fingerprint for file in files}
 
     @pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN.keys())
     def test_a_lookback_replaces_the_end_of_what_is_loaded(self, place: Place, seen: Any) -> None:

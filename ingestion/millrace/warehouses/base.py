@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel
 
 from millrace.bad_values import UNLIMITED, Limits
-from millrace.batch import WHOLE_TABLE, Interval
+from millrace.batch import FINGERPRINT_LENGTH, WHOLE_TABLE, Interval
 from millrace.catalog import IngestTable
 from millrace.catalog.kinds import WAREHOUSES, needing
 from millrace.datasets import service
@@ -77,6 +77,8 @@ class LedgerRow:
             line for each; None: not at all, or loaded by a version that did not say.
         salt_id: Tells the salt that its columns were hashed with from others; None: no column was
             hashed, or loaded by a version that did not say.
+        files: The fingerprints of the files whose rows it holds, one after another; None: it is of
+            no files.
     """
 
     table: str
@@ -93,6 +95,13 @@ class LedgerRow:
     quarantined: int | None = None
     schema_changes: str | None = None
     salt_id: str | None = None
+    files: str | None = None
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """The fingerprints of the files whose rows it holds."""
+        files, length = self.files or "", FINGERPRINT_LENGTH
+        return frozenset(files[at : at + length] for at in range(0, len(files), length))
 
     @property
     def interval(self) -> Interval:

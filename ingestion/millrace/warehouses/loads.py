@@ -16,7 +16,7 @@ from tenacity import (
 
 from millrace.batch import Batch, Interval
 from millrace.catalog import IngestTable
-from millrace.errors import WarehouseBusy
+from millrace.errors import WarehouseBusy, WarehouseError
 from millrace.manifest import Manifest
 from millrace.warehouses.base import LedgerRow
 
@@ -24,6 +24,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 _TICK = timedelta(microseconds=1)
 _RETRY_SECONDS = 600
+_LISTED = 5
 # Of what a load has changed; Redshift counts bytes, and a character has up to four.
 _MOST_TOLD = 16_000
 
@@ -84,7 +85,29 @@ def new_row(
         quarantined=manifest.quarantined,
         schema_changes="\n".join(schema_changes)[:_MOST_TOLD] or None,
         salt_id=manifest.salt_id,
+        files="".join(file.fingerprint for file in manifest.batch.files) or None,
     )
+
+
+def refuse_taken(table: IngestTable, batch: Batch, kept: Sequence[LedgerRow]) -> None:
+    """Refuse files that another batch has loaded since this one was planned.
+
+    Args:
+        table: The table.
+        batch: The batch that is to be loaded.
+        kept: The batches that it does not replace.
+
+    Raises:
+        WarehouseError: there are some.
+    """
+    taken = frozenset[str]().union(*(row.taken for row in kept))
+    again = [file.name for file in batch.files if file.fingerprint in taken]
+    if again:
+        raise WarehouseError(
+            f"{table.key}: {len(again):,} of the files of this batch have been loaded meanwhile by "
+            f"another one: {', '.join(again[:_LISTED])}.",
+            fix="Nothing is to be done: their rows are there. The next ingestion takes the others.",
+        )
 
 
 def stamp(earlier: Sequence[LedgerRow]) -> datetime:

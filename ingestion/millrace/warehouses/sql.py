@@ -35,7 +35,15 @@ from millrace.warehouses.evolution import (
     refuse_other_columns,
 )
 from millrace.warehouses.expressions import cursor_bounds, naive, quote, raw
-from millrace.warehouses.loads import aware, is_read_again, new_row, replaces, stamp, told_older
+from millrace.warehouses.loads import (
+    aware,
+    is_read_again,
+    new_row,
+    refuse_taken,
+    replaces,
+    stamp,
+    told_older,
+)
 from millrace.warehouses.quarantine import insert_records, trim
 from millrace.warehouses.raw_rows import Session
 from millrace.warehouses.reading import SqlReader
@@ -60,6 +68,7 @@ _LATER_LEDGER_COLUMNS = {
     "quarantined": "BIGINT",
     "schema_changes": "VARCHAR(65535)",
     "salt_id": "VARCHAR(16)",
+    "files": "VARCHAR(65535)",
 }
 
 
@@ -98,6 +107,7 @@ class SqlWarehouse(SqlReader):
                 earlier = self._ledger(session, table)
                 interval = manifest.batch.interval
                 replaced = [row for row in earlier if replaces(manifest.batch, row)]
+                refuse_taken(table, manifest.batch, [row for row in earlier if row not in replaced])
                 if replaced:
                     # First, because what is replaced need not fit the new columns.
                     _forget(
@@ -461,6 +471,7 @@ def _write_ledger(session: Session, table: IngestTable, row: LedgerRow) -> None:
         "quarantined": row.quarantined,
         "schema_changes": row.schema_changes,
         "salt_id": row.salt_id,
+        "files": row.files,
     }
     session.run(
         f"INSERT INTO {_ledger_of(table)} ({', '.join(values)}) "

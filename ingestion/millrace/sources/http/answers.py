@@ -6,16 +6,15 @@ is whole and has what is declared, and once for its rows, which are never in mem
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import IO, Any, Literal
 
 import ijson
 
 from millrace.errors import SourceMismatch
+from millrace.sources.json_values import MISSING, at, parsed
 
 Row = tuple[Any, ...]
 """A row's values as JSON has them, in the order of the columns."""
@@ -117,14 +116,14 @@ def read_answer(
     if os.fstat(body.fileno()).st_size > in_memory_bytes:
         return _Large(body, layout).answer(here)
     document = _parsed(body.read())
-    told = {name: _at(document, path) for name, path in layout.told.items()}
-    found = {name: None if value is _MISSING else value for name, value in told.items()}
+    told = {name: at(document, path) for name, path in layout.told.items()}
+    found = {name: None if value is MISSING else value for name, value in told.items()}
     return Answer(_rows(document, layout), found, here, body)
 
 
 def keys_of(body: IO[bytes], layout: Layout) -> dict[str, Any]:
     """The first row's values by name, whether they are declared or not; empty: there is none."""
-    rows = _at(_parsed(body.read()), layout.rows)
+    rows = at(_parsed(body.read()), layout.rows)
     if layout.shape == "arrays" and isinstance(rows, dict):
         return {
             name: next(iter(value), None) if isinstance(value, list) else value
@@ -134,49 +133,20 @@ def keys_of(body: IO[bytes], layout: Layout) -> dict[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
-class _Missing:
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-_MISSING = _Missing()
-
-
 def _parsed(text: bytes) -> Any:
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise BrokenAnswer(_why(error)) from None
-
-
-def _refuse_constant(name: str) -> None:
-    # What reads a large answer refuses it too.
-    raise ValueError(f"{name} is no JSON")
+        return parsed(text)
+    except ValueError as error:
+        raise BrokenAnswer(str(error)) from None
 
 
 def _why(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _at(value: Any, path: Sequence[str]) -> Any:
-    """What is at a path; below a null is null."""
-    for step in path:
-        if value is None:
-            return None
-        if isinstance(value, dict):
-            value = value.get(step, _MISSING)
-        elif isinstance(value, list) and step.isascii() and step.isdigit():
-            value = value[int(step)] if int(step) < len(value) else _MISSING
-        else:
-            return _MISSING
-        if value is _MISSING:
-            return _MISSING
-    return value
-
-
 def _rows(document: Any, layout: Layout) -> Iterator[Row]:
-    found = _at(document, layout.rows)
-    if found is _MISSING:
+    found = at(document, layout.rows)
+    if found is MISSING:
         raise _no_rows(layout, document)
     # Some write an empty list as null.
     if found is None:
@@ -189,14 +159,14 @@ def _rows(document: Any, layout: Layout) -> Iterator[Row]:
         return _of_objects(found, layout)
     if not isinstance(found, dict):
         raise _no_arrays(layout, _kind(found))
-    columns = {cell.name: _at(found, cell.path) for cell in layout.cells}
+    columns = {cell.name: at(found, cell.path) for cell in layout.cells}
     lengths: dict[str, int] = {}
     for cell in layout.cells:
         column = columns[cell.name]
         if isinstance(column, list):
             lengths[cell.name] = len(column)
-        elif not (column is _MISSING and cell.optional):
-            raise _no_array(layout, cell, column is _MISSING, list(found))
+        elif not (column is MISSING and cell.optional):
+            raise _no_array(layout, cell, column is MISSING, list(found))
     return _side_by_side(layout, lengths, columns)
 
 
@@ -211,8 +181,8 @@ def _of_objects(rows: Iterable[Any], layout: Layout) -> Iterator[Row]:
 
 
 def _cell(row: Any, cell: Cell, number: int, layout: Layout) -> Any:
-    value = _at(row, cell.path)
-    if value is not _MISSING:
+    value = at(row, cell.path)
+    if value is not MISSING:
         return value
     if cell.optional:
         return None

@@ -5,56 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from millrace.catalog import IngestOptions, Period
-from millrace.sources.http import templates
-from millrace.sources.http.values import is_type
+from millrace.sources import templates
+from millrace.sources.columns import Path, TypedColumn, by_type
 
 Scalar = bool | int | float | str
-
-
-def _steps(value: Any) -> Any:
-    return value.split(".") if isinstance(value, str) else value
-
-
-Path = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_steps), Field(min_length=1)
-]
-"""Where something is in an answer: ``data.items``, or a list where a name has a dot in it."""
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Column(_Model):
+class Column(TypedColumn):
     """A column of the table; declared by its type alone where no other key is needed.
 
     Attributes:
-        type: ``string``, ``integer``, ``double``, ``decimal(p,s)``, ``boolean``, ``date``,
-            ``datetime``, ``timestamp``, ``unix_seconds``, ``unix_milliseconds`` or ``json``.
-        path: Where it is in a row. Default: its name.
         value: What it holds in every row, instead: a text with places such as ``{city}``.
-        optional: Whether a row may lack it; it is NULL then.
     """
 
-    type: str
-    path: Path | None = None
     value: str | None = None
-    optional: bool = False
-
-    @field_validator("type")
-    @classmethod
-    def _type_is_known(cls, value: str) -> str:
-        if not is_type(value):
-            raise ValueError(
-                f"'{value}' is not a type; string, integer, double, decimal(p,s), boolean, date, "
-                "datetime, timestamp, unix_seconds, unix_milliseconds and json are"
-            )
-        return value
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -212,12 +185,7 @@ class HttpOptions(IngestOptions):
     @field_validator("columns", mode="before")
     @classmethod
     def _a_type_is_a_column(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {
-            name: {"type": column} if isinstance(column, str) else column
-            for name, column in value.items()
-        }
+        return by_type(value)
 
     @field_validator("params")
     @classmethod

@@ -19,7 +19,7 @@ from millrace.errors import SourceMismatch
 from millrace.sources.http.answers import Row
 from millrace.sources.http.options import HttpOptions
 from millrace.sources.http.paging import moved
-from millrace.sources.http.values import arrow_type, converter, json_text, printable
+from millrace.sources.json_values import arrow_type, converter, json_text, printable
 
 ROWS = 2_000
 """Rows a record batch: as Python's objects they take many times their size."""

@@ -27,8 +27,8 @@ from millrace.sources.http.client import Api, Request
 from millrace.sources.http.options import HttpOptions
 from millrace.sources.http.paging import Paging, told_paths
 from millrace.sources.http.reading import Bounds, Columns, Digest, Neighbours, chunks
-from millrace.sources.http.templates import Values
-from millrace.sources.http.values import arrow_type, json_text
+from millrace.sources.json_values import arrow_type, json_text
+from millrace.sources.templates import Values
 
 if TYPE_CHECKING:
     import pyarrow as pa

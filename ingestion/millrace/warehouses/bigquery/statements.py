@@ -39,6 +39,7 @@ LEDGER_COLUMNS = {
     "quarantined": "INT64",
     "schema_changes": "STRING",
     "salt_id": "STRING",
+    "files": "STRING",
 }
 OWN_COLUMNS = {BATCH_COLUMN: "STRING NOT NULL", LOADED_COLUMN: "TIMESTAMP NOT NULL"}
 OTHER_LOAD = "another load of the table has committed meanwhile"
@@ -320,7 +321,7 @@ class Commit:
         values = (
             *(row.table, row.batch_id, row.start, row.end, row.manifest_url, row.rows, row.size),
             *(row.extracted_at, row.loaded_at, row.verified, row.is_correction, row.quarantined),
-            *(row.schema_changes, row.salt_id),
+            *(row.schema_changes, row.salt_id, row.files),
         )
         return (
             f"INSERT INTO {ledger_of(self.table)} ({', '.join(LEDGER_COLUMNS)}) "

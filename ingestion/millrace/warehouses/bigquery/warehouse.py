@@ -70,6 +70,7 @@ from millrace.warehouses.loads import (
     aware,
     is_read_again,
     new_row,
+    refuse_taken,
     replaces,
     stamp,
     told_older,
@@ -193,6 +194,7 @@ class BigQueryWarehouse(SqlReader):
             self._make(session, table, manifest.schema)
             earlier = _ledger(session, table.schema, [table.key])
             replaced = [row for row in earlier if replaces(manifest.batch, row)]
+            refuse_taken(table, manifest.batch, [row for row in earlier if row not in replaced])
             told = self._evolve(session, table, manifest, replaced)
             row = new_row(table, manifest, stamp(earlier), told)
             commit = sql.Commit(table, row, earlier, self._columns(session, table))

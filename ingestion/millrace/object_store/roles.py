@@ -16,7 +16,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from obstore.auth.boto3 import Boto3CredentialProvider, StsCredentialProvider
 
 from millrace.connections import endpoint_of
-from millrace.landing.store import CredentialsOutage
+from millrace.object_store.store import CredentialsOutage
 
 if TYPE_CHECKING:
     from millrace.connections import Connection
@@ -56,8 +56,8 @@ def open_provider(
     Args:
         login: An access key to begin with; default: boto3 looks for one in its own way.
         password: Its secret.
-        extra: ``role_arn`` and perhaps ``external_id``, ``aws_session_token``, ``region_name``,
-            ``verify``.
+        extra: ``role_arn`` and perhaps ``external_id``, or ``ExternalId`` in
+            ``assume_role_kwargs``; ``aws_session_token``, ``region_name``, ``verify``.
         default_region: The region if neither the extra nor boto3 has one.
 
     Returns:
@@ -84,7 +84,10 @@ def _provider(session: Any, extra: Mapping[str, Any]) -> Any:
     role = extra.get("role_arn")
     if not role:
         return _OfChain(session)
-    external = {"ExternalId": extra["external_id"]} if extra.get("external_id") else {}
+    # Airflow's own operators take it from here.
+    given = (extra.get("assume_role_kwargs") or {}).get("ExternalId")
+    external_id = extra.get("external_id") or given
+    external = {"ExternalId": external_id} if external_id else {}
     return _OfRole(session, RoleArn=role, RoleSessionName="millrace", **external)
 
 

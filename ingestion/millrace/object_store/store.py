@@ -19,7 +19,7 @@ from obstore.store import GCSStore, LocalStore, ObjectStore, S3Store
 
 from millrace.catalog.kinds import needing
 from millrace.connections import endpoint_of, masked
-from millrace.errors import LandingRefused, LandingUnavailable, SettingError
+from millrace.errors import LandingRefused, LandingUnavailable, MillraceError, SettingError
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -50,32 +50,46 @@ class _Kind:
     """What the bucket of a scheme needs, in words.
 
     Attributes:
-        connection: The connection with its credentials.
+        connection: The connection with a landing's credentials.
         make: The command that makes a bucket, but for its URL.
-        rights: What has the rights that are needed.
-        trust: Where an authority of one's own is named.
+        rights: What has the rights that a landing needs.
+        trust: Where an authority of one's own may be named besides the connection.
     """
 
     connection: str
     make: str
     rights: str
-    trust: str
+    trust: str = ""
 
 
 _BUCKETS = {
-    "s3": _Kind(
-        "aws_landing",
-        "aws s3 mb",
-        "deploy/ has the policy",
-        "`verify` in the extra of the connection aws_landing, or AWS_CA_BUNDLE",
-    ),
-    "gs": _Kind(
-        "gcp_landing",
-        "gcloud storage buckets create",
-        "deploy/bigquery/grant gives them",
-        "`verify` in the extra of the connection gcp_landing",
-    ),
+    "s3": _Kind("aws_landing", "aws s3 mb", "deploy/ has the policy", ", or AWS_CA_BUNDLE"),
+    "gs": _Kind("gcp_landing", "gcloud storage buckets create", "deploy/bigquery/grant gives them"),
 }
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a store is used for, as its errors say it.
+
+    Attributes:
+        noun: What it is called.
+        setting: Where its URL is written.
+        connection: The connection with its credentials; default: a landing's.
+        rights: What the account needs to do; default: what a landing needs.
+        refused: The error where it is missing, or refuses.
+        unavailable: The error where it cannot be reached.
+    """
+
+    noun: str = "landing"
+    setting: str = "LANDING_URL"
+    connection: str | None = None
+    rights: str | None = None
+    refused: type[MillraceError] = LandingRefused
+    unavailable: type[MillraceError] = LandingUnavailable
+
+
+LANDING = Use()
 
 
 class CredentialsOutage(Exception):
@@ -86,13 +100,18 @@ Opener = Callable[[float], ObjectStore]
 """Opens the store, with the seconds of silence after which a request has failed."""
 
 
-def opener(url: str, connection: Connection | None) -> Opener:
-    """What opens the store of a landing; see ``Landing``.
+def opener(url: str, connection: Connection | None, use: Use = LANDING) -> Opener:
+    """What opens a store.
+
+    Args:
+        url: See ``Landing``.
+        connection: See ``Landing``.
+        use: What it is for.
 
     Raises:
         SettingError: the URL is of no known kind.
-        LandingRefused: the folder cannot be made, there are no credentials, or the file of the
-            trusted authorities cannot be read.
+        LandingRefused, or that of its use: the folder cannot be made, there are no credentials, or
+            the file of the trusted authorities cannot be read.
         ConnectionNotFound: the connection's ``endpoint_url`` is no plain address.
     """
     parts = urlsplit(url)
@@ -109,7 +128,7 @@ def opener(url: str, connection: Connection | None) -> Opener:
         return lambda _: folder
     if parts.scheme in _BUCKETS and parts.netloc and "@" not in parts.netloc:
         open_bucket = _s3_opener if parts.scheme == "s3" else _google_opener
-        return open_bucket(parts.netloc, parts.path.strip("/"), connection)
+        return open_bucket(parts.netloc, parts.path.strip("/"), connection, use)
     # What is before an @ may be a password, and a password may hold another @.
     shown = repr(url) if "@" not in url else "with an @ (so it is not shown)"
     raise SettingError(
@@ -119,11 +138,11 @@ def opener(url: str, connection: Connection | None) -> Opener:
     )
 
 
-def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opener:
+def _s3_opener(bucket: str, prefix: str, connection: Connection | None, use: Use) -> Opener:
     extra = dict(connection.extra) if connection else {}
     endpoint = endpoint_of(connection) if connection else None
-    credentials, verify = _s3_credentials(bucket, connection, extra)
-    trust = _trust(verify)
+    credentials, verify = _s3_credentials(bucket, connection, extra, use)
+    trust = _trust(verify, use)
     if endpoint:
         # obstore does not accept None for Amazon's own.
         credentials["endpoint"] = endpoint
@@ -141,14 +160,14 @@ def _s3_opener(bucket: str, prefix: str, connection: Connection | None) -> Opene
     return open_store
 
 
-def _google_opener(bucket: str, prefix: str, connection: Connection | None) -> Opener:
+def _google_opener(bucket: str, prefix: str, connection: Connection | None, use: Use) -> Opener:
     # Imported here: it is needed for this landing alone, and may not be installed.
     with needing("millrace[gcs]", "gs"):
-        from millrace.landing.google import GOOGLE, Provider, open_credentials
+        from millrace.object_store.google import GOOGLE, Provider, open_credentials
 
     endpoint = endpoint_of(connection) if connection else None
     provider = Provider(open_credentials(bucket, connection))
-    trust = _trust((connection.extra if connection else {}).get("verify"))
+    trust = _trust((connection.extra if connection else {}).get("verify"), use)
 
     def open_store(silence_seconds: float) -> ObjectStore:
         return GCSStore(
@@ -174,7 +193,7 @@ def _client_options(endpoint: str | None, silence_seconds: float) -> ClientConfi
 
 
 def _s3_credentials(
-    bucket: str, connection: Connection | None, extra: dict[str, Any]
+    bucket: str, connection: Connection | None, extra: dict[str, Any], use: Use
 ) -> tuple[dict[str, Any], bool | str | None]:
     """Obstore's options for the credentials, and boto3's ``verify``."""
     role = extra.get("role_arn")
@@ -192,26 +211,28 @@ def _s3_credentials(
             (os.environ.get("AWS_CA_BUNDLE") or None) if verify is None else verify,
         )
     # Imported here: a key pair does not need boto3, whose import takes time and memory.
-    from millrace.landing.roles import open_provider
+    from millrace.object_store.roles import open_provider
 
     login, password = (connection.login, connection.password) if connection else (None, None)
     try:
         provider, region, verify = open_provider(login, password, extra, _DEFAULT_REGION)
     except ValueError as error:
-        raise LandingRefused(
-            f"There are no AWS credentials for the landing s3://{bucket}.",
-            fix="Set the connection aws_landing (AIRFLOW_CONN_AWS_LANDING), "
+        name = use.connection or _BUCKETS["s3"].connection
+        raise use.refused(
+            f"There are no AWS credentials for the {use.noun} s3://{bucket}.",
+            fix=f"Set the connection {name} (AIRFLOW_CONN_{name.upper()}), "
             "or what boto3 looks for (AWS_PROFILE, an instance role, …).",
         ) from error
     return {"credential_provider": provider, "region": region}, verify
 
 
-def _trust(verify: bool | str | None) -> ClientConfig:
+def _trust(verify: bool | str | None, use: Use) -> ClientConfig:
     """Obstore's options for what boto3 calls ``verify``.
 
     Args:
         verify: A file with trusted authorities, in addition to the system's; False: nothing is
             verified; True or None: as the system does.
+        use: What the store is for.
     """
     if not isinstance(verify, str):
         return {"allow_invalid_certificates": True} if verify is False else {}
@@ -220,10 +241,11 @@ def _trust(verify: bool | str | None) -> ClientConfig:
         ssl.create_default_context(cafile=verify)
         return {"root_certificate": Path(verify).read_bytes()}
     except OSError as error:
-        raise LandingRefused(
-            f"The certificates in {verify}, which the landing is to trust, cannot be read: "
+        name = use.connection or _BUCKETS["s3"].connection
+        raise use.refused(
+            f"The certificates in {verify}, which the {use.noun} is to trust, cannot be read: "
             f"{error.strerror or error}.",
-            fix="Correct `verify` in the extra of the connection aws_landing, or AWS_CA_BUNDLE: it "
+            fix=f"Correct `verify` in the extra of the connection {name}, or AWS_CA_BUNDLE: it "
             "is the path of a PEM file.",
         ) from None
 
@@ -239,12 +261,13 @@ def etag_of(store: ObjectStore, found: Any) -> str | None:
 
 
 @contextmanager
-def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
+def explained(url: str, *, may_be_missing: bool = False, use: Use = LANDING) -> Iterator[None]:
     """Turn the object store's errors into Millrace's.
 
     Args:
-        url: The landing.
+        url: The store.
         may_be_missing: Let FileNotFoundError pass, because an object that is read may be missing.
+        use: What the store is for.
     """
     try:
         yield
@@ -254,41 +277,43 @@ def explained(url: str, *, may_be_missing: bool = False) -> Iterator[None]:
         said = _said(error)
         status, code = _answer(error)
         kind = _BUCKETS.get(urlsplit(url).scheme, _BUCKETS["s3"])
+        where, connection = f"The {use.noun} {url}", use.connection or kind.connection
         if code == "NoSuchBucket":
             bucket = urlsplit(url).netloc
-            raise LandingRefused(
-                f"The bucket '{bucket}' of the landing {url} does not exist.",
+            raise use.refused(
+                f"The bucket '{bucket}' of the {use.noun} {url} does not exist.",
                 fix=f"Create it (`{kind.make} {urlsplit(url).scheme}://{bucket}`), or correct "
-                "LANDING_URL.",
+                f"{use.setting}.",
             ) from None
         if may_be_missing and isinstance(error, FileNotFoundError):
             raise
         if code == "RequestTimeTooSkewed":
-            raise LandingRefused(
-                f"The landing {url} refuses a request with this machine's time.",
+            raise use.refused(
+                f"{where} refuses a request with this machine's time.",
                 fix="Set this machine's clock right.",
             ) from None
         is_refusal = status in (401, 403) or isinstance(error, _REFUSALS)
         if is_refusal and _CREDENTIALS_OUTAGE not in said:
-            raise LandingRefused(
-                f"The landing {url} refuses these credentials: {said}.",
-                fix=f"Check the connection {kind.connection}: it needs to get, put, list and "
-                f"delete objects under that prefix ({kind.rights}).",
+            of_landing = f"get, put, list and delete objects under that prefix ({kind.rights})"
+            raise use.refused(
+                f"{where} refuses these credentials: {said}.",
+                fix=f"Check the connection {connection}: it needs to {use.rights or of_landing}.",
             ) from None
         if untrusted := _UNTRUSTED.search(str(error)):
-            raise LandingRefused(
-                f"The certificate of the landing {url} is not trusted: {untrusted[1]}.",
-                fix=f"Name a file with its authority: {kind.trust}.",
+            raise use.refused(
+                f"The certificate of the {use.noun} {url} is not trusted: {untrusted[1]}.",
+                fix="Name a file with its authority: `verify` in the extra of the connection "
+                f"{connection}{kind.trust}.",
             ) from None
         if (status in range(400, 500) and status not in {404, *_PASSING}) or _REDIRECTED in said:
-            raise LandingRefused(
-                f"The landing {url} refuses: {said}.",
-                fix="Check LANDING_URL, and the endpoint, region and keys of the connection "
-                f"{kind.connection}.",
+            raise use.refused(
+                f"{where} refuses: {said}.",
+                fix=f"Check {use.setting}, and the endpoint, region and keys of the connection "
+                f"{connection}.",
             ) from None
-        raise LandingUnavailable(
-            f"The landing {url} cannot be used: {said}.",
-            fix=f"Check LANDING_URL, the endpoint of the connection {kind.connection}, and the "
+        raise use.unavailable(
+            f"{where} cannot be used: {said}.",
+            fix=f"Check {use.setting}, the endpoint of the connection {connection}, and the "
             "network.",
         ) from None
 

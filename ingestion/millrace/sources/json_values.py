@@ -1,11 +1,11 @@
-"""Converts JSON's values to those of declared types: exactly, or not at all."""
+"""JSON's values, and those of declared types that they become: exactly, or not at all."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
@@ -40,6 +40,48 @@ _ARROW_TYPES = {
     "unix_milliseconds": pa.timestamp("us", "UTC"),
     "json": pa.string(),
 }
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+MISSING = _Missing()
+"""What ``at`` finds where nothing is."""
+
+
+def parsed(text: bytes | str) -> Any:
+    """A document, with every number that is no integer as a ``Decimal``.
+
+    Raises:
+        ValueError: it is no JSON; with a message for a person.
+    """
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def at(value: Any, path: Sequence[str]) -> Any:
+    """What is at a path; below a null is null, and where nothing is, ``MISSING``."""
+    for step in path:
+        if value is None:
+            return None
+        if isinstance(value, dict):
+            value = value.get(step, MISSING)
+        elif isinstance(value, list) and step.isascii() and step.isdigit():
+            value = value[int(step)] if int(step) < len(value) else MISSING
+        else:
+            return MISSING
+        if value is MISSING:
+            return MISSING
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    # What reads a large answer refuses it too.
+    raise ValueError(f"{name} is no JSON")
 
 
 def is_type(name: str) -> bool:

@@ -21,7 +21,7 @@ from obstore.auth.google import GoogleCredentialProvider
 
 from millrace.connections import masked, service_account_key
 from millrace.errors import LandingRefused, LandingUnavailable
-from millrace.landing.store import CredentialsOutage
+from millrace.object_store.store import CredentialsOutage
 
 if TYPE_CHECKING:
     from millrace.connections import Connection

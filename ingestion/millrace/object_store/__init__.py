@@ -1,0 +1,1 @@
+"""Where objects are kept, for whoever reads or writes them: buckets and folders."""
