@@ -142,6 +142,10 @@ class GoogleSheetDestination:
             tab = self._tab(options, book.place_of(note))
         return shown(tab, note, _sheet_table(options, rows), cell, options.row_key)
 
+    def link(self, publication: Publication) -> str:
+        """Where the spreadsheet is opened; see ``Destination.link``."""
+        return self._sheets.page(_options(publication).spreadsheet)
+
     def published_at(self, publication: Publication, *, warehouse: str) -> datetime | None:
         """When the table was published; see ``Destination.published_at``."""
         options = _options(publication)
