@@ -6,22 +6,32 @@ what the declarations promise. It changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from millrace.alerts.airflow_api import AirflowApi
 from millrace.alerts.causes import COMPONENTS, sick
-from millrace.alerts.promises import Broken, look_at_publication, look_at_table, promised_of
+from millrace.alerts.promises import (
+    Broken,
+    due_at,
+    look_at_publication,
+    look_at_table,
+    promised_of,
+)
 from millrace.alerts.state import FAILED, Memory
 from millrace.catalog import IngestTable, Publication
 from millrace.checks import checks_of
 from millrace.errors import ConnectionNotFound, MillraceError
 from millrace.pipeline import Pipeline
+from millrace.warehouses.base import LedgerRow
 
 _WATCHES_EVERY = timedelta(minutes=5)
+_DAYS = 30
+_CHANGES = 5
 
 
 class State(StrEnum):
@@ -30,6 +40,91 @@ class State(StrEnum):
     WELL = "well"
     ILL = "ill"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What the ledger tells of a table; all times are in UTC.
+
+    Attributes:
+        dag_id: The DAG that loads it.
+        batches: How many batches are loaded.
+        start: Start of the last one's interval; None: from the beginning, or a whole table.
+        end: End of it; None: a whole table.
+        rows: The rows of the last one.
+        quarantined: Of its rows, how many were set aside; None: it does not say.
+        verified: How it was compared with the source: ``values``, ``counts``, or None.
+        loaded_at: When it was loaded.
+        reaches: Up to when the table is loaded.
+        due_at: By when it has to be loaded again; None: nothing is promised.
+        changes: When its columns changed last and how, the newest first.
+        rows_by_day: The rows loaded on each of the last 30 days, the oldest first.
+    """
+
+    dag_id: str
+    batches: int
+    start: datetime | None
+    end: datetime | None
+    rows: int
+    quarantined: int | None
+    verified: str | None
+    loaded_at: datetime
+    reaches: datetime
+    due_at: datetime | None
+    changes: tuple[tuple[datetime, str], ...]
+    rows_by_day: tuple[tuple[date, int], ...]
+
+    @classmethod
+    def of(
+        cls, table: IngestTable, ledger: Sequence[LedgerRow], now: datetime
+    ) -> TableFacts | None:
+        """The facts; None: the table was never loaded.
+
+        Args:
+            table: The table.
+            ledger: Its ledger, oldest load first.
+            now: The time, in UTC.
+        """
+        loads = [row for row in ledger if not row.is_correction]
+        if not loads:
+            return None
+        last = loads[-1]
+        rows: Counter[date] = Counter()
+        for row in ledger:
+            rows[row.loaded_at.date()] += row.rows
+        days = [now.date() - timedelta(days=ago) for ago in reversed(range(_DAYS))]
+        changes = [(row.loaded_at, row.schema_changes) for row in loads if row.schema_changes]
+        return cls(
+            dag_id=table.dag_id(),
+            batches=len(loads),
+            start=last.start,
+            end=last.end,
+            rows=last.rows,
+            quarantined=last.quarantined,
+            verified=last.verified,
+            loaded_at=last.loaded_at,
+            reaches=max(row.reaches for row in loads),
+            due_at=due_at(table, ledger),
+            changes=tuple(reversed(changes[-_CHANGES:])),
+            rows_by_day=tuple((day, rows[day]) for day in days),
+        )
+
+
+@dataclass(frozen=True)
+class PublicationFacts:
+    """What is known of a publication.
+
+    Attributes:
+        mart: The model that is published.
+        published_at: When, in UTC, to the minute; None: never.
+        fresh_by: The time of day by which it is to be fresh; empty: nothing is promised.
+        link: Where people open it.
+    """
+
+    mart: str
+    published_at: datetime | None
+    fresh_by: str
+    link: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +137,7 @@ class Line:
         said: What was reached, or what is wrong.
         way_out: What the reader can do.
         since: Since when it is ill, in UTC; None: it is well, or nobody knows.
+        facts: What is known of a table or a publication; None: nothing, or it is neither.
     """
 
     what: str
@@ -49,6 +145,7 @@ class Line:
     said: str = ""
     way_out: str = ""
     since: datetime | None = None
+    facts: TableFacts | PublicationFacts | None = None
 
     @classmethod
     def of_error(cls, what: str, error: MillraceError) -> Line:
@@ -56,8 +153,9 @@ class Line:
         return cls(what, State.ILL, error.message, error.fix)
 
     def to_json(self) -> dict[str, Any]:
-        """For a program: texts and None."""
-        return asdict(self) | {"since": self.since and self.since.isoformat()}
+        """For a program: times as ISO 8601 writes them."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
 
 def look(pipeline: Pipeline, now: datetime) -> Iterator[Line]:
@@ -77,10 +175,10 @@ def look(pipeline: Pipeline, now: datetime) -> Iterator[Line]:
             yield Line.of_error(what, error)
     yield from _airflow(pipeline)
     yield from _watcher(pipeline, now)
-    yield from _tables(pipeline, [t for t in pipeline.catalog.tables if promised_of(t)], now)
+    yield from look_at_tables(pipeline, [*filter(promised_of, pipeline.catalog.tables)], now)
     for publication in pipeline.catalog.publications:
         if publication.options.fresh_by:
-            yield _publication(pipeline, publication, now)
+            yield look_at_published(pipeline, publication, now)
 
 
 def _airflow(pipeline: Pipeline) -> Iterator[Line]:
@@ -140,7 +238,19 @@ def _watcher(pipeline: Pipeline, now: datetime) -> Iterator[Line]:
             yield Line(key.removeprefix(FAILED), State.ILL, f"{told.heading}.", way_out, told.since)
 
 
-def _tables(pipeline: Pipeline, tables: Sequence[IngestTable], now: datetime) -> Iterator[Line]:
+def look_at_tables(
+    pipeline: Pipeline, tables: Sequence[IngestTable], now: datetime
+) -> Iterator[Line]:
+    """Look at what the ledger says of tables.
+
+    Args:
+        pipeline: The project.
+        tables: Those to look at; of some of them nothing may be promised.
+        now: The time, in UTC.
+
+    Yields:
+        A line for each, with its facts. All are unknown if the warehouse does not answer.
+    """
     try:
         ledgers = pipeline.warehouse.ledgers(tables) if tables else {}
     except MillraceError as error:
@@ -148,23 +258,55 @@ def _tables(pipeline: Pipeline, tables: Sequence[IngestTable], now: datetime) ->
             yield Line(table.key, State.UNKNOWN, error.message, error.fix)
         return
     for table in tables:
-        found = look_at_table(table, ledgers[table.key], now)
+        ledger = ledgers[table.key]
+        facts = TableFacts.of(table, ledger, now)
+        load = f"millrace ingest {table.key}"
+        if not promised_of(table):
+            if facts:
+                yield Line(table.key, State.WELL, "loaded; nothing is promised", facts=facts)
+            else:
+                said = f"{table.key} was never loaded; nothing is promised."
+                yield Line(table.key, State.UNKNOWN, said, load)
+            continue
+        found = look_at_table(table, ledger, now)
         if isinstance(found, Broken):
-            dag_id = table.dag_id()
-            way_out = f"See why in its DAG {dag_id}, or load it: millrace ingest {table.key}"
-            yield Line(table.key, State.ILL, found.what, way_out, found.since)
+            way_out = f"See why in its DAG {table.dag_id()}, or load it: {load}"
+            yield Line(table.key, State.ILL, found.what, way_out, found.since, facts)
         else:
-            yield Line(table.key, State.WELL, "loaded as promised")
+            yield Line(table.key, State.WELL, "loaded as promised", facts=facts)
 
 
-def _publication(pipeline: Pipeline, publication: Publication, now: datetime) -> Line:
-    name = publication.name
+def look_at_published(pipeline: Pipeline, publication: Publication, now: datetime) -> Line:
+    """Look at what the place of a publication says of it.
+
+    Args:
+        pipeline: The project.
+        publication: The publication; nothing may be promised of it.
+        now: The time, in UTC.
+    """
+    name, fresh_by = publication.name, publication.options.fresh_by
+    publish = f"millrace publish {name}"
     try:
         published_at = pipeline.published_at(publication)
+        link = pipeline.destination(publication).link(publication)
     except MillraceError as error:
         return Line(name, State.UNKNOWN, error.message, error.fix)
+    facts = PublicationFacts(publication.mart, published_at, str(fresh_by or ""), link)
+    if fresh_by is None:
+        if published_at is None:
+            said = f"{name} was never published; nothing is promised."
+            return Line(name, State.UNKNOWN, said, publish, facts=facts)
+        return Line(name, State.WELL, "published; nothing is promised", facts=facts)
     tables = [pipeline.catalog.table(key) for key in publication.tables]
     found = look_at_publication(publication, tables, published_at, now)
     if isinstance(found, Broken):
-        return Line(name, State.ILL, found.what, f"millrace publish {name}", found.since)
-    return Line(name, State.WELL, "published as promised")
+        return Line(name, State.ILL, found.what, publish, found.since, facts)
+    return Line(name, State.WELL, "published as promised", facts=facts)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

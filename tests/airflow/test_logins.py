@@ -171,6 +171,8 @@ MATRIX: dict[str, tuple[str, str, Any, set[str]]] = {
     "read a log": ("GET", "LOG", None, VIEW),
     "read XComs": ("GET", f"{RUNS}/~/taskInstances/~/xcomEntries", None, VIEW),
     "list pools": ("GET", "/api/v2/pools", None, READ),
+    "see the page Millrace": ("GET", "/millrace/", None, READ),
+    "read its lines": ("GET", "/millrace/status.json", None, READ),
     "trigger": ("POST", "/api/v2/dags/audit/dagRuns", {"logical_date": None}, RUN),
     "pause": ("PATCH", "/api/v2/dags/audit", {"is_paused": True}, RUN),
     "clear tasks": ("POST", "/api/v2/dags/audit/clearTaskInstances", {"dry_run": True}, RUN),
@@ -229,6 +231,27 @@ def passed(answer: httpx.Response) -> bool:
     if "chose not to expose" in answer.text:
         return True
     return answer.is_success or answer.status_code == 404
+
+
+def test_a_session_is_enough_to_see_the_page(
+    server: Server, clients: dict[str, httpx.Client]
+) -> None:
+    token = clients["Viewer"].headers["Authorization"].removeprefix("Bearer ")
+    with server.http(None) as browser:
+        # As Airflow's own login page sets it.
+        browser.cookies.set("_token", token)
+
+        def shows(text: str) -> bool:
+            return text in browser.get("/millrace/").raise_for_status().text
+
+        # A server that has just started imports dbt first.
+        assert poll(lambda: shows("mysql.nps was never loaded"), TIMEOUT, interval=0.5)
+        assert shows(f'href="/dags/{NPS}"')
+        browser.cookies.set("_token", token[:-4] + "AAAA")
+        assert browser.get("/millrace/").status_code in (401, 403)
+    plugins = clients["Admin"].get("/api/v2/plugins").raise_for_status().json()["plugins"]
+    (views,) = (found["external_views"] for found in plugins if found["name"] == "millrace")
+    assert [view["href"] for view in views] == ["/millrace/"]
 
 
 def test_the_monitor_sees_dags_and_assets_in_the_menu(clients: dict[str, httpx.Client]) -> None:

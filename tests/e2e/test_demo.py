@@ -218,8 +218,10 @@ def test_what_the_readme_does_by_hand_works(env, stack):
     published = run(BIN / "millrace", "publish", "nps_summary_sheet", env=env)
     days = query(stack, "select count(*) from analytics.nps_summary")[0][0]
     assert f"✓ nps_summary_sheet: {days} rows" in published
-    note = stack.sheets.endpoint.admin().tab(sample_sheets.SUMMARY, "nps_summary").notes["A1"]
-    assert "millrace publish" in note
+    tab = stack.sheets.endpoint.admin().tab(sample_sheets.SUMMARY, "nps_summary")
+    assert "millrace publish" in tab.notes["A1"]
+    # Airflow published before: the chart was made then.
+    assert [chart["spec"]["title"] for chart in tab.charts] == ["NPS"]
 
 
 def pause_when_idle(client, dag_ids):

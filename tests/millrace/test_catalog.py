@@ -254,6 +254,39 @@ def test_two_exposures_cannot_publish_to_one_tab(catalog_of, other):
     assert len(catalog_of(exposures=[exposures[0], elsewhere]).publications) == 2
 
 
+CHART = {"kind": "line", "x": "day", "y": ["nps"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "fix"),
+    [
+        ({"chart": CHART | {"y": ["nsp"]}}, "`chart` names the column 'nsp'", "mean 'nps'"),
+        (
+            {"chart": CHART, "columns": ["day"]},
+            "`chart` names the column 'nps', which is not published",
+            "Columns: day",
+        ),
+        ({"columns": ["dya"]}, "which nps_summary does not have", "mean 'day'"),
+        ({"order_by": ["date"]}, "`order_by` names the column 'date'", "Columns: day, nps"),
+        ({"key": "id"}, "`key` names the column 'id', which is not published", "day, nps"),
+        ({"chart": CHART | {"kind": "pie"}}, "has chart.kind: 'pie'", ""),
+        ({"chart": CHART | {"y": []}}, "has chart.y", ""),
+    ],
+    ids=str,
+)
+def test_a_column_that_the_contract_does_not_have_is_refused(catalog_of, change, says, fix):
+    contract = {"config": {"contract": {"enforced": True}}, "columns": {"day": {}, "nps": {}}}
+    declared = [exposure_node(**change)]
+    with pytest.raises(DeclarationError, match=says) as refused:
+        catalog_of(exposures=declared, models=[MART | contract])
+    assert fix in refused.value.fix
+
+
+def test_a_mart_without_a_contract_is_asked_when_it_is_published(catalog_of):
+    [found] = catalog_of(exposures=[exposure_node(chart=CHART | {"y": "any"})]).publications
+    assert found.options.chart.y == ("any",)
+
+
 def test_rows_are_known_by_what_orders_them_unless_told(catalog_of):
     plain, told = catalog_of(
         exposures=[exposure_node("a"), exposure_node("b", tab="b", key="id", at="B3")]

@@ -136,11 +136,12 @@ ROOMS = {
         (
             "destinations/*.py",
             "destinations/google_sheets/*.py",
-            *(f"google_sheets/{name}.py" for name in ("note", "tab", "to_cells")),
+            *(f"google_sheets/{name}.py" for name in ("chart", "note", "tab", "to_cells")),
         ),
         _tests(
             "publish.py",
             "publish_beside_people.py",
+            "publish_chart.py",
             "publish_pipeline.py",
             "sheet_cells.py",
             "sheet_note.py",

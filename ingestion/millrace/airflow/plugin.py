@@ -8,6 +8,7 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from millrace.airflow.deadlines import TimeOfDay
+from millrace.airflow.page.app import PREFIX, Page, base_path
 
 
 def send_no_usage_data() -> None:
@@ -25,6 +26,12 @@ class MillracePlugin(AirflowPlugin):
 
     name = "millrace"
     deadline_references = [TimeOfDay]  # noqa: RUF012 as Airflow declares it
+    fastapi_apps = [{"name": "millrace", "app": Page(), "url_prefix": PREFIX}]  # noqa: RUF012
+    # Without a `url_route` the menu opens it as a page of its own: in Airflow's frame, its links
+    # could not leave the frame.
+    external_views = [  # noqa: RUF012
+        {"name": "Millrace", "href": f"{base_path()}{PREFIX}/", "destination": "nav"}
+    ]
 
 
 send_no_usage_data()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from millrace.catalog.declarations import Catalog, IngestTable, Model, Publication
 from millrace.catalog.kinds import DESTINATIONS, SOURCES, WAREHOUSES, Kinds
-from millrace.catalog.options import Period, Pii
+from millrace.catalog.options import Period, Pii, PublishOptions
 from millrace.catalog.suggestions import did_you_mean
 from millrace.errors import DeclarationError, ProjectError
 
@@ -186,16 +186,51 @@ def _publications(manifest: Mapping[str, Any]) -> Iterator[Publication]:
                 fix="Write `depends_on: [ref('the_mart')]`, and an exposure for each mart.",
             )
         mart = manifest["nodes"][models[0]]
+        options = _options(block, DESTINATIONS, f"{where}: meta.publish")
+        _refuse_unknown_columns(options, mart, f"{where}: meta.publish")
         yield Publication(
             name=node["name"],
             mart=mart["name"],
             schema=mart["schema"],
             identifier=mart["alias"],
-            options=_options(block, DESTINATIONS, f"{where}: meta.publish"),
+            options=options,
             file=node["original_file_path"],
             tables=_tables_behind(manifest, models[0]),
             owner=_name_of(node.get("owner")),
         )
+
+
+def _refuse_unknown_columns(options: PublishOptions, mart: Mapping[str, Any], where: str) -> None:
+    """Refuse columns that the mart does not have, as far as its contract tells.
+
+    Raises:
+        DeclarationError: says which option names which column.
+    """
+    has_contract = mart.get("config", {}).get("contract", {}).get("enforced")
+    of_mart = tuple(mart["columns"]) if has_contract else None
+    of_all: dict[str, Sequence[str]] = {
+        "columns": options.columns or (),
+        "order_by": options.order_by,
+    }
+    for key, names in of_all.items():
+        _refuse_unknown(names, of_mart, f"{where}: `{key}`", f"which {mart['name']} does not have")
+    for key, names in options.published_columns.items():
+        _refuse_unknown(
+            names, options.columns or of_mart, f"{where}: `{key}`", "which is not published"
+        )
+
+
+def _refuse_unknown(
+    names: Sequence[str], known: Sequence[str] | None, where: str, why: str
+) -> None:
+    # Warehouses differ in whether upper and lower case do.
+    folded = {name.casefold() for name in known or names}
+    for name in names:
+        if name.casefold() not in folded:
+            raise DeclarationError(
+                f"{where} names the column '{name}', {why}.",
+                fix=did_you_mean(name, known or (), "Columns"),
+            )
 
 
 def _tables_behind(manifest: Mapping[str, Any], node: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -247,6 +247,11 @@ class PublishOptions(BaseModel):
     order_by: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
     fresh_by: DueTime | None = None
+
+    @property
+    def published_columns(self) -> Mapping[str, Sequence[str]]:
+        """The columns that each option of the kind names among those that are published."""
+        return {}
 
     @property
     def place(self) -> Hashable:

@@ -114,6 +114,16 @@ class Destination(Protocol):
             SpreadsheetNotFound: the spreadsheet is not there, or not shared with us.
         """
 
+    def link(self, publication: Publication) -> str:
+        """The address at which people open what is published; it asks nobody.
+
+        Args:
+            publication: The declaration.
+
+        Raises:
+            SpreadsheetNotFound: what is declared names no spreadsheet.
+        """
+
     def published_at(self, publication: Publication, *, warehouse: str) -> datetime | None:
         """When the table that readers see was published, in UTC, to the minute; None: never.
 

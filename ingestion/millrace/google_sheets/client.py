@@ -55,6 +55,7 @@ _CELL_FIELDS = (
 )
 
 _GOOGLE = "https://sheets.googleapis.com"
+_DOCS = "https://docs.google.com"
 # What Google says of a token that was made in its past or future.
 _WRONG_TIME = "Check your iat and exp values"
 _READ = "https://www.googleapis.com/auth/spreadsheets.readonly"
@@ -144,6 +145,15 @@ class GoogleSheets:
         with self._explained(""):
             self._http.login()
         return self.email
+
+    def page(self, spreadsheet: str) -> str:
+        """The address at which people open a spreadsheet.
+
+        Raises:
+            SpreadsheetNotFound: the text is neither a URL nor a key.
+        """
+        place = _DOCS if self._http.endpoint == _GOOGLE else self._http.endpoint
+        return f"{place}/spreadsheets/d/{spreadsheet_key(spreadsheet)}/edit"
 
     def values(self, spreadsheet: str, a1_range: str) -> list[list[Cell]]:
         """The unformatted values of a range, in one request.

@@ -71,6 +71,7 @@ class Record:
         rows: How many rows there were; None where the note does not say.
         all_rows: Digest of them, in any order.
         last_row: Digest of the last one.
+        chart: Google's id of the chart that was made beside them; None: none was.
     """
 
     columns: tuple[SheetColumn, ...]
@@ -80,6 +81,7 @@ class Record:
     rows: int | None = None
     all_rows: str = ""
     last_row: str = ""
+    chart: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,14 @@ class Note:
 
 
 def written_note(
-    table: SheetTable, *, sheet_id: int, owner: Owner, mart: str, declared_tab: str, news: News
+    table: SheetTable,
+    *,
+    sheet_id: int,
+    owner: Owner,
+    mart: str,
+    declared_tab: str,
+    news: News,
+    chart: int | None = None,
 ) -> str:
     """What the first heading's note says, for people and for the next publication."""
     rows = [canonical(row, len(table.columns)) for row in table.rows]
@@ -119,6 +128,8 @@ def written_note(
         "last_row": digest(rows[-1:]),
         "labels": {column.name: column.label for column in table.columns if column.label},
     }
+    if chart is not None:
+        record["chart"] = chart
     columns = {column.name: column.type for column in table.columns}
     counted = "1 row" if len(rows) == 1 else f"{len(rows):,} rows"
     loaded = f" Loaded by then (UTC): {news.loaded}." if news.loaded else ""
@@ -161,6 +172,7 @@ class _Kept(BaseModel):
     rows: int | None = Field(default=None, ge=0)
     all_rows: str = ""
     last_row: str = ""
+    chart: int | None = None
     labels: dict[str, str] = Field(default_factory=dict)
 
 
@@ -194,4 +206,5 @@ def _read_record(note: str) -> Record | None:
         rows=kept.rows,
         all_rows=kept.all_rows,
         last_row=kept.last_row,
+        chart=kept.chart,
     )

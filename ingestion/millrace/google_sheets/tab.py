@@ -34,6 +34,10 @@ Request = Mapping[str, Any]
 """One change of a ``spreadsheets.batchUpdate``."""
 
 
+Size = tuple[int, int]
+"""Rows and columns of a grid."""
+
+
 @dataclass(frozen=True)
 class Tab:
     """A tab as it is found.
@@ -154,11 +158,13 @@ class Tab:
         noted = {column for row_, column in self.noted if row_ == at}
         return [(at, column) for column in sorted(filled | noted)]
 
-    def grid_cells_with(self, table: SheetTable) -> int:
-        """How many cells the grid has once the table fits in."""
-        return max(self.grid_rows, self.row + len(table.rows) + 1) * max(
-            self.grid_columns, self.column + len(table.columns)
-        )
+    def size_with(self, table: SheetTable) -> Size:
+        """How large the grid must be at least for the table."""
+        return self.row + len(table.rows) + 1, self.column + len(table.columns)
+
+    def grid_cells_with(self, size: Size) -> int:
+        """How many cells the grid has once it is at least this large."""
+        return max(self.grid_rows, size[0]) * max(self.grid_columns, size[1])
 
     def _row(self, row: int) -> Canonical:
         """A row of the columns that are still where they were published."""
@@ -322,13 +328,13 @@ def _row_request(sheet_id: int, first: int, change: RowChange) -> Request:
     return {"insertDimension": {"range": rows, "inheritFromBefore": change.start > 0}}
 
 
-def make_room(tab: Tab, table: SheetTable) -> list[Request]:
+def make_room(tab: Tab, size: Size) -> list[Request]:
     """Add the tab, or the rows and columns that it lacks; it never shrinks.
 
     Dimensions are appended rather than set, so that rows that a user added meanwhile stay. If the
     request is repeated, there are a few blank rows too many.
     """
-    rows, columns = tab.row + len(table.rows) + 1, tab.column + len(table.columns)
+    rows, columns = size
     if not tab.exists:
         return [add_tab(tab.title, tab.sheet_id, rows, columns)]
     return [

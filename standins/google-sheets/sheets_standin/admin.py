@@ -64,6 +64,7 @@ class TabState:
         formatted: The values as a person sees them.
         notes: The notes by cell, such as ``B2``.
         formats: The cells' ``CellFormat``, by cell.
+        charts: The tab's ``EmbeddedChart``.
     """
 
     title: str
@@ -77,6 +78,7 @@ class TabState:
     formatted: list[list[str]]
     notes: dict[str, str]
     formats: dict[str, dict[str, Any]]
+    charts: list[dict[str, Any]]
 
 
 class SheetsAdmin:

@@ -173,6 +173,8 @@ def describe(book: Spreadsheet, options: Json) -> Json:
         sheet: Json = {"properties": tab.properties(index)}
         if with_data:
             sheet["data"] = [_grid_data(tab, area, cell_mask) for area in wanted or [Area()]]
+        if tab.charts:
+            sheet["charts"] = [chart.to_json() for chart in tab.charts]
         sheets.append(sheet)
     return {
         "spreadsheetId": book.spreadsheet_id,
@@ -461,6 +463,7 @@ def _tab_state(book: Spreadsheet, tab: Tab) -> Json:
         "formats": {
             cell_name(row, column): cell.format for row, column, cell in used if cell.format
         },
+        "charts": [chart.to_json() for chart in tab.charts],
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sheets_standin.a1 import column_name
+from sheets_standin.drawing import ChartView, draw
 from sheets_standin.workbook import Spreadsheet, Tab
 
 MAX_ROWS = 500
@@ -39,6 +40,7 @@ class _TabView:
     hidden: bool
     letters: list[str]
     rows: list[tuple[int, bool, list[_CellView]]]
+    charts: list[ChartView]
     left_out: str
 
 
@@ -49,7 +51,7 @@ def render_index(books: list[Spreadsheet]) -> str:
 
 def render_spreadsheet(book: Spreadsheet) -> str:
     """The page that shows the tabs of one."""
-    views = [_view(tab) for tab in book.tabs]
+    views = [_view(book, tab) for tab in book.tabs]
     return _TEMPLATES.get_template("spreadsheet.html").render(book=book, tabs=views)
 
 
@@ -58,7 +60,7 @@ def render_missing() -> str:
     return _TEMPLATES.get_template("missing.html").render()
 
 
-def _view(tab: Tab) -> _TabView:
+def _view(book: Spreadsheet, tab: Tab) -> _TabView:
     used_rows = max(tab.cells, default=-1) + 1
     used_columns = max((max(line) for line in tab.cells.values()), default=-1) + 1
     rows = min(tab.rows, used_rows + SPARE_ROWS, MAX_ROWS)
@@ -77,6 +79,7 @@ def _view(tab: Tab) -> _TabView:
             (row + 1, row < tab.frozen_rows, [_cell(tab, row, index) for index in range(columns)])
             for row in range(rows)
         ],
+        charts=[draw(book, chart) for chart in tab.charts],
         left_out=" and ".join(left_out),
     )
 

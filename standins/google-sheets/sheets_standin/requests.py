@@ -7,31 +7,26 @@ from dataclasses import replace
 from itertools import chain, count
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from sheets_standin import fields
+from sheets_standin import chart_requests, charts, fields
 from sheets_standin.a1 import Area, format_range
 from sheets_standin.cells import Cell, Json, check_validation, patch_cell
 from sheets_standin.errors import ApiError, invalid, refuse_unknown
 from sheets_standin.fields import Mask
+from sheets_standin.models import GridCoordinate, GridRange, Index, Model
 from sheets_standin.workbook import Bounds, Dimension, Spreadsheet, Tab
 
-Index = Annotated[int, Field(ge=0)]
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
-
-
-class _GridProperties(_Model):
+class _GridProperties(Model):
     row_count: int | None = None
     column_count: int | None = None
     frozen_row_count: Index | None = None
     frozen_column_count: Index | None = None
 
 
-class _SheetProperties(_Model):
+class _SheetProperties(Model):
     sheet_id: Index | None = None
     title: str | None = None
     index: Index | None = None
@@ -40,108 +35,85 @@ class _SheetProperties(_Model):
     grid_properties: _GridProperties = _GridProperties()
 
 
-class _GridRange(_Model):
-    sheet_id: int = 0
-    start_row_index: Index = 0
-    end_row_index: Index | None = None
-    start_column_index: Index = 0
-    end_column_index: Index | None = None
-
-    @property
-    def area(self) -> Area:
-        return Area(
-            self.start_row_index,
-            self.end_row_index,
-            self.start_column_index,
-            self.end_column_index,
-        )
-
-
-class _GridCoordinate(_Model):
-    sheet_id: int = 0
-    row_index: Index = 0
-    column_index: Index = 0
-
-
-class _DimensionRange(_Model):
+class _DimensionRange(Model):
     sheet_id: int = 0
     dimension: Dimension
     start_index: Index = 0
     end_index: Index | None = None
 
 
-class _RowData(_Model):
-    values: list[dict[str, Any]] = []
+class _RowData(Model):
+    values: list[dict[str, Any]] = Field(default_factory=list)
 
 
-class _AddSheet(_Model):
+class _AddSheet(Model):
     properties: _SheetProperties = _SheetProperties()
 
 
-class _DeleteSheet(_Model):
+class _DeleteSheet(Model):
     sheet_id: int = 0
 
 
-class _DuplicateSheet(_Model):
+class _DuplicateSheet(Model):
     source_sheet_id: int = 0
     insert_sheet_index: Index | None = None
     new_sheet_id: Index | None = None
     new_sheet_name: str | None = None
 
 
-class _UpdateSheetProperties(_Model):
+class _UpdateSheetProperties(Model):
     properties: _SheetProperties
     fields: str = ""
 
 
-class _UpdateCells(_Model):
-    rows: list[_RowData] = []
+class _UpdateCells(Model):
+    rows: list[_RowData] = Field(default_factory=list)
     fields: str = ""
-    start: _GridCoordinate | None = None
-    range: _GridRange | None = None
+    start: GridCoordinate | None = None
+    range: GridRange | None = None
 
 
-class _RepeatCell(_Model):
-    range: _GridRange
-    cell: dict[str, Any] = {}
+class _RepeatCell(Model):
+    range: GridRange
+    cell: dict[str, Any] = Field(default_factory=dict)
     fields: str = ""
 
 
-class _CopyPaste(_Model):
-    source: _GridRange
-    destination: _GridRange
+class _CopyPaste(Model):
+    source: GridRange
+    destination: GridRange
     paste_type: Literal["PASTE_VALUES", "PASTE_FORMAT"]
     paste_orientation: Literal["NORMAL"] = "NORMAL"
 
 
-class _AppendDimension(_Model):
+class _AppendDimension(Model):
     sheet_id: int = 0
     dimension: Dimension
     length: Annotated[int, Field(ge=1)]
 
 
-class _InsertDimension(_Model):
+class _InsertDimension(Model):
     range: _DimensionRange
     inherit_from_before: bool = False
 
 
-class _DeleteDimension(_Model):
+class _DeleteDimension(Model):
     range: _DimensionRange
 
 
-class _MoveDimension(_Model):
+class _MoveDimension(Model):
     source: _DimensionRange
     destination_index: Index = 0
 
 
-class _SetDataValidation(_Model):
-    range: _GridRange
+class _SetDataValidation(Model):
+    range: GridRange
     rule: dict[str, Any] | None = None
 
 
-class _UpdateDimensionProperties(_Model):
+class _UpdateDimensionProperties(Model):
     range: _DimensionRange
-    properties: dict[str, Any] = {}
+    properties: dict[str, Any] = Field(default_factory=dict)
     fields: str = ""
 
 
@@ -209,6 +181,10 @@ def _delete_sheet(book: Spreadsheet, request: _DeleteSheet) -> None:
     if len(book.tabs) == 1:
         raise invalid("You can't remove all the sheets in a document.")
     book.tabs.remove(tab)
+    if any(
+        cells.sheet_id == tab.sheet_id for chart in book.charts() for cells in chart.spec.ranges()
+    ):
+        raise invalid("the stand-in does not delete a sheet that a chart of another one reads.")
     book.check_visible("You can't remove all the visible sheets in a document.")
 
 
@@ -219,7 +195,10 @@ def _duplicate_sheet(book: Spreadsheet, request: _DuplicateSheet) -> Json:
     first = f"Copy of {source.title}"
     others = (f"{first} {number}" for number in count(2))
     tab.title = request.new_sheet_name or _free_title(book, chain([first], others))
+    tab.charts = []
     book.add_tab(tab, request.insert_sheet_index or 0)
+    for chart in source.charts:
+        tab.charts.append(chart.copied(book.new_chart_id(), source.sheet_id, tab.sheet_id))
     return {"properties": tab.properties(book.tabs.index(tab))}
 
 
@@ -278,7 +257,7 @@ def _update_cells(book: Spreadsheet, request: _UpdateCells) -> None:
         tab = book.tab_by_id(request.range.sheet_id)
         bounds = _bound(tab, request.range.area)
     else:
-        start = request.start or _GridCoordinate()
+        start = request.start or GridCoordinate()
         tab = book.tab_by_id(start.sheet_id)
         bounds = _bound(tab, Area(start.row_index, None, start.column_index, None))
     _check_fits(request.rows, bounds)
@@ -359,16 +338,20 @@ def _append_dimension(book: Spreadsheet, request: _AppendDimension) -> None:
 def _insert_dimension(book: Spreadsheet, request: _InsertDimension) -> None:
     tab, start, end = _dimension(book, request.range)
     tab.insert(request.range.dimension, start, end - start, request.inherit_from_before)
+    book.follow(tab, request.range.dimension, charts.inserted(start, end - start))
 
 
 def _delete_dimension(book: Spreadsheet, request: _DeleteDimension) -> None:
     tab, start, end = _dimension(book, request.range)
     tab.delete(request.range.dimension, start, end)
+    book.follow(tab, request.range.dimension, charts.deleted(start, end))
 
 
 def _move_dimension(book: Spreadsheet, request: _MoveDimension) -> None:
     tab, start, end = _dimension(book, request.source)
-    tab.move(request.source.dimension, start, end, request.destination_index)
+    to = request.destination_index
+    tab.move(request.source.dimension, start, end, to)
+    book.follow(tab, request.source.dimension, charts.moved(start, end, to))
 
 
 def _set_data_validation(book: Spreadsheet, request: _SetDataValidation) -> None:
@@ -418,7 +401,7 @@ def _free_title(book: Spreadsheet, titles: Iterable[str]) -> str:
 
 _Handler = Callable[[Spreadsheet, Any], Json | None]
 
-_REQUESTS: dict[str, tuple[type[_Model], _Handler]] = {
+_REQUESTS: dict[str, tuple[type[Model], _Handler]] = {
     "addSheet": (_AddSheet, _add_sheet),
     "deleteSheet": (_DeleteSheet, _delete_sheet),
     "duplicateSheet": (_DuplicateSheet, _duplicate_sheet),
@@ -432,4 +415,11 @@ _REQUESTS: dict[str, tuple[type[_Model], _Handler]] = {
     "moveDimension": (_MoveDimension, _move_dimension),
     "setDataValidation": (_SetDataValidation, _set_data_validation),
     "updateDimensionProperties": (_UpdateDimensionProperties, _update_dimension_properties),
+    "addChart": (chart_requests.AddChart, chart_requests.add_chart),
+    "updateChartSpec": (chart_requests.UpdateChartSpec, chart_requests.update_chart_spec),
+    "updateEmbeddedObjectPosition": (
+        chart_requests.UpdateEmbeddedObjectPosition,
+        chart_requests.update_position,
+    ),
+    "deleteEmbeddedObject": (chart_requests.DeleteEmbeddedObject, chart_requests.delete_object),
 }

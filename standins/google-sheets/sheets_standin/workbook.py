@@ -10,6 +10,7 @@ from typing import Literal
 from sheets_standin import a1, cells
 from sheets_standin.a1 import Area
 from sheets_standin.cells import EMPTY, Cell, Json
+from sheets_standin.charts import Chart, Edges
 from sheets_standin.errors import ApiError, invalid
 
 MAX_CELLS = 10_000_000
@@ -37,7 +38,7 @@ class Bounds:
 
 @dataclass
 class Tab:
-    """One sheet of a spreadsheet: a grid and the cells in it that are not empty."""
+    """One sheet of a spreadsheet: a grid, the cells in it that are not empty, the charts on it."""
 
     sheet_id: int
     title: str
@@ -47,10 +48,12 @@ class Tab:
     frozen_rows: int = 0
     frozen_columns: int = 0
     cells: dict[int, dict[int, Cell]] = field(default_factory=dict)
+    charts: list[Chart] = field(default_factory=list)
 
     def copy(self) -> Tab:
         """A tab that can be changed without changing this one."""
-        return replace(self, cells={row: dict(line) for row, line in self.cells.items()})
+        cells_ = {row: dict(line) for row, line in self.cells.items()}
+        return replace(self, cells=cells_, charts=list(self.charts))
 
     def get(self, row: int, column: int) -> Cell:
         """The cell there, which may be empty."""
@@ -253,12 +256,15 @@ class Tab:
                 for row, line in self.cells.items()
                 for column, cell in line.items()
             ],
+            "charts": [chart.to_json() for chart in self.charts],
         }
 
     @classmethod
     def from_json(cls, data: Json) -> Tab:
         """A tab from what `to_json` made."""
-        tab = cls(**{name: value for name, value in data.items() if name != "cells"})
+        plain = {name: value for name, value in data.items() if name not in ("cells", "charts")}
+        charts = [Chart.model_validate(chart) for chart in data.get("charts", [])]
+        tab = cls(**plain, charts=charts)
         for row, column, cell in data["cells"]:
             tab.put(row, column, cells.from_json(cell))
         return tab
@@ -358,11 +364,31 @@ class Spreadsheet:
         taken = {tab.sheet_id for tab in self.tabs}
         if not taken:
             return 0
-        return next(
-            number
-            for number in iter(lambda: random.randrange(1, 2**31), None)  # noqa: S311
-            if number not in taken
-        )
+        return _unused(taken)
+
+    def charts(self) -> Iterator[Chart]:
+        """The charts of all tabs."""
+        for tab in self.tabs:
+            yield from tab.charts
+
+    def chart_ids(self) -> set[int]:
+        """The ids of all charts."""
+        return {chart.chart_id for chart in self.charts()}
+
+    def new_chart_id(self) -> int:
+        """An id that no chart has."""
+        return _unused(self.chart_ids())
+
+    def follow(self, tab: Tab, dimension: Dimension, edges: Edges) -> None:
+        """Let the charts of all tabs follow the rows or columns of one.
+
+        Raises:
+            ApiError: 400, a chart cannot.
+        """
+        for owner in self.tabs:
+            owner.charts = [
+                chart.followed(tab.sheet_id, dimension, edges) for chart in owner.charts
+            ]
 
     def check_access(self, email: str, writes: bool) -> None:
         """Refuse an account that may not read the spreadsheet, or not write to it.
@@ -387,3 +413,8 @@ class Spreadsheet:
     def from_json(cls, data: Json) -> Spreadsheet:
         """A spreadsheet from what `to_json` made."""
         return cls(**(data | {"tabs": [Tab.from_json(tab) for tab in data["tabs"]]}))
+
+
+def _unused(taken: set[int]) -> int:
+    numbers = iter(lambda: random.randrange(1, 2**31), None)  # noqa: S311
+    return next(number for number in numbers if number not in taken)

@@ -51,7 +51,7 @@ from sheets_standin.errors import ApiError
 from sheets_standin.server import ACCOUNT_EMAIL
 from sheets_standin.workbook import Spreadsheet
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.usefixtures("no_internet")]
 
 GOOGLE = "https://sheets.googleapis.com"
 UNFORMATTED = ValueRenderOption.unformatted
@@ -59,20 +59,6 @@ UNFORMATTED = ValueRenderOption.unformatted
 
 def connect(server: GoogleSheetsServer, scopes: list[str] = DEFAULT_SCOPES) -> gspread.Client:
     return gspread_client.connect(server.endpoint, scopes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_internet() -> Iterator[None]:
-    # google-auth asks Google, in the background, where a service account may be used from.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-        yield
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleSheetsServer]:
-    with GoogleSheetsServer(tmp_path_factory.mktemp("sheets")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

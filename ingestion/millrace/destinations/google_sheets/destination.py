@@ -14,7 +14,7 @@ import logging
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -45,10 +45,11 @@ from millrace.errors import (
     SheetUnavailable,
 )
 from millrace.google_sheets import tab as sheet_tab
+from millrace.google_sheets.chart import Chart, new_chart
 from millrace.google_sheets.client import Cell, GoogleSheets, quote_tab, said
 from millrace.google_sheets.note import News, Owner, refreshed_at, stale_note, written_note
 from millrace.google_sheets.rows import RowChange, added_rows, changes
-from millrace.google_sheets.tab import Request, Tab
+from millrace.google_sheets.tab import Request, Size, Tab
 from millrace.google_sheets.to_cells import (
     Canonical,
     SheetTable,
@@ -141,6 +142,10 @@ class GoogleSheetDestination:
             tab = self._tab(options, book.place_of(note))
         return shown(tab, note, _sheet_table(options, rows), cell, options.row_key)
 
+    def link(self, publication: Publication) -> str:
+        """Where the spreadsheet is opened; see ``Destination.link``."""
+        return self._sheets.page(_options(publication).spreadsheet)
+
     def published_at(self, publication: Publication, *, warehouse: str) -> datetime | None:
         """When the table was published; see ``Destination.published_at``."""
         options = _options(publication)
@@ -174,8 +179,13 @@ class GoogleSheetDestination:
         chunks = list(_chunks(table.rows, self._request_bytes))
         is_staged = len(chunks) > 1 or bool(row_changes)
         grown = replace(tab, grid_rows=tab.grid_rows + added_rows(row_changes))
-        book.check_space(grown, table, staged=is_staged)
+        chart = new_chart(_chart(options), owner, tab, table, book.charts)
+        size = tab.size_with(table)
+        if chart is not None:
+            size = max(size[0], chart.size[0]), max(size[1], chart.size[1])
+        book.check_space(grown, table, size, staged=is_staged)
 
+        made = tab.record.chart if tab.record else None
         note = written_note(
             table,
             sheet_id=tab.sheet_id,
@@ -183,11 +193,13 @@ class GoogleSheetDestination:
             mart=publication.mart,
             declared_tab=options.tab,
             news=news,
+            chart=chart.chart_id if chart else made,
         )
         leftovers = [sheet_tab.delete_tab(sheet_id) for sheet_id in book.leftovers]
-        arranged = [*sheet_tab.move_rows(tab, row_changes), *sheet_tab.make_room(grown, table)]
+        arranged = [*sheet_tab.move_rows(tab, row_changes), *sheet_tab.make_room(grown, size)]
         finish = [
             *sheet_tab.dress(tab, table, standing),
+            *([chart.request(tab, table)] if chart else []),
             sheet_tab.write_note(tab.sheet_id, tab.row, tab.column, note),
         ]
         if is_staged:
@@ -207,7 +219,7 @@ class GoogleSheetDestination:
                 sheet_tab.write_values(tab, table, values, standing),
                 *finish,
             ]
-        found = self._replace(options, grown, table, changes, note, standing)
+        found = self._replace(options, grown, table, size, changes, note, standing)
         return Published(
             rows=len(table.rows),
             columns=tuple(column.name for column in table.columns),
@@ -331,6 +343,7 @@ class GoogleSheetDestination:
         options: GoogleSheetPublishOptions,
         tab: Tab,
         table: SheetTable,
+        size: Size,
         changes: list[Request],
         note: str,
         standing: int,
@@ -360,7 +373,7 @@ class GoogleSheetDestination:
                 f"What {tab.title} shows is not what was published: {difference}.",
                 fix="Somebody, or a formula, changes it while it is written: publish again.",
             )
-        _check_layout(layout, tab, table)
+        _check_layout(layout, tab, size)
         return checksum(found, width)
 
 
@@ -393,7 +406,7 @@ def _difference(
     return ""
 
 
-def _check_layout(layout: Layout, tab: Tab, table: SheetTable) -> None:
+def _check_layout(layout: Layout, tab: Tab, size: Size) -> None:
     """Notice rows and columns that people added or deleted while the tab was published.
 
     Raises:
@@ -401,8 +414,8 @@ def _check_layout(layout: Layout, tab: Tab, table: SheetTable) -> None:
     """
     tables = [(note.row, note.column) for note in layout.notes if note.record]
     sizes = (
-        (layout.rows, tab.grid_rows, tab.row + len(table.rows) + 1),
-        (layout.columns, tab.grid_columns, tab.column + len(table.columns)),
+        (layout.rows, tab.grid_rows, size[0]),
+        (layout.columns, tab.grid_columns, size[1]),
     )
     # A request that is repeated makes room twice.
     is_same = all(
@@ -424,7 +437,7 @@ def _sheet_table(options: GoogleSheetPublishOptions, rows: pa.Table) -> SheetTab
     Raises:
         PublicationRefused: a sheet cannot hold it, or a declared column is not in it.
     """
-    needed = {"labels": options.labels, "key": options.key}
+    needed: dict[str, Iterable[str]] = dict(options.published_columns)
     if options.follow_rows:
         needed["order_by"] = options.row_key
     for key, names in needed.items():
@@ -440,6 +453,11 @@ def _sheet_table(options: GoogleSheetPublishOptions, rows: pa.Table) -> SheetTab
             fix="Give one of them another label.",
         )
     return table
+
+
+def _chart(options: GoogleSheetPublishOptions) -> Chart | None:
+    declared = options.chart
+    return Chart(declared.kind, declared.x, declared.y, declared.title) if declared else None
 
 
 def _check_unique(keys: Sequence[Canonical], names: Sequence[str]) -> None:

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from millrace.catalog import PublishOptions
 from millrace.google_sheets.headings import checked_labels
+
+
+class ChartOptions(BaseModel):
+    """A chart beside the published table.
+
+    Attributes:
+        kind: How it is drawn, as Google Sheets calls it.
+        x: The column along the bottom.
+        y: The columns that are drawn.
+        title: What is written above it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["line", "column", "area"]
+    x: str
+    y: tuple[str, ...] = Field(min_length=1)
+    title: str = ""
+
+    @field_validator("y", mode="before")
+    @classmethod
+    def _one_column_is_drawn(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class GoogleSheetPublishOptions(PublishOptions):
@@ -24,6 +47,7 @@ class GoogleSheetPublishOptions(PublishOptions):
         follow_rows: Whether rows of the sheet are inserted, moved and removed with the mart's, so
             that what people write beside a row stays beside it.
         min_row_ratio: A mart with fewer rows than this share of those in the tab is refused.
+        chart: A chart beside the table. It is made once; then it is its readers'.
     """
 
     kind: Literal["google_sheet"]
@@ -34,6 +58,7 @@ class GoogleSheetPublishOptions(PublishOptions):
     key: tuple[str, ...] = ()
     follow_rows: bool = False
     min_row_ratio: float = Field(default=0.5, ge=0, le=1)
+    chart: ChartOptions | None = None
 
     @field_validator("key", mode="before")
     @classmethod
@@ -44,6 +69,12 @@ class GoogleSheetPublishOptions(PublishOptions):
     @classmethod
     def _labels_are_headings(cls, value: dict[str, str]) -> dict[str, str]:
         return checked_labels(value)
+
+    @property
+    def published_columns(self) -> Mapping[str, Sequence[str]]:
+        """The columns that each option names among those that are published."""
+        chart = {} if self.chart is None else {"chart": (self.chart.x, *self.chart.y)}
+        return {"labels": tuple(self.labels), "key": self.key, **chart}
 
     @property
     def row_key(self) -> tuple[str, ...]:

@@ -16,16 +16,18 @@ from gspread.utils import rowcol_to_a1
 from millrace.destinations.google_sheets.options import GoogleSheetPublishOptions
 from millrace.errors import PublicationRefused
 from millrace.google_sheets import tab as sheet_tab
+from millrace.google_sheets.chart import ChartThere
 from millrace.google_sheets.client import GoogleSheets, quote_tab
 from millrace.google_sheets.note import Note, Owner
-from millrace.google_sheets.tab import Tab
+from millrace.google_sheets.tab import Size, Tab
 from millrace.google_sheets.to_cells import SheetTable
 
 log = logging.getLogger(__name__)
 
 _STAGING = "_millrace_staging_"
 _BOOK_FIELDS = (
-    "spreadsheetUrl,sheets.properties(sheetId,title,sheetType,gridProperties(rowCount,columnCount))"
+    "spreadsheetUrl,sheets.properties(sheetId,title,sheetType,gridProperties(rowCount,columnCount)),"
+    "sheets.charts(chartId,position)"
 )
 _LAYOUT_FIELDS = (
     "sheets(properties(sheetId,gridProperties(rowCount,columnCount)),"
@@ -51,11 +53,13 @@ class Book:
         url: Where people open it.
         grids: Its tabs, without the staging tabs of the tab that is published.
         leftovers: Ids of staging tabs that a killed attempt left.
+        charts: Its charts.
     """
 
     url: str
     grids: list[Grid]
     leftovers: list[int]
+    charts: list[ChartThere]
 
     def titled(self, title: str) -> Grid | None:
         """The tab with that title, in whatever case: Google allows only one."""
@@ -67,8 +71,14 @@ class Book:
         (grid,) = (grid for grid in self.grids if grid.sheet_id == note.sheet_id)
         return Place(grid, note, [note])
 
-    def check_space(self, tab: Tab, table: SheetTable, *, staged: bool) -> None:
+    def check_space(self, tab: Tab, table: SheetTable, size: Size, *, staged: bool) -> None:
         """Refuse a table that does not fit beside what the spreadsheet has.
+
+        Args:
+            tab: Its tab.
+            table: The table to publish.
+            size: The size that the tab must have at least.
+            staged: Whether the table goes through a staging tab.
 
         Raises:
             PublicationRefused: says how many cells there would be.
@@ -77,7 +87,7 @@ class Book:
             grid.rows * grid.columns for grid in self.grids if grid.sheet_id != tab.sheet_id
         )
         staging = len(table.rows) * len(table.columns) if staged else 0
-        cells = others + tab.grid_cells_with(table) + staging
+        cells = others + tab.grid_cells_with(size) + staging
         if cells > sheet_tab.MAX_CELLS:
             raise PublicationRefused(
                 f"The spreadsheet would have {cells:,} cells, {staging:,} of them in a hidden tab "
@@ -147,7 +157,10 @@ def read_book(sheets: GoogleSheets, options: GoogleSheetPublishOptions) -> Book:
     ]
     leftovers = [grid.sheet_id for grid in grids if grid.title == staging]
     others = [grid for grid in grids if grid.title != staging]
-    return Book(found["spreadsheetUrl"], others, leftovers)
+    charts = [
+        ChartThere.of(chart) for sheet in found["sheets"] for chart in sheet.get("charts", [])
+    ]
+    return Book(found["spreadsheetUrl"], others, leftovers, charts)
 
 
 def read_layout(sheets: GoogleSheets, options: GoogleSheetPublishOptions, tab: str) -> Layout:

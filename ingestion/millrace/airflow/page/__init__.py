@@ -1,0 +1,1 @@
+"""The page "Millrace" in Airflow's user interface: how every table and publication is."""
