@@ -148,7 +148,7 @@ def wheel(uv: str, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return installed(uv, package, ["mysql", "duckdb", "airflow"], tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.fixture(params=["sdist", "wheel"])
+@pytest.fixture(params=[pytest.param("sdist", marks=pytest.mark.nightly), "wheel"])
 def python(request: pytest.FixtureRequest) -> Path:
     found: Path = request.getfixturevalue(request.param)
     return found
