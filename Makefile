@@ -45,9 +45,7 @@ test-e2e: ## run the end-to-end tests: the demo, and all else that starts an Air
 
 test-nightly: ## run the tests that CI runs at night, as they take long
 	@scripts/setup redshift bigquery mysql helm api celery
-	@$(PYTEST) -n 2 -m "nightly and not image" tests --ignore=tests/faults
-	@$(MAKE) --no-print-directory image
-	@.venv/bin/pytest -m "nightly and image" tests
+	@$(PYTEST) -n 2 -m nightly tests --ignore=tests/faults
 
 test-standins: ## run the stand-ins' own tests; COVERAGE=1 adds the lines that they run
 	@scripts/setup redshift
@@ -62,7 +60,7 @@ image: ## build the container images without Docker, on Debian as root
 	@scripts/image
 
 test-image: image ## run the images: alone, all of docker-compose.yaml, and the pods of the chart
-	@.venv/bin/pytest -m "image and not nightly" tests
+	@.venv/bin/pytest -m image tests
 
 faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file
 	@scripts/setup redshift mysql

@@ -55,7 +55,6 @@ def test_the_mart_gets_into_the_sheet(running: Compose) -> None:
     assert "Our remarks" in headings
 
 
-@pytest.mark.nightly
 def test_workers_take_the_tasks_with_celery(running: Compose) -> None:
     celery = {"profile": "celery", "AIRFLOW_EXECUTOR": "CeleryExecutor"}
     running.up("redis", **celery)

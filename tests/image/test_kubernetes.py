@@ -28,7 +28,7 @@ from tests.image.kubernetes_api import Caller, KubernetesApi
 from tests.image.podman import IMAGE, ROOT, Podman, build
 from tests.proxy import FaultProxy
 
-pytestmark = [pytest.mark.image, pytest.mark.nightly]
+pytestmark = pytest.mark.image
 
 NETWORK = "millrace_default"
 DATABASE = "kubernetes"
