@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-e2e test-nightly test-standins test-fast test-image image faults mutants check format docs bench clean
+.PHONY: help setup demo up down status test test-e2e test-nightly test-standins test-fast test-image image faults mutants check format docs site bench clean
 
 # Let Python keep bytecode: scripts/setup and the first import compile it once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -80,6 +80,9 @@ format: setup ## let ruff fix and format the code
 
 docs: setup ## write the dbt docs to dbt_project/target
 	@$(DBT) docs generate $(DBT_FLAGS)
+
+site: setup ## write the docs as a site to .sandbox/site
+	@.venv/bin/mkdocs build --quiet && echo "Open .sandbox/site/index.html"
 
 bench: ## measure Millrace and what users would pick instead; quick: ROWS=200000
 	@scripts/setup redshift celery
