@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / ".pre-commit-config.yaml"
 TOOLS = (
     *("ruff", "mypy", "lint-imports", "cython-lint", "check-jsonschema", "pre-commit"),
-    *("dbt", "hadolint"),
+    *("mkdocs", "hadolint"),
 )
 
 
