@@ -746,9 +746,8 @@ def _of_files(
             f"{table.key}: no file is there of those that its declaration names.",
             fix="Correct `files` in the declaration, or wait for the first delivery.",
         )
-    replaced = [row for row in ledger if replaces(batch, row)]
-    again = frozenset[str]().union(*(row.taken for row in replaced))
-    taken = frozenset[str]().union(*(row.taken for row in ledger if row not in replaced))
+    again = frozenset[str]().union(*(row.taken for row in ledger if replaces(batch, row)))
+    taken = frozenset[str]().union(*(row.taken for row in ledger if not replaces(batch, row)))
     if gone := len(_names(again) - _names(file.fingerprint for file in files)):
         raise SourceError(
             f"{table.key}: {counted(gone, 'file')} that {'is' if gone == 1 else 'are'} loaded from "

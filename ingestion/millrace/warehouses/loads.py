@@ -89,17 +89,20 @@ def new_row(
     )
 
 
-def refuse_taken(table: IngestTable, batch: Batch, kept: Sequence[LedgerRow]) -> None:
+def refuse_taken(table: IngestTable, batch: Batch, earlier: Sequence[LedgerRow]) -> None:
     """Refuse files that another batch has loaded since this one was planned.
 
     Args:
         table: The table.
         batch: The batch that is to be loaded.
-        kept: The batches that it does not replace.
+        earlier: The batches that are loaded; those that it replaces may have its files.
 
     Raises:
         WarehouseError: there are some.
     """
+    if not batch.files:
+        return
+    kept = (row for row in earlier if not replaces(batch, row))
     taken = frozenset[str]().union(*(row.taken for row in kept))
     again = [file.name for file in batch.files if file.fingerprint in taken]
     if again:

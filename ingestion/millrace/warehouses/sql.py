@@ -107,7 +107,7 @@ class SqlWarehouse(SqlReader):
                 earlier = self._ledger(session, table)
                 interval = manifest.batch.interval
                 replaced = [row for row in earlier if replaces(manifest.batch, row)]
-                refuse_taken(table, manifest.batch, [row for row in earlier if row not in replaced])
+                refuse_taken(table, manifest.batch, earlier)
                 if replaced:
                     # First, because what is replaced need not fit the new columns.
                     _forget(

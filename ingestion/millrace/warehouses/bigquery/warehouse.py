@@ -194,7 +194,7 @@ class BigQueryWarehouse(SqlReader):
             self._make(session, table, manifest.schema)
             earlier = _ledger(session, table.schema, [table.key])
             replaced = [row for row in earlier if replaces(manifest.batch, row)]
-            refuse_taken(table, manifest.batch, [row for row in earlier if row not in replaced])
+            refuse_taken(table, manifest.batch, earlier)
             told = self._evolve(session, table, manifest, replaced)
             row = new_row(table, manifest, stamp(earlier), told)
             commit = sql.Commit(table, row, earlier, self._columns(session, table))
@@ -211,7 +211,7 @@ class BigQueryWarehouse(SqlReader):
                     commit.write_ledger(),
                 ],
             )
-            kept = [one for one in earlier if one not in replaced]
+            kept = [one for one in earlier if not replaces(manifest.batch, one)]
             if row.is_correction and (taken_back := self._taken_back(session, table, kept)):
                 log.warning("%s", told_older(table, taken_back))
         for text in told:
