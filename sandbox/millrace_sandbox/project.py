@@ -92,8 +92,9 @@ def find_root() -> Path | None:
 
     In a repository (``.git``, or ``pyproject.toml``) it is the outermost folder that has a dbt
     project in it or in one of its folders, so it is the same from everywhere in the project. If
-    there is none, it is the repository's folder. Outside of a repository it is the nearest folder
-    with a dbt project.
+    there is none, it is the repository's folder. Outside of a repository it is the nearest dbt
+    project around the working directory, or one in a folder of it: a neighbour's, such as
+    ``~/shop`` for somebody in ``~/notes``, is not this one's.
     """
     folders = [Path.cwd(), *Path.cwd().parents]
     for mark in (".git", "pyproject.toml"):
@@ -101,7 +102,9 @@ def find_root() -> Path | None:
             if (folder / mark).exists():
                 inside = [place for place in folders[: depth + 1] if _dbt_projects(place)]
                 return inside[-1] if inside else folder
-    return next((folder for folder in folders if _dbt_projects(folder)), None)
+    if _dbt_projects(folders[0]):
+        return folders[0]
+    return next((folder for folder in folders[1:] if (folder / DBT_FILE).exists()), None)
 
 
 def project_root() -> Path:

@@ -50,7 +50,8 @@ def test_without_a_repository_the_nearest_dbt_project_is_it(
 def test_where_there_is_no_project_it_says_what_it_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.chdir(tmp_path)
+    make(tmp_path, "neighbour/dbt_project.yml", "here/notes.txt")
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.delenv("MILLRACE_SANDBOX_DIR", raising=False)
     assert find_root() is None
     with pytest.raises(SandboxError, match=r"no dbt_project\.yml, \.git or pyproject\.toml"):
