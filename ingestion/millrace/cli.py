@@ -597,12 +597,14 @@ def diff(chosen: Chosen, tables: tuple[str, ...]) -> None:
 
     A column's type at the source, what the dbt source declares of it, its type in the raw table,
     and in each dbt model that reads the table. A model that has no column of that name may still
-    name it in its SQL. The last column says what the next ingestion meets.
+    name it in its SQL. The last column says what the next ingestion meets. Without a TABLE, what
+    the databases have and nobody has declared is named at the end.
 
     \b
+      millrace diff
       millrace diff mysql.nps
     """  # noqa: D301 click wants the backspace
-    from millrace.terminal import out, print_table
+    from millrace.terminal import out, print_plain, print_table
 
     pipeline = chosen.pipeline
     named = [pipeline.catalog.table(key) for key in tables] or list(pipeline.catalog.tables)
@@ -619,7 +621,14 @@ def diff(chosen: Chosen, tables: tuple[str, ...]) -> None:
             ],
         )
 
-    _run_each({table.key: partial(diff_one, table) for table in named})
+    def list_undeclared() -> None:
+        for connection, places in pipeline.undeclared().items():
+            print_plain(f"Not declared, at {connection}: {', '.join(places)}")
+
+    runs: dict[str, Callable[[], None]] = {table.key: partial(diff_one, table) for table in named}
+    if not tables:
+        runs["what is not declared"] = list_undeclared
+    _run_each(runs)
 
 
 @cli.command()

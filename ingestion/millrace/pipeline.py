@@ -57,7 +57,14 @@ from millrace.landing.sweep import plan as plan_sweep
 from millrace.manifest import Manifest
 from millrace.progress import Progress
 from millrace.settings import Settings
-from millrace.sources.base import Extraction, FileSource, Source, SourceColumn, open_source
+from millrace.sources.base import (
+    Extraction,
+    FileSource,
+    ListingSource,
+    Source,
+    SourceColumn,
+    open_source,
+)
 from millrace.warehouses.base import (
     LedgerRow,
     Warehouse,
@@ -526,6 +533,22 @@ class Pipeline:
                 ],
             )
         )
+
+    def undeclared(self) -> dict[str, list[str]]:
+        """What databases have that is not declared, by the id of the connection.
+
+        Raises:
+            SourceError: a source cannot be read.
+        """
+        declared: dict[str, list[IngestTable]] = {}
+        for table in self.catalog.tables:
+            declared.setdefault(table.options.connection, []).append(table)
+        found = {
+            connection: source.undeclared(tables)
+            for connection, tables in declared.items()
+            if isinstance(source := self.source(tables[0]), ListingSource)
+        }
+        return {connection: places for connection, places in found.items() if places}
 
     def preview(self, table: IngestTable, rows: int) -> pa.Table:
         """The first rows of a table as they would land; nothing is landed.

@@ -236,6 +236,16 @@ def test_a_diff_shows_what_is_left_out_and_makes_no_warehouse(workspace: Workspa
     assert not workspace.warehouse_file.exists()
 
 
+def test_a_diff_of_all_tables_names_what_nobody_has_declared(workspace: Workspace) -> None:
+    assert "Not declared" not in workspace.succeeds("diff")
+    database = workspace.mysql.name
+    workspace.mysql.execute("CREATE TABLE `Order items` (id INT)")
+    workspace.mysql.execute("CREATE VIEW best_nps AS SELECT * FROM nps WHERE score = 10")
+    told = f"Not declared, at mysql_prod: {database}.best_nps, {database}.Order items"
+    assert workspace.succeeds("diff").splitlines()[-1] == told
+    assert "Not declared" not in workspace.succeeds("diff", "mysql.nps")
+
+
 def cells(said: str, name: str) -> list[str]:
     """The cells of the line that begins with a name, without the empty ones."""
     (line,) = (line for line in said.splitlines() if re.match(rf" *{name} ", line))

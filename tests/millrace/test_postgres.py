@@ -71,6 +71,23 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "_GROWTH", 1)
 
 
+# ---- What there is
+
+
+def test_what_the_account_may_read_and_nobody_declared_is_listed(
+    postgres: PostgresDatabase,
+) -> None:
+    postgres.execute("CREATE TABLE t (id int PRIMARY KEY); CREATE SCHEMA crm")
+    postgres.execute("CREATE TABLE parted (id int) PARTITION BY RANGE (id)")
+    postgres.execute("CREATE TABLE part_1 PARTITION OF parted FOR VALUES FROM (1) TO (9)")
+    postgres.execute('CREATE VIEW crm."No. 1" AS SELECT id FROM t')
+    declared = [postgres.table("t")]
+    assert postgres.source().undeclared(declared) == ["crm.No. 1", "public.parted"]
+    postgres.execute(f"REVOKE pg_read_all_data FROM {postgres.reader}")
+    postgres.execute(f"GRANT SELECT ON t, parted TO {postgres.reader}")
+    assert postgres.source().undeclared(declared) == ["public.parted"]
+
+
 # ---- Intervals
 
 

@@ -329,6 +329,21 @@ class DescribingSource(Protocol):
         """
 
 
+@runtime_checkable
+class ListingSource(Protocol):
+    """A source that can list what it has."""
+
+    def undeclared(self, tables: Sequence[IngestTable]) -> list[str]:
+        """What the account may read that none of some tables declares, by its place.
+
+        Args:
+            tables: All that are declared with the source's connection; at least one.
+
+        Raises:
+            SourceError: the source cannot be read.
+        """
+
+
 @dataclass(frozen=True)
 class Right:
     """A right that a source's account has or lacks.

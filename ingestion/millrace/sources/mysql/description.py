@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -45,15 +45,40 @@ def describe(session: Session, connection: Connection, patterns: Sequence[str]) 
     return found
 
 
-def _listed(session: Session, connection: Connection, patterns: Sequence[str]) -> dict[Place, str]:
-    """The tables that match, with their comments."""
+def undeclared(session: Session, connection: Connection, declared: Iterable[str]) -> list[str]:
+    """The tables and views that have no declaration; see ``ListingSource.undeclared``.
+
+    If the connection names a database, others are listed only where a table of theirs is declared.
+    """
+    ((ignores_case,),) = session.rows("SELECT @@lower_case_table_names > 0")
+
+    def spelt(name: str) -> str:
+        return name.lower() if ignores_case else name
+
+    database = connection.schema or ""
+    places = {spelt(name if "." in name else f"{database}.{name}") for name in declared}
+    databases = {place.partition(".")[0] for place in places} | {spelt(database)}
+    return [
+        f"{schema}.{name}"
+        for schema, name in _every(session)
+        if spelt(f"{schema}.{name}") not in places and (not database or spelt(schema) in databases)
+    ]
+
+
+def _every(session: Session) -> dict[Place, str]:
+    """The tables and views that the account may read, with their comments."""
     rows = session.rows(
         "SELECT table_schema, table_name, IF(table_type = 'VIEW', '', table_comment) "
         "FROM information_schema.tables WHERE table_schema NOT IN (%s, %s, %s, %s) "
         "ORDER BY table_schema, table_name",
         OWN_SCHEMAS,
     )
-    every = {(str(schema), str(name)): str(comment or "") for schema, name, comment in rows}
+    return {(str(schema), str(name)): str(comment or "") for schema, name, comment in rows}
+
+
+def _listed(session: Session, connection: Connection, patterns: Sequence[str]) -> dict[Place, str]:
+    """The tables that match, with their comments."""
+    every = _every(session)
     matching: set[Place] = set()
     for pattern in patterns or ["*"]:
         database = connection.schema or "*"

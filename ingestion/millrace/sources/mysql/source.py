@@ -30,7 +30,7 @@ from millrace.progress import in_time
 from millrace.sources.base import Closing, Extraction, FoundTable, SourceColumn
 from millrace.sources.declared import of_the_future, refuse_rows_without_a_time
 from millrace.sources.mysql.client import MySQLError
-from millrace.sources.mysql.description import describe
+from millrace.sources.mysql.description import describe, undeclared
 from millrace.sources.mysql.in_flight import InFlight, Look, Writers, processes_of, writers
 from millrace.sources.mysql.keyed import KeyedTable
 from millrace.sources.mysql.limits import Limits
@@ -243,6 +243,12 @@ class MySQLSource:
         """What the server knows of its tables; see ``DescribingSource.describe``."""
         with self._server.connected() as session:
             return describe(session, self._server.connection, patterns)
+
+    def undeclared(self, tables: Sequence[IngestTable]) -> list[str]:
+        """The tables and views that none declares; see ``ListingSource.undeclared``."""
+        declared = [_options(table).table for table in tables]
+        with self._server.connected() as session:
+            return undeclared(session, self._server.connection, declared)
 
     @contextmanager
     def extract(

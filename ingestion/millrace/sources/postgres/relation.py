@@ -76,6 +76,22 @@ _INDEXES = (
 )
 
 
+# A partition is read as a part of its table.
+_READABLE = (
+    "SELECT n.nspname::text, c.relname::text "
+    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition "
+    "AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' "
+    "AND has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'SELECT') "
+    "OR has_any_column_privilege(c.oid, 'SELECT')) ORDER BY 1, 2"
+)
+
+
+def readable(session: Session) -> list[tuple[str, str]]:
+    """The schema and the name of each table and view that the account may read."""
+    return [(str(schema), str(name)) for schema, name in session.rows(_READABLE)]
+
+
 @dataclass(frozen=True)
 class Index:
     """An index that finds rows by the values of columns.

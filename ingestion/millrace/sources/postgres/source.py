@@ -35,7 +35,7 @@ from millrace.sources.postgres.pieces import (
     page_ranges,
 )
 from millrace.sources.postgres.reading import Selection, schema_of
-from millrace.sources.postgres.relation import Relation
+from millrace.sources.postgres.relation import Relation, readable
 from millrace.sources.postgres.session import Server, Session
 
 if TYPE_CHECKING:
@@ -267,6 +267,12 @@ class PostgresSource:
             )
             chosen = selection.of(map(selection.piece, rows.chosen(keys)))
             yield Extraction(schema, (chosen,), figures, sieve)
+
+    def undeclared(self, tables: Sequence[IngestTable]) -> list[str]:
+        """The tables and views that none declares; see ``ListingSource.undeclared``."""
+        declared = {_options(table).place for table in tables}
+        with self._server.connected() as session:
+            return [".".join(place) for place in readable(session) if place not in declared]
 
     def _relation(self, session: Session, options: PostgresOptions) -> Relation:
         return Relation.find(session, options, self._server.connection.login)
