@@ -85,6 +85,8 @@ select * from final
 _LOADED = "_loaded_at"
 _DELETED = "is_deleted"
 _NOBODY = "data@example.com"
+# As staging models call dates and times, and as people call them besides.
+_TIME = re.compile(r"(^|_)(at|date|day|week|month|quarter|timestamp|datetime)$")
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ class MartScaffold:
                 *(files, "intermediate", reads, _deduplicated(found)),
                 self._described(reads, found),
             )
+            tests = self._project.folder / "models" / "intermediate/_intermediate__unit_tests.yml"
+            files.add(tests, "unit_tests", _newest_wins(reads, found))
         left_out = frozenset({_LOADED, _DELETED})
         self._add(files, "marts", name, _mart(reads, found), self._described(name, found, left_out))
         return list(files.changes())
@@ -364,6 +368,42 @@ def _deduplicated(model: _Model) -> str:
         partition=", ".join(f"versions.{name}" for name in key),
         newest=", ".join(f"versions.{quoted(name)} desc" for name in model.newest),
     )
+
+
+def _newest_wins(name: str, model: _Model) -> list[str]:
+    """A unit test of the model that keeps the newest versions: here one that came first."""
+    newest, late = {_LOADED: "2026-01-10"}, {_LOADED: "2026-01-11"}
+    for column in model.newest[:-1]:
+        newest[column], late[column] = "2026-01-02", "2026-01-01"
+    if not model.newest[:-1]:
+        newest, late = late, newest
+    key = {column: _example(column) for column in model.of_a_row}
+    rows = [_row({**newest, **key}), _row({**late, **key})]
+    said = "The version that changed last is kept, whichever came last."
+    return [
+        f"name: newest_version_wins_in_{name}",
+        f"description: {line(said)}",
+        f"model: {name}",
+        "overrides:",
+        "  macros: {is_incremental: false}",
+        "given:",
+        f"  - input: ref('{model.name}')",
+        "    rows:",
+        *(f"      - {row}" for row in rows),
+        "expect:",
+        "  rows:",
+        f"    - {rows[0]}",
+    ]
+
+
+def _row(values: Mapping[str, str]) -> str:
+    cells = (f"{scalar(column)}: {json.dumps(values[column])}" for column in sorted(values))
+    return f"{{{', '.join(cells)}}}"
+
+
+def _example(column: str) -> str:
+    """A value of a key's column, by its name: its type is known only once the model is built."""
+    return "2026-01-01" if _TIME.search(column) else "1"
 
 
 def _listed(columns: Sequence[str], indent: int) -> str:
