@@ -64,7 +64,7 @@ test-image: image ## run the images: alone, all of docker-compose.yaml, and the 
 
 faults: ## interrupt the pipeline N=100 times, see that a retry repairs it; SEED=17 replays, RECORD=file
 	@scripts/setup redshift mysql
-	@FAULTS_N=$(or $(N),100) FAULTS_SEED=$(SEED) FAULTS_RECORD=$(RECORD) $(PYTEST) -n 3 tests/faults
+	@FAULTS_N=$(or $(N),100) FAULTS_SEED=$(SEED) FAULTS_RECORD=$(RECORD) $(PYTEST) tests/faults
 
 mutants: ## change N=30 things a room, see that a test notices; ROOM=landing, AGAIN=survived, SEED=1
 	@scripts/setup redshift mutants

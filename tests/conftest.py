@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from dbt_common.tests import enable_test_caching
+from google.auth.crypt import RSASigner
 from xdist.scheduler import LoadScopeScheduling
 
 from millrace_sandbox.bigquery import BigQuery
@@ -76,6 +78,16 @@ def forked_dbt() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("millrace.dbt.project._run_dbt", run_dbt)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once() -> None:
+    """Let a process read once what never changes: dbt's own macros, and each private key.
+
+    dbt has the cache for its own tests; OpenSSL tries the primes of a key for 50 ms each time.
+    """
+    enable_test_caching()
+    pytest.MonkeyPatch().setattr(RSASigner, "from_string", cache(RSASigner.from_string))
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,10 @@ def _in_brackets(body: exp.Expression | None) -> Any:
 create_table_schema_ctas._first_select = _in_brackets  # noqa: SLF001
 
 
+# What a DECIMAL without parameters is in DuckDB.
+_DECIMAL = exp.DataType.build("DECIMAL(18, 3)", dialect="duckdb")
+
+
 @register
 class NumericHasNineDecimals(TranslationRule):  # type: ignore[misc]
     """A NUMERIC without parameters has nine decimals; DuckDB's DECIMAL has three."""
@@ -31,7 +35,8 @@ class NumericHasNineDecimals(TranslationRule):  # type: ignore[misc]
 
     def applies_to(self, node: exp.Expression) -> bool:
         """Whether this is the type that a DECIMAL without parameters has in DuckDB."""
-        return isinstance(node, exp.DataType) and node.sql("duckdb") == "DECIMAL(18, 3)"
+        # It is asked of every node of every statement, and writing one as SQL takes 10 ms.
+        return node == _DECIMAL
 
     def rewrite(self, node: exp.Expression) -> exp.Expression:
         """The type that Google documents."""

@@ -163,7 +163,7 @@ CREATE TABLE customers (
 """
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload([run.__module__])
+_CONTEXT.set_forkserver_preload(["tests.forked_imports", run.__module__])
 
 Row = tuple[Any, ...]
 
