@@ -150,6 +150,7 @@ def scratch(tmp_path: Path) -> Callable[..., Scratch]:
     return make
 
 
+@pytest.mark.nightly
 def test_every_other_kind_of_snapshot_is_dbts_own(scratch: Callable[..., Scratch]) -> None:
     plain = scratch("plain")
     ours = scratch("ours", macros=ROOT / "dbt_project" / "macros")

@@ -289,13 +289,22 @@ def test_a_dag_that_is_triggered_by_hand_takes_what_is_new(env, stack, nothing_f
     assert start == loaded < end
 
 
+def at_night(*parameters):
+    """Each takes a minute, most of it for Airflow to start."""
+    marked = pytest.mark.nightly
+    return [pytest.param(*parameter, marks=marked) for parameter in parameters]
+
+
 @pytest.fixture(scope="module")
 def quiet_airflow(demo, stack):
     """Pause all DAGs, so that a tested DAG has DuckDB to itself."""
     pause_when_idle(stack.airflow.client(), [*INGEST_DAGS, "transform"])
 
 
-@pytest.mark.parametrize("dag_id", ["ingest__mysql__nps", "transform", "audit", "maintenance"])
+@pytest.mark.parametrize(
+    "dag_id",
+    ["transform", *at_night(["ingest__mysql__nps"], ["audit"], ["maintenance"])],
+)
 def test_a_dag_can_be_tested_by_itself(env, quiet_airflow, dag_id):
     run(BIN / "airflow", "dags", "test", dag_id, "2026-10-01", env=env)
 
@@ -304,9 +313,11 @@ def test_a_dag_can_be_tested_by_itself(env, quiet_airflow, dag_id):
     ("dag_id", "task_id"),
     [
         ("ingest__mysql__nps", "plan"),
-        ("transform", "wait_for_ingestion"),
-        ("audit", "mysql__nps"),
-        ("maintenance", "sweep_landing"),
+        *at_night(
+            ("transform", "wait_for_ingestion"),
+            ("audit", "mysql__nps"),
+            ("maintenance", "sweep_landing"),
+        ),
     ],
 )
 def test_a_task_can_be_tested_by_itself(env, quiet_airflow, dag_id, task_id):

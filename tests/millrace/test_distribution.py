@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.millrace.conftest import Database
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.nightly]
 
 ROOT = Path(__file__).parents[2]
 READ = """
@@ -148,13 +148,12 @@ def wheel(uv: str, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return installed(uv, package, ["mysql", "duckdb", "airflow"], tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.fixture(params=[pytest.param("sdist", marks=pytest.mark.nightly), "wheel"])
+@pytest.fixture(params=["sdist", "wheel"])
 def python(request: pytest.FixtureRequest) -> Path:
     found: Path = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.mark.nightly
 @pytest.mark.both_servers
 def test_what_is_built_reads_a_table(mysql: Database, python: Path, tmp_path: Path) -> None:
     mysql.execute("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20), price DOUBLE)")
