@@ -4,7 +4,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -95,23 +94,48 @@ def test_bytes_arrive_as_they_left(landing, warehouse, tmp_path):
     assert content(tmp_path) == [(b"\x00\xff",), (None,)]
 
 
-def test_a_locked_file_names_its_holder(tmp_path, warehouse):
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the file until its standard input is closed."""
     path = tmp_path / "warehouse.duckdb"
     code = (
         f"import duckdb; c = duckdb.connect({str(path)!r}); c.execute('create table t(i int)'); "
         "import sys; print('held', flush=True); sys.stdin.read()"
     )
-    holder = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdin
-    assert holder.stdout
-    with closing(holder.stdin), holder.stdout:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(WarehouseLocked, match=f"process {holder.pid}"):
-            warehouse.check()
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.stdin.close()
+
+
+def test_a_locked_file_names_its_holder(holder, warehouse):
+    with pytest.raises(WarehouseLocked, match=f"process {holder.pid}"):
+        warehouse.check()
+    holder.stdin.close()
     assert holder.wait(30) == 0
     assert "DuckDB" in warehouse.check()
+
+
+def test_a_file_that_is_held_for_a_moment_is_waited_for(holder, warehouse, monkeypatch):
+    connect = duckdb.connect
+    refused = []
+
+    def connected(*arguments):
+        try:
+            return connect(*arguments)
+        except duckdb.IOException as error:
+            refused.append(error)
+            holder.stdin.close()
+            holder.wait(30)
+            raise
+
+    monkeypatch.setattr(duckdb, "connect", connected)
+    assert "DuckDB" in warehouse.check()
+    assert len(refused) == 1
 
 
 @pytest.mark.parametrize("name", ["warehouse.duckdb", "locked/Could not set lock on file.duckdb"])

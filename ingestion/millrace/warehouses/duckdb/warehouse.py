@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from millrace.catalog import IngestTable
 from millrace.checksums.columns import Checksums, Tally
@@ -59,10 +60,13 @@ _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 _INTERRUPTED = "Query interrupted"
 _LOCKED = "IO Error: Could not set lock on file"
 _HOLDER = re.compile(r"\(PID (\d+)\)")
+# Longer than somebody who only looks holds the file: `millrace status`, the page in Airflow.
+_PATIENCE_SECONDS = 5
+_PAUSE_SECONDS = 0.1
 
 
 class DuckDBWarehouse(SqlWarehouse):
-    """A DuckDB file; its lock lets one process in at a time.
+    """A DuckDB file; its lock lets one process in at a time, and others wait for some seconds.
 
     Args:
         path: The file. It is created if it is missing; its folder is not.
@@ -145,6 +149,12 @@ class DuckDBWarehouse(SqlWarehouse):
             with contextlib.suppress(duckdb.Error):
                 connection.close()
 
+    @retry(
+        retry=retry_if_exception_type(WarehouseLocked),
+        stop=stop_after_delay(_PATIENCE_SECONDS),
+        wait=wait_fixed(_PAUSE_SECONDS),
+        reraise=True,
+    )
     def _connect(self) -> duckdb.DuckDBPyConnection:
         if not self._path.parent.is_dir():
             # If the folder were created, a mistyped path would be a second, empty warehouse.
