@@ -306,6 +306,14 @@ def test_bigquery_is_told_how_to_store_a_table_and_what_to_leave_out(built: Buil
     assert "where _loaded_at > cast('2026-03-04 00:00:00+00' as timestamp)" in compiled.read_text()
 
 
+def test_the_jobs_of_a_build_in_bigquery_say_what_they_were_for(
+    built: Built, bigquery: BigQuery
+) -> None:
+    with closing(bigquery.endpoint.connect()) as client:
+        built_nodes = {job.labels.get("node_id") for job in client.list_jobs(all_users=True)}
+    assert "model_millrace_nps_summary" in built_nodes
+
+
 @pytest.mark.parametrize(
     ("schema", "table", "shape"),
     [

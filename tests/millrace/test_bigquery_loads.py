@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,7 +25,7 @@ from millrace.testing import DAY, INTERVAL, Place, ids, ledger
 from millrace.warehouses.base import LedgerRow
 from millrace.warehouses.bigquery.session import BigQuerySession
 from millrace.warehouses.bigquery.statements import LEDGER_COLUMNS
-from millrace.warehouses.bigquery.warehouse import BigQueryWarehouse
+from millrace.warehouses.bigquery.warehouse import BigQueryWarehouse, _label
 from tests.buckets import GoogleBucket
 from tests.faults.http_faults import HTTPFault, HTTPFaults
 
@@ -138,6 +139,20 @@ def assert_whole(place: Place) -> None:
     )
     kept = [(r.batch_id, r.loaded_at, r.rows) for r in ledger(place.warehouse, place.table)]
     assert sorted(kept) == raw
+
+
+def test_a_load_says_what_google_billed_and_its_jobs_say_what_they_were_for(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "millrace"):
+        row = place.load(ids(1, 2))
+    [told] = (text for text in caplog.messages if "billed" in text)
+    assert re.fullmatch(rf"{place.table.key}: Google billed [\d,]+\.\d MB of this load", told)
+    warehouse = cast("BigQueryWarehouse", place.warehouse)
+    with warehouse._session() as session:
+        labels = [job.labels for job in session.client.list_jobs(all_users=True)]
+    batch = _label(row.batch_id)
+    assert {"millrace_table": _label(place.table.key), "millrace_run": batch} in labels
 
 
 @pytest.mark.parametrize(

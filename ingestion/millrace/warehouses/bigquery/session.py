@@ -37,6 +37,9 @@ class BigQuerySession:
         client: dbt-bigquery's client of the target.
         credentials: The target's credentials.
         labels: Labels of every job, by which its cost can be found.
+
+    Attributes:
+        bytes_billed: How much Google has billed of what its statements read.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class BigQuerySession:
         self.client = client
         self._credentials = credentials
         self._labels = dict(labels)
+        self.bytes_billed = 0
         self._seconds: int | None = credentials.job_execution_timeout_seconds
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -56,7 +60,7 @@ class BigQuerySession:
             lambda: self.client.query(statement, config, job_id=job_id, job_retry=None, **_ASKED),
         )
         rows = job.result(timeout=self._seconds, retry=_RETRY)
-        log.debug("%s: %s bytes billed", job.job_id, job.total_bytes_billed)
+        self.bytes_billed += int(job.total_bytes_billed or 0)
         return [tuple(row.values()) for row in rows]
 
     def estimate(self, statement: str, location: str) -> int:

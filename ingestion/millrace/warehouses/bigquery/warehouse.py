@@ -265,10 +265,14 @@ class BigQueryWarehouse(SqlReader):
         said |= options_of(table).labels if table else {}
         with explained(self._project):
             client = self._connect()
+            session = BigQuerySession(client, self._credentials, said)
             try:
-                yield BigQuerySession(client, self._credentials, said)
+                yield session
             finally:
                 client.close()
+                if run and table:
+                    billed = session.bytes_billed / 1_000_000
+                    log.info("%s: Google billed %s MB of this load", table.key, f"{billed:,.1f}")
 
     def _connect(self) -> bigquery.Client:
         try:
