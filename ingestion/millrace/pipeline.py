@@ -540,12 +540,13 @@ class Pipeline:
         Raises:
             SourceError: a source cannot be read.
         """
-        declared: dict[str, list[IngestTable]] = {}
+        declared: dict[tuple[str, str], list[IngestTable]] = {}
         for table in self.catalog.tables:
-            declared.setdefault(table.options.connection, []).append(table)
+            of_source = table.options.kind, table.options.connection
+            declared.setdefault(of_source, []).append(table)
         found = {
             connection: source.undeclared(tables)
-            for connection, tables in declared.items()
+            for (_, connection), tables in declared.items()
             if isinstance(source := self.source(tables[0]), ListingSource)
         }
         return {connection: places for connection, places in found.items() if places}

@@ -35,7 +35,7 @@ class NumericHasNineDecimals(TranslationRule):  # type: ignore[misc]
 
     def applies_to(self, node: exp.Expression) -> bool:
         """Whether this is the type that a DECIMAL without parameters has in DuckDB."""
-        # It is asked of every node of every statement, and writing one as SQL takes 10 ms.
+        # It is asked of every node of every statement, and writing one as SQL takes 30 ms.
         return node == _DECIMAL
 
     def rewrite(self, node: exp.Expression) -> exp.Expression:

@@ -372,13 +372,13 @@ def _deduplicated(model: _Model) -> str:
 
 def _newest_wins(name: str, model: _Model) -> list[str]:
     """A unit test of the model that keeps the newest versions: here one that came first."""
-    newest, late = {_LOADED: "2026-01-10"}, {_LOADED: "2026-01-11"}
-    for column in model.newest[:-1]:
-        newest[column], late[column] = "2026-01-02", "2026-01-01"
-    if not model.newest[:-1]:
-        newest, late = late, newest
     key = {column: _example(column) for column in model.of_a_row}
-    rows = [_row({**newest, **key}), _row({**late, **key})]
+    changing = [column for column in model.newest if column not in key]
+    newest = {**key, **dict.fromkeys(changing, "2026-01-02")}
+    late = {**key, **dict.fromkeys(changing, "2026-01-01")}
+    if len(changing) > 1:
+        late[_LOADED] = "2026-01-03"
+    rows = [_row(newest), _row(late)]
     said = "The version that changed last is kept, whichever came last."
     return [
         f"name: newest_version_wins_in_{name}",
@@ -397,7 +397,7 @@ def _newest_wins(name: str, model: _Model) -> list[str]:
 
 
 def _row(values: Mapping[str, str]) -> str:
-    cells = (f"{scalar(column)}: {json.dumps(values[column])}" for column in sorted(values))
+    cells = (f"{scalar(column)}: {json.dumps(value)}" for column, value in values.items())
     return f"{{{', '.join(cells)}}}"
 
 

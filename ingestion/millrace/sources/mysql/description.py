@@ -57,7 +57,7 @@ def undeclared(session: Session, connection: Connection, declared: Iterable[str]
 
     database = connection.schema or ""
     places = {spelt(name if "." in name else f"{database}.{name}") for name in declared}
-    databases = {place.partition(".")[0] for place in places} | {spelt(database)}
+    databases = {place.rpartition(".")[0] for place in places} | {spelt(database)}
     return [
         f"{schema}.{name}"
         for schema, name in _every(session)

@@ -76,14 +76,18 @@ _INDEXES = (
 )
 
 
+_RELATIONS = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+_HAS_ROWS = "c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+_IS_READABLE = (
+    "has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'SELECT') "
+    "OR has_any_column_privilege(c.oid, 'SELECT'))"
+)
 # A partition is read as a part of its table.
 _READABLE = (
-    "SELECT n.nspname::text, c.relname::text "
-    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition "
+    f"SELECT n.nspname::text, c.relname::text FROM {_RELATIONS} "
+    f"WHERE {_HAS_ROWS} AND NOT c.relispartition "
     "AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' "
-    "AND has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'SELECT') "
-    "OR has_any_column_privilege(c.oid, 'SELECT')) ORDER BY 1, 2"
+    f"AND {_IS_READABLE} ORDER BY 1, 2"
 )
 
 
@@ -157,11 +161,8 @@ class Relation:
         """
         schema, name = options.place
         found = session.rows(
-            "SELECT c.oid::bigint, c.relkind::text, "
-            "has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'SELECT') "
-            "OR has_any_column_privilege(c.oid, 'SELECT')) "
-            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+            f"SELECT c.oid::bigint, c.relkind::text, {_IS_READABLE} FROM {_RELATIONS} "
+            f"WHERE n.nspname = $1 AND c.relname = $2 AND {_HAS_ROWS}",
             (schema, name),
         )
         if not found:
