@@ -25,8 +25,9 @@ CASE = "extract"
 FLOOR = "COPY … TO STDOUT BINARY, discarded"
 READ = "Millrace, `verify: off`, discarded"
 COUNTED = "Millrace, discarded"
+BY_TWO = "Millrace, 2 connections, discarded"
 LANDED = "Millrace, to Parquet in a folder"
-WAYS = {FLOOR: "copy", READ: "read", COUNTED: "counted", LANDED: "landed"}
+WAYS = {FLOOR: "copy", READ: "read", COUNTED: "counted", BY_TWO: "two", LANDED: "landed"}
 
 _METHOD_FILE = Path(__file__).parent / "methods" / "read_postgres.py"
 _MOST_TIMES = 1.5
@@ -125,6 +126,12 @@ def report(result: Result) -> Report:
                 "×",
             ),
             Target(
+                "PostgreSQL: two connections compared with COPY that is discarded",
+                _MOST_TIMES,
+                ratio(working(BY_TWO), floor),
+                "×",
+            ),
+            Target(
                 "PostgreSQL: peak memory, one connection",
                 _MOST_MEGABYTES,
                 None if memory is None else memory / MEGABYTE,
@@ -194,9 +201,9 @@ def _run(
 
 
 _METHOD = """\
-Each method reads the whole table from PostgreSQL (loopback, warm, one connection) in a fresh
-process; wall time is from the first query on, without start-up. The first one is the floor:
-psycopg2 takes what the server copies out, in C, and discards it. Millrace makes Arrow of it by the
-ADBC driver, piece by piece in one snapshot; "discarded" lands nothing. Unless `verify` is `off`,
-the server also counts the rows of each piece. Processor time is the reader's, with its start-up and
-without the server's. Every method must read every row."""
+Each method reads the whole table from PostgreSQL (loopback, warm) in a fresh process, by one
+connection unless it says two; wall time is from the first query on, without start-up. The first
+one is the floor: psycopg2 takes what the server copies out, in C, and discards it. Millrace makes
+Arrow of it by the ADBC driver, piece by piece in one snapshot; "discarded" lands nothing. Unless
+`verify` is `off`, the server also counts the rows of each piece. Processor time is the reader's,
+with its start-up and without the server's. Every method must read every row."""

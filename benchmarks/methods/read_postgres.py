@@ -10,7 +10,14 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pyarrow as pa
 
 CONNECTION = json.loads(os.environ["BENCH_CONNECTION"])
 TABLE = os.environ["BENCH_TABLE"]
@@ -36,7 +43,7 @@ def copied() -> tuple[int, float]:
         return cursor.rowcount, time.perf_counter() - began
 
 
-def by_millrace(*, verify: str, lands: bool) -> tuple[int, float]:
+def by_millrace(*, verify: str, lands: bool, connections: int = 1) -> tuple[int, float]:
     """What Millrace reads, discarded or landed."""
     from millrace.batch import WHOLE_TABLE, Batch
     from millrace.catalog import IngestTable
@@ -48,7 +55,9 @@ def by_millrace(*, verify: str, lands: bool) -> tuple[int, float]:
 
     keep_no_freed_memory()
     declared = {"kind": "postgres", "connection": "bench", "table": TABLE, "primary_key": ["id"]}
-    options = PostgresOptions.model_validate({**declared, "partitions": 1, "verify": verify})
+    options = PostgresOptions.model_validate(
+        {**declared, "partitions": connections, "verify": verify}
+    )
     table = IngestTable("postgres", TABLE, "raw", TABLE, options)
     source = PostgresSource(
         Connection(
@@ -62,20 +71,28 @@ def by_millrace(*, verify: str, lands: bool) -> tuple[int, float]:
         )
     )
     began = time.perf_counter()
-    with source.extract(table, WHOLE_TABLE) as extraction:
+    ranges = source.ranges(table, WHOLE_TABLE)
+    with source.extract(table, WHOLE_TABLE, ranges=ranges) as extraction:
         if lands:
             landing = Landing(f"file://{LANDING}")
             manifest = landing.write(Batch(table.key), extraction.schema, *extraction.streams)
             rows = manifest.rows
         else:
-            rows = sum(batch.num_rows for batch in extraction.batches)
+            with ThreadPoolExecutor(connections) as readers:
+                rows = sum(readers.map(counted, extraction.streams))
     return rows, time.perf_counter() - began
+
+
+def counted(batches: Iterable[pa.RecordBatch]) -> int:
+    """The rows of record batches, which are discarded."""
+    return sum(batch.num_rows for batch in batches)
 
 
 WAYS: dict[str, Callable[[], tuple[int, float]]] = {
     "copy": copied,
     "read": lambda: by_millrace(verify="off", lands=False),
     "counted": lambda: by_millrace(verify="counts", lands=False),
+    "two": lambda: by_millrace(verify="counts", lands=False, connections=2),
     "landed": lambda: by_millrace(verify="counts", lands=True),
 }
 rows, working = WAYS[WAY]()

@@ -641,7 +641,7 @@ def test_rows_that_are_kept_come_back_in_their_order_from_memory_and_from_the_di
     most_bytes: int,
 ) -> None:
     batches = [pa.record_batch({"id": list(range(at, at + 10))}) for at in range(0, 50, 10)]
-    spool = Spool(batches[0].schema, most_bytes)
+    spool = Spool(most_bytes)
     misfits = [[Misfit(0, "id", "", str(at))] for at in range(len(batches))]
     for batch, of_batch in zip(batches, misfits, strict=True):
         spool.add(batch, of_batch)

@@ -32,9 +32,8 @@ class Spool:
         size: Bytes of all rows.
     """
 
-    def __init__(self, schema: pa.Schema, most_bytes: int = 2 * PIECE_BYTES) -> None:
+    def __init__(self, most_bytes: int = 2 * PIECE_BYTES) -> None:
         self.size = 0
-        self._schema = schema
         self._most_bytes = most_bytes
         self._held: deque[Unsifted] = deque()
         self._misfits: deque[Sequence[Misfit]] = deque()
@@ -49,7 +48,7 @@ class Spool:
             return
         if self._writer is None:
             self._file = tempfile.TemporaryFile(prefix="millrace-")  # noqa: SIM115
-            self._writer = pa.ipc.new_stream(self._file, self._schema)
+            self._writer = pa.ipc.new_stream(self._file, batch.schema)
         self._writer.write_batch(batch)
         self._misfits.append(misfits)
 

@@ -96,7 +96,7 @@ class Selection:
     def piece(self, conditions: Sequence[Condition]) -> Dated:
         """Those of the rows that some conditions choose, read at once."""
         chosen = [*self.scope, *conditions]
-        spool = Dated(self.schema)
+        spool = Dated()
         with self._moment():
             counted = self._counted(chosen)
             rows = self._rows(chosen)

@@ -58,7 +58,7 @@ class Selection:
         try:
             with self.session.snapshot(self.moment):
                 self.figures.add(*self._counted(self.scope))
-                yield from sifted(self._read(self.scope), self.sieve)
+                yield from sifted(map(self._typed, self._read(self.scope)), self.sieve)
         except PostgresError as error:
             if has_timed_out(error):
                 self.limits.lift()
@@ -72,16 +72,20 @@ class Selection:
     def of(self, spools: Iterable[Spool]) -> Iterator[pa.RecordBatch]:
         """The rows of pieces, sifted."""
         for spool in spools:
-            yield from sifted(spool, self.sieve)
+            yield from sifted((self._typed(batch) for batch, _ in spool), self.sieve)
 
     def piece(self, conditions: Sequence[str]) -> Spool:
-        """Those of the rows that some conditions choose, read at once."""
+        """Those of the rows that some conditions choose, read at once.
+
+        They are as the driver makes them: the driver takes one processor, and whoever uses the
+        piece before has another one to give them their types.
+        """
         chosen = [*self.scope, *conditions]
-        spool = Spool(self.schema)
+        spool = Spool()
         with self.session.snapshot(self.moment):
             counted = self._counted(chosen)
-            for batch, misfits in self._read(chosen):
-                spool.add(batch, misfits)
+            for batch in self._read(chosen):
+                spool.add(batch, ())
             # Now that we have read of it, nobody can write it anew.
             if not self.relation.is_stored_as_before(self.session):
                 raise moved(self.relation)
@@ -108,18 +112,21 @@ class Selection:
             for column, values, total in zip(self.columns, found[::2], found[1::2], strict=True)
         }
 
-    def _read(self, conditions: Sequence[str]) -> Iterator[Unsifted]:
+    def _read(self, conditions: Sequence[str]) -> Iterator[pa.RecordBatch]:
         selected = ", ".join(column.expression for column in self.columns)
-        for batch in self.session.stream(
+        return self.session.stream(
             f"SELECT {selected} FROM {self.relation.quoted}{where_clause(conditions)}"
-        ):
-            arrays: list[pa.Array] = []
-            misfits: list[Misfit] = []
-            for raw, column in zip(batch.columns, self.columns, strict=True):
-                array, unfit = to_array(raw, column, str(self.relation))
-                arrays.append(array)
-                misfits += unfit
-            yield pa.RecordBatch.from_arrays(arrays, schema=self.schema), misfits
+        )
+
+    def _typed(self, batch: pa.RecordBatch) -> Unsifted:
+        """What the driver has read, in the columns' types."""
+        arrays: list[pa.Array] = []
+        misfits: list[Misfit] = []
+        for raw, column in zip(batch.columns, self.columns, strict=True):
+            array, unfit = to_array(raw, column, str(self.relation))
+            arrays.append(array)
+            misfits += unfit
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema), misfits
 
 
 def _hashed(column: Column) -> str:
