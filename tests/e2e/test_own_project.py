@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,30 +12,17 @@ import pytest
 from millrace_sandbox.paths import SandboxPaths
 from millrace_sandbox.project import Project
 from millrace_sandbox.stack import Stack
+from tests.e2e.ten_lines import SAKILA, environment, lines, pin
 
 pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.nightly]
-
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "your-own-project.md"
-SAKILA = ROOT / "tests" / "millrace" / "sakila.sql"
-# Of this checkout's environment, which the new project's own must not be mixed up with.
-OURS = ("VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT_ENVIRONMENT", "DBT_PROFILES_DIR")
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> dict[str, str]:
     """The environment of a shell that finds the checkout's `millrace`, and uv."""
-    found = shutil.which("uv") or str(ROOT / ".sandbox" / "uv" / "bin" / "uv")
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "millrace").symlink_to(Path(sys.executable).with_name("millrace"))
-    (programs / "uv").symlink_to(found)
-    cleared = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in OURS and not name.startswith("AIRFLOW")
-    }
-    return {**cleared, "PATH": f"{programs}:{os.environ['PATH']}", "COLUMNS": "160"}
+    return environment(programs)
 
 
 def bash(script: str, folder: Path, environment: dict[str, str]) -> str:
@@ -56,25 +40,8 @@ def bash(script: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def pin(project: Path) -> None:
-    """Let the project take the versions that this checkout is locked to."""
-    found = shutil.which("uv") or ROOT / ".sandbox" / "uv" / "bin" / "uv"
-    exported = subprocess.run(
-        [found, "export", "--quiet", "--frozen", "--no-hashes", "--no-emit-workspace"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    pins = [line.strip() for line in exported.splitlines() if re.match(r"\w\S*==", line)]
-    file = project / "pyproject.toml"
-    said = f"package = false\nconstraint-dependencies = {json.dumps(pins)}\n"
-    file.write_text(file.read_text().replace("package = false\n", said))
-
-
 def test_ten_lines_carry_a_database_to_a_sheet(tmp_path: Path, shell: dict[str, str]) -> None:
-    [block] = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    first, *others = block.splitlines()
+    first, *others = lines()
     assert len([first, *others]) == 10
     shutil.copy(SAKILA, tmp_path)
     bash(first, tmp_path, shell)
