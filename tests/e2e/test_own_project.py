@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -80,3 +81,22 @@ def test_ten_lines_carry_a_database_to_a_sheet(tmp_path: Path, shell: dict[str, 
         stack.stop()
     # What was scaffolded is in the project's own style, and its own tests pass beside it.
     bash("make check && make test", folder, shell)
+
+
+def test_the_demo_of_a_new_project_shows_its_sample_arriving(
+    tmp_path: Path, shell: dict[str, str]
+) -> None:
+    bash("millrace init shop", tmp_path, shell)
+    folder = tmp_path / "shop"
+    pin(folder)
+    stack = Stack(SandboxPaths(folder / ".sandbox"), project=Project(folder))
+    try:
+        said = bash("make demo", folder, shell)
+    finally:
+        stack.stop()
+    [orders] = [line for line in said.splitlines() if line.strip().startswith("mysql.orders ")]
+    rows = int(re.findall(r" (\d+) +values ", orders)[0])
+    assert rows > 100
+    assert "orders_daily.test" in said
+    # So that somebody can look at it.
+    assert "dbt docs    http://127.0.0.1:" in said
