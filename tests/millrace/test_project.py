@@ -427,6 +427,23 @@ def test_from_a_folder_beside_the_project_it_is_found(
     assert find().folder == shop / "dbt_project"
 
 
+@pytest.mark.parametrize("mark", ["profiles.yml", "pyproject.toml", ".git"])
+def test_a_neighbours_project_is_not_taken_for_ones_own(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    """Cosmos, for one, copies a project into the folder of all temporary files."""
+    home = tmp_path / "home"
+    shop.rename(home)
+    (home / "profiles.yml").rename(home / "dbt_project" / "profiles.yml")
+    (home / "notes" / "today").mkdir(parents=True)
+    monkeypatch.chdir(home / "notes" / "today")
+    with pytest.raises(ProjectError, match="no dbt project in"):
+        find()
+    # Here it is one repository, or what has been copied of one into an image.
+    (home / mark).touch()
+    assert find().folder == home / "dbt_project"
+
+
 def test_of_several_projects_one_has_to_be_named(shop: Path) -> None:
     shutil.copytree(shop / "dbt_project", shop / "other")
     with pytest.raises(ProjectError, match=r"2 dbt projects .*: dbt_project, other") as refused:

@@ -40,6 +40,8 @@ _LOCK = ".millrace.lock"
 _PARTIAL_PARSE = "partial_parse.msgpack"
 _PROJECT_FILE = "dbt_project.yml"
 _PROFILES_FILE = "profiles.yml"
+# What the root of a project has that keeps its dbt project in a folder of its own.
+_ROOT_MARKS = (_PROFILES_FILE, "pyproject.toml", ".git")
 _SECRET_PREFIX = "DBT_ENV_SECRET"  # noqa: S105 of the names of variables
 # They say where things are, which changes no manifest: it may be made in one place for another.
 _PLACES = {
@@ -81,8 +83,9 @@ class Project:
         """Find the project wherever ``dbt`` finds it, and also from beside or below the project.
 
         As in dbt itself, an option overrides its variable. Without either, the project is the
-        nearest one at or above ``start``, or in a subfolder of one of those folders.
-        ``profiles.yml`` is looked for at ``start``, beside the project, in it, and in ``~/.dbt``.
+        nearest one at or above ``start``, or in a subfolder of ``start`` or of a folder above it
+        that has a ``profiles.yml``, a ``pyproject.toml`` or a ``.git``. ``profiles.yml`` is looked
+        for at ``start``, beside the project, in it, and in ``~/.dbt``.
 
         Args:
             start: Where to look; default: the working directory.
@@ -457,11 +460,16 @@ def _named_project(folder: Path) -> Path:
 
 
 def _project_around(here: Path) -> Path:
-    """The nearest project: at or above a folder, or in a subfolder of one of those."""
+    """The nearest project: at or above a folder, or in a subfolder of that or of a root above it.
+
+    A project that lies in any other folder above, such as ``~/shop`` for somebody in ``~/notes``,
+    is a neighbour's.
+    """
     for folder in (here, *here.parents):
         if (folder / _PROJECT_FILE).is_file():
             return folder
-        beside = _projects_in(folder)
+        is_ours = folder == here or any((folder / mark).exists() for mark in _ROOT_MARKS)
+        beside = _projects_in(folder) if is_ours else []
         if len(beside) > 1:
             raise ProjectError(
                 f"There are {len(beside)} dbt projects in {folder}: "
