@@ -516,19 +516,17 @@ class TestHistoryList:
     ) -> None:
         fill(mysql)
 
-        def history() -> int:
-            ((length,),) = mysql.rows(
-                "SELECT count FROM information_schema.innodb_metrics "
-                "WHERE name = 'trx_rseg_history_len'"
-            )
-            return int(length)
-
-        limit = history() + 40
+        ((length,),) = mysql.rows(
+            "SELECT count FROM information_schema.innodb_metrics "
+            "WHERE name = 'trx_rseg_history_len'"
+        )
+        limit = int(length) + 40
 
         def write(piece: int) -> None:
             """Change more than the limit allows by itself: what is older may be purged any time."""
-            for number in range(limit + 1 if piece == 1 else 0):
-                mysql.execute(f"UPDATE t SET v = '{number}' WHERE id = 1")
+            if piece == 1:
+                for number in range(limit + 1):
+                    mysql.execute(f"UPDATE t SET v = '{number}' WHERE id = 1")
 
         table = declared(mysql, harm=MySQLHarm(max_history_list=limit))
         with (
